@@ -1,0 +1,86 @@
+// Package schemas says what travels on the bus: the topics, their keys,
+// values and settings, one row each, and the delay tiers.
+package schemas
+
+import (
+	"fmt"
+	"time"
+)
+
+// Names of the topics that do not depend on the directory.
+const (
+	Received   = "qstream.received.v1"
+	Reinject   = "qstream.reinject.v1"
+	Parked     = "qstream.parked.v1"
+	Hold       = "qstream.hold.v1"
+	Journal    = "qstream.journal.v1"
+	Events     = "qstream.events.v1"
+	Directory  = "qstream.directory.v1"
+	Control    = "qstream.control.v1"
+	Deadletter = "qstream.deadletter.v1"
+	Limits     = "qstream.limits.v1"
+	Suppress   = "qstream.suppress.v1"
+)
+
+// DefaultClass is the retention class of content whose queue names none.
+const DefaultClass = "default"
+
+// Groups of the stages. Deliver has one for each pool.
+const (
+	RouterGroup = "qstream.router"
+	DelayGroup  = "qstream.delay"
+)
+
+// DefaultPool is the pool of queues that name none.
+const DefaultPool = "default"
+
+// DeliverGroup is the consumer group of a pool's deliver workers.
+func DeliverGroup(pool string) string { return "qstream.deliver." + pool }
+
+// Content is the topic of a retention class.
+func Content(class string) string { return "qstream.content." + class + ".v1" }
+
+// Queue is the topic of a queue's legs. The first generation of a name has no
+// number: "acme", then "acme.2".
+func Queue(name string, generation uint32) string {
+	return "qstream.queue." + generational(name, generation) + ".v1"
+}
+
+// Scan is the topic of legs that wait for their verdict.
+func Scan(name string, generation uint32) string {
+	return "qstream.scan." + generational(name, generation) + ".v1"
+}
+
+func generational(name string, generation uint32) string {
+	if generation <= 1 {
+		return name
+	}
+	return fmt.Sprintf("%s.%d", name, generation)
+}
+
+// Tiers are the waits that have a topic each, ascending. A leg waits in the
+// smallest tier that is not below its wait; above the last it rounds again.
+var Tiers = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour}
+
+// tierNames are the tiers as their topics' names carry them.
+var tierNames = []string{"1m", "5m", "15m", "1h", "4h"}
+
+// DelayTopics are the topics of the tiers, in their order.
+func DelayTopics() []string {
+	names := make([]string, len(tierNames))
+	for i, t := range tierNames {
+		names[i] = "qstream.delay." + t + ".v1"
+	}
+	return names
+}
+
+// Delay is the topic and the tier for a wait.
+func Delay(wait time.Duration) (string, time.Duration) {
+	for i, tier := range Tiers {
+		if wait <= tier {
+			return DelayTopics()[i], tier
+		}
+	}
+	last := len(Tiers) - 1
+	return DelayTopics()[last], Tiers[last]
+}
