@@ -84,3 +84,16 @@ func Delay(wait time.Duration) (string, time.Duration) {
 	last := len(Tiers) - 1
 	return DelayTopics()[last], Tiers[last]
 }
+
+// Topic is a row of the topic table.
+type Topic struct {
+	Name       string
+	Key        string // what the key is, for people
+	Value      string // full protobuf name of the value
+	Partitions int32
+	Compact    bool          // else delete
+	Retention  time.Duration // -1: for ever
+	MaxMessage int           // bytes
+	Groups     []string      // groups that consume it from a commit
+	Private    bool          // not meant for readers
+}
