@@ -1,0 +1,15 @@
+package main
+
+import "github.com/alecthomas/kong"
+
+// CLI is the verb table: one field per verb, each in a file of its own with
+// the method
+//
+//	Run(ctx context.Context, p *Process) error
+//
+// ctx ends at SIGTERM and ctrl-c. A verb that needs the bus embeds System.
+type CLI struct {
+	Settings kong.ConfigFlag `name:"config" placeholder:"FILE" help:"Process settings, YAML; see docs/operations.md."`
+
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
