@@ -1,0 +1,41 @@
+package router
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestSeen(t *testing.T) {
+	s := newSeen(3)
+	for i, c := range []struct {
+		partition int32
+		offset    int64
+		identity  string
+		want      bool
+	}{
+		{0, 10, "a", false},
+		{0, 11, "a", true},
+		{0, 10, "a", false}, // the same record, handed out again
+		{1, 11, "a", false}, // another partition knows nothing
+		{0, 12, "b", false},
+		{0, 13, "c", false},
+		{0, 14, "d", false}, // forgets a
+		{0, 15, "a", false},
+		{0, 16, "d", true},
+	} {
+		if got := s.repeated("t", c.partition, c.offset, c.identity); got != c.want {
+			t.Errorf("%d: %s at %d/%d: got %v", i, c.identity, c.partition, c.offset, got)
+		}
+	}
+}
+
+func TestSeenIsBounded(t *testing.T) {
+	s := newSeen(100)
+	for i := range 10_000 {
+		s.repeated("t", 0, int64(i), fmt.Sprint(i))
+	}
+	r := s.rings[place{"t", 0}]
+	if len(r.first) != 100 || len(r.order) != 100 {
+		t.Errorf("remembers %d and %d", len(r.first), len(r.order))
+	}
+}
