@@ -1,0 +1,157 @@
+// Package kafka runs Apache Kafka on loopback for tests: one or three KRaft
+// brokers as child processes, which tests may kill, freeze and restart.
+//
+// Guarantee: Start returns when every broker has reported itself started.
+// Guarantee: the brokers die with the process that started them.
+//
+// It is no client: what it says about the brokers it reads from their output.
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Options are a cluster's. The zero Options are one broker in a temporary
+// folder.
+type Options struct {
+	Brokers int      // default 1; three replicate everything and want two in sync
+	Dir     string   // data and logs; default a temporary folder that Stop removes
+	Heap    string   // of each broker, as in -Xmx; default "384m"
+	Extra   []string // further lines of server.properties
+}
+
+// Cluster is some running brokers. Its methods are not safe for concurrent
+// use; those of different brokers are.
+type Cluster struct {
+	Brokers []*Broker
+	dir     string
+	remove  bool
+}
+
+// Start installs Kafka if need be and starts the brokers. It returns when
+// all of them serve, which takes some seconds.
+func Start(ctx context.Context, o Options) (*Cluster, error) {
+	if o.Brokers == 0 {
+		o.Brokers = 1
+	}
+	if o.Heap == "" {
+		o.Heap = "384m"
+	}
+	libs, err := Install(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{dir: o.Dir, remove: o.Dir == ""}
+	if c.remove {
+		if c.dir, err = os.MkdirTemp("", "qstream-kafka-"); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.prepare(ctx, libs, o); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	if err := c.each(func(b *Broker) error { return b.Start(ctx) }); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+// Seeds are the brokers' addresses, host:port.
+func (c *Cluster) Seeds() []string {
+	seeds := make([]string, len(c.Brokers))
+	for i, b := range c.Brokers {
+		seeds[i] = b.Addr
+	}
+	return seeds
+}
+
+// Stop ends all brokers; a temporary folder's are killed, since nobody will
+// read their data again, others get time to shut down.
+func (c *Cluster) Stop() error {
+	err := c.each(func(b *Broker) error {
+		if c.remove {
+			return b.Kill()
+		}
+		return b.Stop()
+	})
+	if c.remove {
+		err = errors.Join(err, os.RemoveAll(c.dir))
+	}
+	return err
+}
+
+// each calls f for all brokers at once.
+func (c *Cluster) each(f func(*Broker) error) error {
+	errs := make(chan error, len(c.Brokers))
+	for _, b := range c.Brokers {
+		go func() { errs <- f(b) }()
+	}
+	var all []error
+	for range c.Brokers {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
+
+// prepare chooses ports, writes each broker's settings and formats its
+// storage, unless the folder holds a cluster already.
+func (c *Cluster) prepare(ctx context.Context, libs string, o Options) error {
+	ports, err := freePorts(2 * o.Brokers)
+	if err != nil {
+		return err
+	}
+	var voters []string
+	for i := range o.Brokers {
+		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[2*i+1]))
+	}
+	for i := range o.Brokers {
+		dir := filepath.Join(c.dir, fmt.Sprintf("broker-%d", i+1))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		b := &Broker{ID: i + 1, Addr: fmt.Sprintf("127.0.0.1:%d", ports[2*i]), dir: dir, libs: libs, heap: o.Heap}
+		text := properties(b, ports[2*i+1], strings.Join(voters, ","), o)
+		if err := os.WriteFile(b.file("server.properties"), []byte(text), 0o644); err != nil {
+			return err
+		}
+		if err := os.WriteFile(b.file("log4j2.properties"), []byte(logging), 0o644); err != nil {
+			return err
+		}
+		c.Brokers = append(c.Brokers, b)
+	}
+	return c.each(func(b *Broker) error { return b.format(ctx) })
+}
+
+func (b *Broker) format(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "java", b.java("kafka.tools.StorageTool", "format",
+		"--ignore-formatted", "-t", clusterID, "-c", b.file("server.properties"))...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("format storage of broker %d: %w\n%s", b.ID, err, out)
+	}
+	return nil
+}
+
+// freePorts finds n ports of loopback that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // only now, so that no port comes twice
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// within bounds how long a broker may take to start or stop.
+const within = 90 * time.Second
