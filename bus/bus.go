@@ -13,13 +13,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	pb "qstream/schemas/qstream/v1"
 )
 
 // AnyPartition lets the key choose a record's partition.
@@ -77,35 +74,6 @@ type SASL struct {
 	User      string
 	Password  string
 }
-
-// Bus is a process's connection to its broker, safe for concurrent use.
-type Bus struct{}
-
-// Dial connects lazily: it validates cfg and starts nothing.
-func Dial(cfg Config) (*Bus, error) { panic("todo") }
-
-// Close flushes and disconnects; the shapes must have returned before.
-func (b *Bus) Close() { panic("todo") }
-
-// Ping reports whether a broker answers.
-func (b *Bus) Ping(ctx context.Context) error { panic("todo") }
-
-// Skew is how far this process's clock is from the broker's append times
-// (positive: ours is ahead); ok is false until the first measure.
-func (b *Bus) Skew() (skew time.Duration, ok bool) { panic("todo") }
-
-// Publish returns nil once all records are acknowledged by all in-sync
-// replicas and the barrier passed. Partition, Offset and Time are set.
-// On error some may be stored nevertheless.
-func (b *Bus) Publish(ctx context.Context, rs ...*Record) error { panic("todo") }
-
-// Topics is a set of topic names that may change while it is consumed; safe
-// for concurrent use.
-type Topics struct{}
-
-func NewTopics(names ...string) *Topics { panic("todo") }
-func (t *Topics) Set(names ...string)   { panic("todo") }
-func (t *Topics) Names() []string       { panic("todo") }
 
 // Step makes the outputs of one record. State is the partition's opaque state
 // (at most 1 KiB), committed with the offset. An error that wraps ErrPoison
@@ -216,64 +184,5 @@ func (h *Holder) Ready() error { panic("todo") }
 // Waiting calls each for every unfinished record of a group's topics: beyond
 // its commits, less what the commits' metadata and the markers tell finished.
 func (b *Bus) Waiting(ctx context.Context, group string, topics []string, each func(Record) error) error {
-	panic("todo")
-}
-
-// Start is where reading starts: the zero Start is the oldest record.
-type Start struct {
-	Since  time.Time                  // first record appended at or after
-	End    bool                       // behind the newest record
-	Offset map[string]map[int32]int64 // exact; wins over the others
-}
-
-// Read calls apply for the committed records of topics from start up to the
-// ends at the time of the call, each partition in order; apply is not called
-// concurrently. A garbage record is passed as it is.
-func (b *Bus) Read(ctx context.Context, topics []string, start Start, apply func(Record) error) error {
-	panic("todo")
-}
-
-// Follow reads on for ever.
-func (b *Bus) Follow(topics []string, start Start, apply func(Record) error) *Follower { panic("todo") }
-
-// Follower is a Read that goes on.
-type Follower struct{}
-
-// Run reads until ctx ends or apply fails.
-func (f *Follower) Run(ctx context.Context) error { panic("todo") }
-
-// CaughtUp is closed once everything that was there at the start is applied.
-func (f *Follower) CaughtUp() <-chan struct{} { panic("todo") }
-
-// Fresh is the latest time for which it is confirmed that everything appended
-// before it has been applied; refreshed at least twice a second while the
-// broker answers.
-func (f *Follower) Fresh() time.Time { panic("todo") }
-
-// InlineLimit is the largest content that travels in its received record.
-const InlineLimit = 32 << 10
-
-// Create starts content of a message in a retention class. Write to it, then
-// Commit or Abort.
-func (b *Bus) Create(ctx context.Context, messageID, class string) *Blob { panic("todo") }
-
-// Blob is content being stored. It keeps at most two chunks in memory.
-type Blob struct{}
-
-func (w *Blob) Write(p []byte) (int, error) { panic("todo") }
-
-// Commit makes the content durable (or returns it inline) with size and hash.
-func (w *Blob) Commit() (*pb.Content, error) { panic("todo") }
-
-// Abort forgets the content; chunks already stored age out.
-func (w *Blob) Abort() { panic("todo") }
-
-// Open reads stored content. The reader returns an error that wraps
-// ErrContent instead of io.EOF when size or hash are not as stored.
-func (b *Bus) Open(ctx context.Context, ref *pb.ContentRef) (io.ReadCloser, error) { panic("todo") }
-
-// Committed is the group's committed offset by topic and partition, and the
-// partition's end: what is between waits (lag).
-func (b *Bus) Lag(ctx context.Context, group string, topics []string) (map[string]map[int32]int64, error) {
 	panic("todo")
 }

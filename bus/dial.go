@@ -1,0 +1,190 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+	"github.com/twmb/franz-go/plugin/kslog"
+)
+
+// Bounds of every client.
+const (
+	// maxBuffered bounds what waits for brokers that don't answer; Publish
+	// waits for room beyond it, until its time is over.
+	maxBuffered = 64 << 20
+	maxBatch    = 1_000_000
+)
+
+// Bus is a process's connection to its broker, safe for concurrent use.
+type Bus struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	cache   *contentCache
+
+	mu     sync.Mutex
+	plain  *kgo.Client // publishes, asks and administers; made at first use
+	bulk   *kgo.Client // stores chunks; made at first use
+	closed bool
+
+	routes sync.Map // topic name -> *route, for fetches by offset
+	skew   skew
+}
+
+// ErrClosed is returned by a Bus that was closed.
+var ErrClosed = errors.New("bus is closed")
+
+// Dial connects lazily: it validates cfg and starts nothing.
+func Dial(cfg Config) (*Bus, error) {
+	if len(cfg.Seeds) == 0 {
+		return nil, errors.New("no seed broker given")
+	}
+	cfg = withDefaults(cfg)
+	b := &Bus{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), cache: newContentCache(cacheBytes)}
+	if _, err := mechanism(cfg.SASL); err != nil {
+		return nil, err
+	}
+	if err := kgo.ValidateOpts(b.clientOpts()...); err != nil {
+		return nil, fmt.Errorf("broker settings: %w", err)
+	}
+	return b, nil
+}
+
+func withDefaults(cfg Config) Config {
+	if cfg.ClientID == "" {
+		cfg.ClientID = "qstream"
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 15 * time.Second
+	}
+	if cfg.Session <= 0 {
+		cfg.Session = 6 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Failpoint == nil {
+		cfg.Failpoint = func(string) {}
+	}
+	return cfg
+}
+
+// clientOpts are the options of every client of this process: how to reach
+// the brokers, what to tell about it, and how records are produced.
+func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(b.cfg.Seeds...),
+		kgo.ClientID(b.cfg.ClientID),
+		kgo.WithLogger(quiet{kslog.New(b.log)}),
+		kgo.DisableClientMetrics(),
+		kgo.DialTimeout(5 * time.Second),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMaxAge(30 * time.Second),
+		kgo.RecordPartitioner(partitioner()),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchMaxBytes(maxBatch),
+		kgo.MaxBufferedBytes(maxBuffered),
+		kgo.WithCompressor(batchCompressor{}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchMaxWait(500 * time.Millisecond),
+	}
+	if b.cfg.TLS != nil {
+		opts = append(opts, kgo.DialTLSConfig(b.cfg.TLS.Clone()))
+	}
+	if m, err := mechanism(b.cfg.SASL); err == nil && m != nil {
+		opts = append(opts, m)
+	}
+	if b.metrics.hook != nil {
+		opts = append(opts, kgo.WithHooks(b.metrics.hook))
+	}
+	return append(opts, extra...)
+}
+
+func mechanism(s SASL) (kgo.Opt, error) {
+	auth := scram.Auth{User: s.User, Pass: s.Password}
+	switch s.Mechanism {
+	case "":
+		return nil, nil
+	case "PLAIN":
+		return kgo.SASL(plain.Auth{User: s.User, Pass: s.Password}.AsMechanism()), nil
+	case "SCRAM-SHA-256":
+		return kgo.SASL(auth.AsSha256Mechanism()), nil
+	case "SCRAM-SHA-512":
+		return kgo.SASL(auth.AsSha512Mechanism()), nil
+	}
+	return nil, fmt.Errorf("SASL mechanism %q is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", s.Mechanism)
+}
+
+// client is the shared client. It is the first one made, so that the metrics
+// of buffered records are its own.
+func (b *Bus) client() (*kgo.Client, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.make(&b.plain, kgo.RecordDeliveryTimeout(b.cfg.Timeout))
+}
+
+// make needs b.mu.
+func (b *Bus) make(at **kgo.Client, extra ...kgo.Opt) (*kgo.Client, error) {
+	if b.closed {
+		return nil, ErrClosed
+	}
+	if *at == nil {
+		c, err := kgo.NewClient(b.clientOpts(extra...)...)
+		if err != nil {
+			return nil, fmt.Errorf("make broker client: %w", err)
+		}
+		*at = c
+	}
+	return *at, nil
+}
+
+func (b *Bus) admin() (*kadm.Client, error) {
+	c, err := b.client()
+	if err != nil {
+		return nil, err
+	}
+	return kadm.NewClient(c), nil
+}
+
+// Close disconnects; the shapes must have returned before. What Publish gave
+// up on and what is still buffered is dropped.
+func (b *Bus) Close() {
+	b.mu.Lock()
+	b.closed = true
+	clients := []*kgo.Client{b.plain, b.bulk}
+	b.mu.Unlock()
+	for _, c := range clients {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// Ping reports whether a broker answers.
+func (b *Bus) Ping(ctx context.Context) error {
+	c, err := b.client()
+	if err != nil {
+		return err
+	}
+	if err := c.Ping(ctx); err != nil {
+		return fmt.Errorf("ping broker: %w", err)
+	}
+	return nil
+}
+
+// quiet keeps the client library's chatter below a warning out of the log.
+type quiet struct{ kgo.Logger }
+
+func (q quiet) Level() kgo.LogLevel { return min(q.Logger.Level(), kgo.LogLevelWarn) }

@@ -1,0 +1,176 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// route is where a topic's partitions are.
+type route struct {
+	id      [16]byte
+	leaders map[int32]int32
+}
+
+// fetched is the answer to a fetch by offset.
+type fetched struct {
+	records []*kgo.Record // from the offset asked for; control records too
+	next    int64         // where the next fetch goes on, past gaps
+	start   int64         // the partition's oldest offset
+	stable  int64         // the partition's committed end
+}
+
+// errOutOfRange is an offset that is not, or no longer, there.
+var errOutOfRange = errors.New("offset out of range")
+
+// fetch reads whole batches at an offset, at most about maxBytes but at least
+// one, from the partition's leader. It doesn't wait for records.
+func (b *Bus) fetch(ctx context.Context, topic string, partition int32, offset int64, maxBytes int32) (fetched, error) {
+	var last error
+	for try := range 5 {
+		if try > 0 {
+			b.routes.Delete(topic)
+			if !pause(ctx, time.Duration(try)*100*time.Millisecond) {
+				return fetched{}, ctx.Err()
+			}
+		}
+		f, err := b.fetchOnce(ctx, topic, partition, offset, maxBytes)
+		if err == nil || errors.Is(err, errOutOfRange) || ctx.Err() != nil {
+			return f, err
+		}
+		last = err
+	}
+	return fetched{}, last
+}
+
+func (b *Bus) fetchOnce(ctx context.Context, topic string, partition int32, offset int64, maxBytes int32) (fetched, error) {
+	c, err := b.client()
+	if err != nil {
+		return fetched{}, err
+	}
+	to, err := b.route(ctx, topic)
+	if err != nil {
+		return fetched{}, err
+	}
+	leader, ok := to.leaders[partition]
+	if !ok || leader < 0 {
+		return fetched{}, fmt.Errorf("fetch %s/%d: no leader", topic, partition)
+	}
+	resp, err := c.Broker(int(leader)).RetriableRequest(ctx, fetchRequest(topic, to.id, partition, offset, maxBytes))
+	if err != nil {
+		return fetched{}, fmt.Errorf("fetch %s/%d at %d: %w", topic, partition, offset, err)
+	}
+	f, err := readFetch(resp.(*kmsg.FetchResponse), topic, partition, offset)
+	if err != nil {
+		return f, fmt.Errorf("fetch %s/%d at %d: %w", topic, partition, offset, err)
+	}
+	return f, nil
+}
+
+func fetchRequest(topic string, id [16]byte, partition int32, offset int64, maxBytes int32) *kmsg.FetchRequest {
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, offset, maxBytes
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID = topic, id
+	t.Partitions = append(t.Partitions, p)
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 0, 0, maxBytes
+	req.IsolationLevel = 1
+	// No session: each request stands for itself.
+	req.SessionID, req.SessionEpoch = 0, -1
+	req.Topics = append(req.Topics, t)
+	return req
+}
+
+func readFetch(resp *kmsg.FetchResponse, topic string, partition int32, offset int64) (fetched, error) {
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return fetched{}, err
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return fetched{}, errors.New("no answer for the partition")
+	}
+	p := &resp.Topics[0].Partitions[0]
+	if p.ErrorCode == kerr.OffsetOutOfRange.Code {
+		return fetched{}, errOutOfRange
+	}
+	if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+		return fetched{}, err
+	}
+	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
+		KeepControlRecords: true,
+		Offset:             offset,
+		IsolationLevel:     kgo.ReadCommitted(),
+		Topic:              topic,
+		Partition:          partition,
+	}, p, kgo.DefaultDecompressor(), nil)
+	if fp.Err != nil {
+		return fetched{}, fp.Err
+	}
+	return fetched{records: fp.Records, next: max(next, offset), start: p.LogStartOffset, stable: p.LastStableOffset}, nil
+}
+
+// route is remembered until a fetch fails.
+func (b *Bus) route(ctx context.Context, topic string) (*route, error) {
+	if r, ok := b.routes.Load(topic); ok {
+		return r.(*route), nil
+	}
+	admin, err := b.admin()
+	if err != nil {
+		return nil, err
+	}
+	listed, err := admin.ListTopics(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("list topic %s: %w", topic, err)
+	}
+	d, ok := listed[topic]
+	if !ok {
+		return nil, fmt.Errorf("topic %s: %w", topic, kerr.UnknownTopicOrPartition)
+	}
+	if d.Err != nil {
+		return nil, fmt.Errorf("topic %s: %w", topic, d.Err)
+	}
+	r := &route{id: [16]byte(d.ID), leaders: map[int32]int32{}}
+	for _, p := range d.Partitions {
+		r.leaders[p.Partition] = p.Leader
+	}
+	b.routes.Store(topic, r)
+	return r, nil
+}
+
+// skipped finds, for positions that have not moved, where there is something
+// to read or the end: behind trimmed records and compacted gaps.
+func (b *Bus) skipped(ctx context.Context, at offsets) (offsets, error) {
+	ends, err := b.listOffsets(ctx, newest, at.keys())
+	if err != nil {
+		return nil, err
+	}
+	starts, err := b.listOffsets(ctx, oldest, at.keys())
+	if err != nil {
+		return nil, err
+	}
+	next := offsets{}
+	for t, ps := range at {
+		for p, o := range ps {
+			if o >= ends[t][p] {
+				continue
+			}
+			if o < starts[t][p] {
+				next.set(t, p, starts[t][p])
+				continue
+			}
+			f, err := b.fetch(ctx, t, p, o, 64<<10)
+			if err != nil {
+				return nil, err
+			}
+			if len(f.records) == 0 && f.next > o {
+				next.set(t, p, f.next)
+			}
+		}
+	}
+	return next, nil
+}

@@ -1,0 +1,190 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"qstream/schemas"
+)
+
+// Publish returns nil once all records are acknowledged by all in-sync
+// replicas and the barrier passed. Partition, Offset and Time are set; Time is
+// this process's clock, which a cluster replaces by its append time.
+//
+// On error some may be stored nevertheless, even later. It returns within
+// Config.Timeout whatever the brokers do. Keys and values belong to the bus
+// from then on: never change them, also after an error.
+func (b *Bus) Publish(ctx context.Context, rs ...*Record) error {
+	if len(rs) == 0 {
+		return nil
+	}
+	c, err := b.client()
+	if err != nil {
+		return err
+	}
+	return b.publish(ctx, c, rs)
+}
+
+func (b *Bus) publish(ctx context.Context, c *kgo.Client, rs []*Record) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	started := time.Now()
+	b.cfg.Failpoint("publish.before")
+	err := b.acknowledged(ctx, c, rs)
+	b.cfg.Failpoint("publish.after")
+	b.metrics.published(len(rs), time.Since(started), err)
+	if err != nil {
+		return fmt.Errorf("publish to %s: %w", rs[0].Topic, err)
+	}
+	for _, r := range rs {
+		b.remember(r)
+	}
+	return nil
+}
+
+// acknowledged produces, waits for every acknowledgement, then for the
+// barrier. It gives up waiting when ctx ends; the client goes on by itself.
+func (b *Bus) acknowledged(ctx context.Context, c *kgo.Client, rs []*Record) error {
+	var (
+		once  sync.Once
+		left  atomic.Int64
+		first error
+		done  = make(chan struct{})
+		sent  = make([]*kgo.Record, len(rs))
+	)
+	left.Store(int64(len(rs)))
+	for i, r := range rs {
+		sent[i] = b.toClient(r)
+		c.Produce(ctx, sent[i], func(_ *kgo.Record, err error) {
+			if err != nil {
+				once.Do(func() { first = err; close(done) })
+			} else if left.Add(-1) == 0 {
+				once.Do(func() { close(done) })
+			}
+		})
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if first != nil {
+		return first
+	}
+	if err := b.barrier(ctx); err != nil {
+		return err
+	}
+	for i, r := range rs {
+		r.Partition, r.Offset, r.Time = sent[i].Partition, sent[i].Offset, sent[i].Timestamp
+	}
+	return nil
+}
+
+// barrier returns once what the broker acknowledged is durable.
+func (b *Bus) barrier(ctx context.Context) error {
+	if b.cfg.Barrier == nil {
+		return nil
+	}
+	if err := b.cfg.Barrier(ctx); err != nil {
+		return fmt.Errorf("barrier: %w", err)
+	}
+	return nil
+}
+
+// toClient makes the client's record. The time is the injected clock's: a
+// cluster replaces it by its own, the embedded broker keeps it.
+func (b *Bus) toClient(r *Record) *kgo.Record {
+	k := &kgo.Record{
+		Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value,
+		Timestamp: b.cfg.Now().Round(0).Truncate(time.Millisecond),
+	}
+	if len(r.Headers) > 0 {
+		k.Headers = make([]kgo.RecordHeader, len(r.Headers))
+		for i, h := range r.Headers {
+			k.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
+		}
+	}
+	return k
+}
+
+// fromClient makes our record of the client's.
+func fromClient(k *kgo.Record) Record {
+	r := Record{
+		Topic: k.Topic, Partition: k.Partition, Offset: k.Offset,
+		Key: k.Key, Value: k.Value, Time: k.Timestamp,
+	}
+	if len(k.Headers) > 0 {
+		r.Headers = make([]Header, len(k.Headers))
+		for i, h := range k.Headers {
+			r.Headers[i] = Header{Key: h.Key, Value: h.Value}
+		}
+	}
+	return r
+}
+
+// partitioner keeps a partition that a record names and lets the key decide
+// otherwise, by the hash that every Kafka client uses.
+func partitioner() kgo.Partitioner { return byNameOrKey{kgo.StickyKeyPartitioner(nil)} }
+
+type byNameOrKey struct{ key kgo.Partitioner }
+
+func (p byNameOrKey) ForTopic(topic string) kgo.TopicPartitioner {
+	return topicByNameOrKey{p.key.ForTopic(topic)}
+}
+
+type topicByNameOrKey struct{ key kgo.TopicPartitioner }
+
+// RequiresConsistency keeps a record's partition while that has no leader.
+func (topicByNameOrKey) RequiresConsistency(*kgo.Record) bool { return true }
+
+func (p topicByNameOrKey) Partition(r *kgo.Record, n int) int {
+	if r.Partition >= 0 {
+		return int(r.Partition)
+	}
+	return p.key.Partition(r, n)
+}
+
+// batchCompressor is zstd that also gains on base64: the library's levels
+// leave it as it is, since nothing in it repeats.
+type batchCompressor struct{}
+
+// smallBatch isn't worth compressing.
+const smallBatch = 512
+
+func (batchCompressor) Compress(dst *bytes.Buffer, src []byte, _ ...kgo.CompressFlag) ([]byte, kgo.CompressionCodecType) {
+	if len(src) < smallBatch {
+		return src, kgo.CodecNone
+	}
+	dst.Grow(len(src))
+	out := encoder().EncodeAll(src, dst.AvailableBuffer())
+	if len(out) >= len(src) {
+		return src, kgo.CodecNone
+	}
+	return out, kgo.CodecZstd
+}
+
+// encoder is shared: EncodeAll is safe for concurrent use.
+var encoder = sync.OnceValue(func() *zstd.Encoder {
+	e, err := zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithAllLitEntropyCompression(true),
+		zstd.WithEncoderConcurrency(2))
+	if err != nil {
+		panic(fmt.Sprintf("zstd options: %v", err)) // constants
+	}
+	return e
+})
+
+// remember keeps what was just published and will be read soon.
+func (b *Bus) remember(r *Record) {
+	if r.Topic == schemas.Received || r.Topic == schemas.Reinject {
+		b.cache.publish(r)
+	}
+}
