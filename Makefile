@@ -1,0 +1,41 @@
+# What a developer types. CI runs .ci/run, which uses these.
+SHELL := bash
+export PATH := $(CURDIR)/.cache/bin:$(PATH)
+
+.PHONY: build test test-long lint generate baseline image clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/qstream ./cmd/qstream
+
+# Everything: without anything installed, then on one Kafka and on three, then
+# with real peers. Says what it skips.
+test:
+	test/run
+
+# The slow rest: long holds, many kills, three brokers at length.
+test-long:
+	QSTREAM_TEST_LONG=1 test/run
+
+lint:
+	.ci/install lint
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	staticcheck ./...
+	buf lint
+	buf breaking --against schemas/baseline.binpb
+
+# The Go code of schemas/*.proto.
+generate:
+	.ci/install generate
+	buf generate
+
+# Moves what "buf breaking" compares with; only when a release froze it.
+baseline:
+	.ci/install generate
+	buf build -o schemas/baseline.binpb
+
+image:
+	docker build -t qstream .
+
+clean:
+	rm -rf bin .cache
