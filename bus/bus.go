@@ -145,7 +145,9 @@ type Entry struct {
 	Tenant      string
 	Queue       string
 	Destination string
-	ID          string // message id (26 characters)
+	ID          string    // message id (26 characters)
+	Content     time.Time // until then its content is safe where it is; for Pull
+	Kind        uint8     // what else the stage's Pull tells entries apart by
 }
 
 // HoldConfig says what is held and what a release makes of it.

@@ -8,7 +8,7 @@ import (
 // Config are the router's settings; zero values take the defaults.
 type Config struct {
 	// Remember is how many records of a partition are remembered to recognise
-	// repetitions; default 10,000.
+	// repetitions; default bus.SeenBound.
 	Remember int
 	// Behind is how long a record waits for the directory that its writer saw
 	// before the wait is reported and begun again; default 5 s.
@@ -18,9 +18,6 @@ type Config struct {
 func (c Config) complete() (Config, error) {
 	if c.Remember < 0 || c.Behind < 0 {
 		return c, errors.New("router: settings must not be negative")
-	}
-	if c.Remember == 0 {
-		c.Remember = seenBound
 	}
 	if c.Behind == 0 {
 		c.Behind = 5 * time.Second

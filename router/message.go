@@ -31,6 +31,8 @@ type message struct {
 	reroutes  uint32
 	attempt   uint32
 	last      *pb.Status
+	notified  bool // of the delay
+	owed      bool // an attempt after its lifetime
 }
 
 // decode reads a record of either topic. Its errors wrap bus.ErrPoison: what
@@ -81,6 +83,7 @@ func decodeReinject(r bus.Record) (*message, error) {
 		bornMs: p.BornMs, stoppedMs: p.StoppedMs, nextLeg: p.NextLeg,
 		origin: p.Origin, parentID: p.ParentId, parentLeg: p.ParentLeg,
 		reroutes: p.Reroutes, attempt: p.Attempt, last: p.Last,
+		notified: p.DelayNotified, owed: p.Owed,
 	}
 	if m.bornMs == 0 {
 		m.bornMs = r.Time.UnixMilli()

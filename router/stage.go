@@ -45,7 +45,7 @@ type Deps struct {
 type Router struct {
 	cfg     Config
 	deps    Deps
-	seen    *seen
+	seen    *bus.Seen
 	metrics *metrics
 }
 
@@ -64,7 +64,7 @@ func New(cfg Config, d Deps) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Router{cfg: cfg, deps: d, seen: newSeen(cfg.Remember), metrics: newMetrics(d.Metrics)}, nil
+	return &Router{cfg: cfg, deps: d, seen: bus.NewSeen(cfg.Remember), metrics: newMetrics(d.Metrics)}, nil
 }
 
 // Run routes until ctx ends.
@@ -95,7 +95,7 @@ func (r *Router) step(ctx context.Context, state []byte, rec bus.Record) ([]bus.
 		r.metrics.poison.Inc()
 		return nil, state, err
 	}
-	if r.seen.repeated(rec.Topic, rec.Partition, rec.Offset, m.identity()) {
+	if r.seen.Repeated(rec, m.identity()) {
 		r.metrics.duplicates.Inc()
 		r.deps.Log.Warn("repeated record dropped", "stage", stageName, "msg_id", m.id,
 			"topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset)

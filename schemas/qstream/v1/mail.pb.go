@@ -1141,8 +1141,11 @@ type Reinject struct {
 	Attempt uint32 `protobuf:"varint,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// What the originator's session was, for traces and DSNs.
 	Session *Session `protobuf:"bytes,16,opt,name=session,proto3" json:"session,omitempty"`
-	// The last status per recipient number, for an expiry's text.
-	Last          *Status `protobuf:"bytes,17,opt,name=last,proto3" json:"last,omitempty"`
+	// The last status of the leg, for an expiry's text.
+	Last *Status `protobuf:"bytes,17,opt,name=last,proto3" json:"last,omitempty"`
+	// As in the leg that this comes from.
+	DelayNotified bool `protobuf:"varint,18,opt,name=delay_notified,json=delayNotified,proto3" json:"delay_notified,omitempty"`
+	Owed          bool `protobuf:"varint,19,opt,name=owed,proto3" json:"owed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1294,6 +1297,20 @@ func (x *Reinject) GetLast() *Status {
 		return x.Last
 	}
 	return nil
+}
+
+func (x *Reinject) GetDelayNotified() bool {
+	if x != nil {
+		return x.DelayNotified
+	}
+	return false
+}
+
+func (x *Reinject) GetOwed() bool {
+	if x != nil {
+		return x.Owed
+	}
+	return false
 }
 
 // Leg is a value of the scan, queue, delay and parked topics: one tenant's
@@ -2061,7 +2078,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\tdirectory\x18\x06 \x01(\x04R\tdirectory\x12\x1f\n" +
 	"\vaccepted_ms\x18\a \x01(\x03R\n" +
 	"acceptedMs\x12*\n" +
-	"\x11header_message_id\x18\b \x01(\tR\x0fheaderMessageId\"\xbf\x04\n" +
+	"\x11header_message_id\x18\b \x01(\tR\x0fheaderMessageId\"\xfa\x04\n" +
 	"\bReinject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x06origin\x18\x02 \x01(\x0e2\x12.qstream.v1.OriginR\x06origin\x12\x1b\n" +
@@ -2082,7 +2099,9 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\breroutes\x18\x0e \x01(\rR\breroutes\x12\x18\n" +
 	"\aattempt\x18\x0f \x01(\rR\aattempt\x12-\n" +
 	"\asession\x18\x10 \x01(\v2\x13.qstream.v1.SessionR\asession\x12&\n" +
-	"\x04last\x18\x11 \x01(\v2\x12.qstream.v1.StatusR\x04last\"\xe8\b\n" +
+	"\x04last\x18\x11 \x01(\v2\x12.qstream.v1.StatusR\x04last\x12%\n" +
+	"\x0edelay_notified\x18\x12 \x01(\bR\rdelayNotified\x12\x12\n" +
+	"\x04owed\x18\x13 \x01(\bR\x04owed\"\xe8\b\n" +
 	"\x03Leg\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x16\n" +

@@ -1,4 +1,4 @@
-package router
+package bus
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 )
 
 func TestSeen(t *testing.T) {
-	s := newSeen(3)
+	s := NewSeen(3)
 	for i, c := range []struct {
 		partition int32
 		offset    int64
@@ -23,18 +23,18 @@ func TestSeen(t *testing.T) {
 		{0, 15, "a", false},
 		{0, 16, "d", true},
 	} {
-		if got := s.repeated("t", c.partition, c.offset, c.identity); got != c.want {
+		if got := s.Repeated(Record{Topic: "t", Partition: c.partition, Offset: c.offset}, c.identity); got != c.want {
 			t.Errorf("%d: %s at %d/%d: got %v", i, c.identity, c.partition, c.offset, got)
 		}
 	}
 }
 
 func TestSeenIsBounded(t *testing.T) {
-	s := newSeen(100)
+	s := NewSeen(100)
 	for i := range 10_000 {
-		s.repeated("t", 0, int64(i), fmt.Sprint(i))
+		s.Repeated(Record{Topic: "t", Offset: int64(i)}, fmt.Sprint(i))
 	}
-	r := s.rings[place{"t", 0}]
+	r := s.rings[seenPlace{"t", 0}]
 	if len(r.first) != 100 || len(r.order) != 100 {
 		t.Errorf("remembers %d and %d", len(r.first), len(r.order))
 	}

@@ -1,0 +1,26 @@
+package schemas
+
+import pb "qstream/schemas/qstream/v1"
+
+// Reroute is the message that takes the place of a leg whose tenant, queue or
+// destination changed while it waited, for the reinject topic: same message
+// id, age, attempts and content, and one reroute more. The leg ends with it;
+// the caller publishes a rerouted event beside it. Number is the snapshot that
+// decided.
+func Reroute(l *pb.Leg, number uint64) *pb.Reinject {
+	return &pb.Reinject{
+		Id: l.MessageId, Origin: pb.Origin_ORIGIN_REROUTE, ParentId: l.MessageId, ParentLeg: l.Number,
+		Envelope: &pb.Envelope{
+			ReversePath: l.ReversePath, Recipients: l.Recipients, EnvId: l.EnvId,
+			Ret: l.Ret, Body: l.Body, Smtputf8: l.Smtputf8,
+		},
+		Content: &pb.Content{
+			Where: &pb.Content_Ref{Ref: l.Content},
+			Size:  l.GetContent().GetSize(), Sha256: l.GetContent().GetSha256(),
+		},
+		Prepend: l.Prepend, Tenant: l.Tenant, BornMs: l.BornMs, StoppedMs: l.StoppedMs,
+		Directory: number, HeaderMessageId: l.HeaderMessageId, Reroutes: l.Reroutes + 1,
+		Attempt: l.Attempt, Session: l.Session, Last: l.Last,
+		DelayNotified: l.DelayNotified, Owed: l.Owed,
+	}
+}
