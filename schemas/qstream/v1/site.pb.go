@@ -158,8 +158,12 @@ type Apply struct {
 	AtMs      int64       `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
 	// Offset of the newest full record before this one, -1 if none.
 	FullOffset int64 `protobuf:"varint,8,opt,name=full_offset,json=fullOffset,proto3" json:"full_offset,omitempty"`
-	// Generations of queue names ever used, in full records.
-	Generations   map[string]uint32 `protobuf:"bytes,9,rep,name=generations,proto3" json:"generations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Generations of queue names ever used: all in full records, those that
+	// changed in others.
+	Generations map[string]uint32 `protobuf:"bytes,9,rep,name=generations,proto3" json:"generations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Generations that are no longer routed to and may still hold legs: all, in
+	// every record.
+	Retired       []*Retired `protobuf:"bytes,10,rep,name=retired,proto3" json:"retired,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -257,6 +261,92 @@ func (x *Apply) GetGenerations() map[string]uint32 {
 	return nil
 }
 
+func (x *Apply) GetRetired() []*Retired {
+	if x != nil {
+		return x.Retired
+	}
+	return nil
+}
+
+// Retired is a generation of a queue that was purged, or replaced because its
+// pool or number of partitions changed.
+type Retired struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Generation uint32                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The pool whose group has its commits.
+	Pool          string `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	Partitions    int32  `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	RetiredMs     int64  `protobuf:"varint,5,opt,name=retired_ms,json=retiredMs,proto3" json:"retired_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retired) Reset() {
+	*x = Retired{}
+	mi := &file_qstream_v1_site_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retired) ProtoMessage() {}
+
+func (x *Retired) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_site_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retired.ProtoReflect.Descriptor instead.
+func (*Retired) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Retired) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Retired) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Retired) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *Retired) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *Retired) GetRetiredMs() int64 {
+	if x != nil {
+		return x.RetiredMs
+	}
+	return 0
+}
+
 // Scope is what a command is about; empty fields match everything.
 type Scope struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -270,7 +360,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_qstream_v1_site_proto_msgTypes[2]
+	mi := &file_qstream_v1_site_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -282,7 +372,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[2]
+	mi := &file_qstream_v1_site_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -295,7 +385,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{2}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Scope) GetTenant() string {
@@ -345,7 +435,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_qstream_v1_site_proto_msgTypes[3]
+	mi := &file_qstream_v1_site_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +447,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[3]
+	mi := &file_qstream_v1_site_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +460,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{3}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Command) GetNumber() uint64 {
@@ -449,7 +539,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_qstream_v1_site_proto_msgTypes[4]
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +551,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[4]
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +564,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{4}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Suspension) GetScope() *Scope {
@@ -519,7 +609,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +621,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +634,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Journaled) GetTopic() string {
@@ -584,7 +674,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\bDocument\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04yaml\x18\x03 \x01(\tR\x04yaml\"\xe1\x02\n" +
+	"\x04yaml\x18\x03 \x01(\tR\x04yaml\"\x90\x03\n" +
 	"\x05Apply\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12\x12\n" +
@@ -595,10 +685,23 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x12\x1f\n" +
 	"\vfull_offset\x18\b \x01(\x03R\n" +
 	"fullOffset\x12D\n" +
-	"\vgenerations\x18\t \x03(\v2\".qstream.v1.Apply.GenerationsEntryR\vgenerations\x1a>\n" +
+	"\vgenerations\x18\t \x03(\v2\".qstream.v1.Apply.GenerationsEntryR\vgenerations\x12-\n" +
+	"\aretired\x18\n" +
+	" \x03(\v2\x13.qstream.v1.RetiredR\aretired\x1a>\n" +
 	"\x10GenerationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"v\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x90\x01\n" +
+	"\aRetired\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\rR\n" +
+	"generation\x12\x12\n" +
+	"\x04pool\x18\x03 \x01(\tR\x04pool\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x04 \x01(\x05R\n" +
+	"partitions\x12\x1d\n" +
+	"\n" +
+	"retired_ms\x18\x05 \x01(\x03R\tretiredMs\"v\n" +
 	"\x05Scope\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12 \n" +
@@ -647,29 +750,31 @@ func file_qstream_v1_site_proto_rawDescGZIP() []byte {
 }
 
 var file_qstream_v1_site_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_qstream_v1_site_proto_goTypes = []any{
 	(Verb)(0),          // 0: qstream.v1.Verb
 	(*Document)(nil),   // 1: qstream.v1.Document
 	(*Apply)(nil),      // 2: qstream.v1.Apply
-	(*Scope)(nil),      // 3: qstream.v1.Scope
-	(*Command)(nil),    // 4: qstream.v1.Command
-	(*Suspension)(nil), // 5: qstream.v1.Suspension
-	(*Journaled)(nil),  // 6: qstream.v1.Journaled
-	nil,                // 7: qstream.v1.Apply.GenerationsEntry
+	(*Retired)(nil),    // 3: qstream.v1.Retired
+	(*Scope)(nil),      // 4: qstream.v1.Scope
+	(*Command)(nil),    // 5: qstream.v1.Command
+	(*Suspension)(nil), // 6: qstream.v1.Suspension
+	(*Journaled)(nil),  // 7: qstream.v1.Journaled
+	nil,                // 8: qstream.v1.Apply.GenerationsEntry
 }
 var file_qstream_v1_site_proto_depIdxs = []int32{
 	1, // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
-	7, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
-	0, // 2: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
-	3, // 3: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
-	5, // 4: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
-	3, // 5: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	8, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
+	3, // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
+	0, // 3: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
+	4, // 4: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
+	6, // 5: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
+	4, // 6: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_site_proto_init() }
@@ -683,7 +788,7 @@ func file_qstream_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_site_proto_rawDesc), len(file_qstream_v1_site_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

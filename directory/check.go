@@ -1,0 +1,131 @@
+package directory
+
+import "fmt"
+
+// checker fills a snapshot and finds what is wrong with the documents as a
+// whole: names given twice, domains with two owners, references to nothing.
+type checker struct {
+	*Snapshot
+	claimed map[string]*Document // by what may be claimed once
+	errs    Errors
+}
+
+func (c *checker) fail(d *Document, key, format string, args ...any) {
+	c.errs = append(c.errs, d.at(key, fmt.Sprintf(format, args...)))
+}
+
+// claim notes that d has thing for itself; false if another has it.
+func (c *checker) claim(d *Document, key, thing string) bool {
+	other := c.claimed[thing]
+	if other == nil {
+		c.claimed[thing] = d
+		return true
+	}
+	place := ""
+	if other.file != "" {
+		place = fmt.Sprintf(" (%s:%d)", other.file, other.line)
+	}
+	if other == d {
+		c.fail(d, key, "%s is named twice", thing)
+	} else {
+		c.fail(d, key, "%s already belongs to %s%s", thing, other.Ref, place)
+	}
+	return false
+}
+
+// add puts a document where it is looked up. Documents are shared between
+// snapshots, so what a snapshot completes is copied.
+func (c *checker) add(d *Document) {
+	if !c.claim(d, "name", "the name "+d.Ref.String()) {
+		return
+	}
+	switch v := d.value.(type) {
+	case *Site:
+		c.site = *v
+	case *Queue:
+		q := *v
+		c.queues[q.Name] = &q
+		if q.Number > 0 {
+			c.claim(d, "number", fmt.Sprintf("queue number %d", q.Number))
+		}
+	case *Tenant:
+		c.addTenant(d, v)
+	case *Route:
+		c.addRoute(d, v)
+	}
+}
+
+func (c *checker) addTenant(d *Document, t *Tenant) {
+	c.tenants[t.Name] = t
+	for i, domain := range t.Domains {
+		if c.claim(d, element("domains", i), "domain "+domain) {
+			c.owners[domain] = t
+		}
+	}
+	for i, network := range t.Networks {
+		if c.claim(d, element("networks", i), "network "+network.String()) {
+			c.networks[network] = t
+		}
+	}
+}
+
+func element(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }
+
+func (c *checker) addRoute(d *Document, r *Route) {
+	if !c.claim(d, "match.domain", "the match of "+r.pick()) {
+		return
+	}
+	if r.NullSender {
+		c.nullRoutes[r.Domain] = r
+	} else {
+		c.routes[r.Domain] = r
+	}
+}
+
+// addImplicit adds the default tenant and queue, and a queue of its own name
+// for each tenant that has none.
+func (c *checker) addImplicit() {
+	if c.tenants[Default] == nil {
+		c.tenants[Default] = newTenant(Default)
+	}
+	if c.queues[Default] == nil {
+		q := newQueue(Default)
+		q.Role = RoleInternet
+		c.queues[Default] = q
+	}
+	for _, t := range c.tenants {
+		if t.Queue == t.Name && c.queues[t.Queue] == nil {
+			c.queues[t.Queue] = newQueue(t.Queue)
+		}
+	}
+}
+
+func (c *checker) references() {
+	for i := range c.docs {
+		d := &c.docs[i]
+		switch v := d.value.(type) {
+		case *Tenant:
+			if c.queues[v.Queue] == nil {
+				c.fail(d, "queue", "there is no queue %q", v.Queue)
+			}
+			c.openRelay(d, v)
+		case *Route:
+			if v.Queue != "" && c.queues[v.Queue] == nil {
+				c.fail(d, "queue", "there is no queue %q", v.Queue)
+			}
+		}
+	}
+}
+
+// openRelay refuses a tenant that owns every domain while a route hands every
+// domain to its MX: strangers could send through to anybody.
+func (c *checker) openRelay(d *Document, t *Tenant) {
+	if c.owners["*"] != t {
+		return
+	}
+	for _, routes := range []patterns[*Route]{c.routes, c.nullRoutes} {
+		if r := routes["*"]; r != nil && r.Via.MX() {
+			c.fail(d, "domains", `owns "*" while route %s sends "*" to MX hosts: that is an open relay; list domains, or networks that may relay`, r.Name)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package directory
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	pb "qstream/schemas/qstream/v1"
+)
+
+// lineage is what was: generations of queue names ever used, and those whose
+// topics may still hold legs.
+type lineage struct {
+	generations map[string]uint32
+	retired     []retired
+}
+
+// retired is a generation that is no longer routed to.
+type retired struct {
+	name       string
+	generation uint32
+	pool       string
+	partitions int32
+	at         time.Time
+}
+
+// keepRetired is how long a retired generation is drained: longer than any
+// queue topic keeps a leg.
+const keepRetired = 90 * 24 * time.Hour
+
+func (l lineage) generation(name string) uint32 { return max(l.generations[name], 1) }
+
+func (l lineage) queues() []*Queue {
+	qs := make([]*Queue, len(l.retired))
+	for i, r := range l.retired {
+		qs[i] = newQueue(r.name)
+		qs[i].Generation, qs[i].Pool, qs[i].Partitions = r.generation, r.pool, r.partitions
+	}
+	return qs
+}
+
+// next is the lineage after a change from before to after at a time. A queue
+// that is gone is retired; so is one whose pool or partitions changed, since
+// its topic's commits and keys are of the old ones; what comes (again) or
+// changes so gets the next generation.
+func (l lineage) next(before, after *Snapshot, at time.Time) lineage {
+	n := lineage{generations: maps.Clone(l.generations)}
+	if n.generations == nil {
+		n.generations = map[string]uint32{}
+	}
+	for _, r := range l.retired {
+		if at.Sub(r.at) < keepRetired {
+			n.retired = append(n.retired, r)
+		}
+	}
+	for _, old := range before.queueList {
+		if q := after.queues[old.Name]; q == nil || q.Pool != old.Pool || q.Partitions != old.Partitions {
+			n.retired = append(n.retired, retired{old.Name, old.Generation, old.Pool, old.Partitions, at})
+		}
+	}
+	for _, q := range after.queueList {
+		old := before.queues[q.Name]
+		if old == nil || q.Pool != old.Pool || q.Partitions != old.Partitions {
+			n.generations[q.Name] = l.generations[q.Name] + 1
+		}
+	}
+	return n
+}
+
+// merge takes over what a record says.
+func (l lineage) merge(a *pb.Apply) lineage {
+	n := lineage{generations: map[string]uint32{}}
+	if !a.Full {
+		maps.Copy(n.generations, l.generations)
+	}
+	maps.Copy(n.generations, a.Generations)
+	for _, r := range a.Retired {
+		n.retired = append(n.retired, retired{r.Name, r.Generation, r.Pool, r.Partitions, time.UnixMilli(r.RetiredMs)})
+	}
+	return n
+}
+
+// write puts the lineage into a record: whole generations into a full one,
+// those that differ from before into a delta.
+func (l lineage) write(a *pb.Apply, before lineage) {
+	a.Generations = maps.Clone(l.generations)
+	if !a.Full {
+		maps.DeleteFunc(a.Generations, func(name string, g uint32) bool { return before.generations[name] == g })
+	}
+	for _, r := range l.retired {
+		a.Retired = append(a.Retired, &pb.Retired{
+			Name: r.name, Generation: r.generation, Pool: r.pool, Partitions: r.partitions, RetiredMs: r.at.UnixMilli(),
+		})
+	}
+	slices.SortFunc(a.Retired, func(x, y *pb.Retired) int { return int(x.RetiredMs - y.RetiredMs) })
+}
