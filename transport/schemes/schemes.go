@@ -10,10 +10,15 @@ import (
 	"qstream/mail"
 	"qstream/transport"
 	"qstream/transport/discard"
+	"qstream/transport/resolver"
+	"qstream/transport/smtp"
 )
 
-// Config is what the transports of a process share.
-type Config struct{}
+// Config is what the transports of a process share. Resolver is required.
+type Config struct {
+	Resolver *resolver.Resolver
+	SMTP     smtp.Config // limits of SMTP and LMTP; Resolver and LMTP are filled in
+}
 
 // Set is every transport, safe for concurrent use. It is a Transport itself:
 // Deliver goes to the one that the target's scheme names.
@@ -22,7 +27,7 @@ type Set struct {
 }
 
 // Names are the schemes that a route may use to deliver.
-var Names = []string{"discard"}
+var Names = []string{"smtp", "lmtp", "discard"}
 
 // New makes a transport for each scheme; it starts and opens nothing.
 func New(cfg Config) (*Set, error) {
@@ -40,6 +45,10 @@ func New(cfg Config) (*Set, error) {
 // construct is the one switch over schemes.
 func construct(scheme string, cfg Config) (transport.Transport, error) {
 	switch scheme {
+	case "smtp", "lmtp":
+		c := cfg.SMTP
+		c.Resolver, c.LMTP = cfg.Resolver, scheme == "lmtp"
+		return smtp.New(c)
 	case "discard":
 		return discard.New(), nil
 	}

@@ -1,0 +1,150 @@
+package smtp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"qstream/mail"
+	"qstream/transport"
+	"qstream/wire"
+)
+
+// errBytes is content that SMTP can't carry (RFC 5321 2.3.8): sent on, it
+// could end a message for one server and not for another.
+var errBytes = mail.Status{Code: 550, Enhanced: "5.6.0", Text: "content can't be sent by SMTP"}
+
+// content sends prepend, content and the final dot, and reads the replies.
+func (t *transaction) content(content io.Reader) *failure {
+	out := &outbox{send: func(b []byte) error { return t.s.write(b, t.s.t.Block) }}
+	dots := wire.NewDotWriter(out)
+	_, err := io.Copy(dots,
+		io.MultiReader(bytes.NewReader(t.d.a.Prepend), readErrors{content}))
+	if err == nil {
+		out.ending = true
+		err = dots.Close()
+	}
+	if err == nil {
+		return t.dot(out.buf)
+	}
+	var stray *wire.StrayError
+	var unreadable readError
+	switch {
+	case errors.As(err, &stray):
+		s := errBytes
+		s.Text += ": " + stray.Error()
+		// The connection ends with the message unfinished: nobody takes it.
+		t.s.drop()
+		t.d.settleAll(t.accepted, transport.Outcome{Status: s, Kind: transport.Decided, At: transport.AtContent})
+		return nil
+	case errors.As(err, &unreadable):
+		return &failure{at: transport.AtContent, status: errContent, final: true, err: err}
+	}
+	return t.lost(err)
+}
+
+// lost is a connection that broke in the middle of content. What the peer may
+// have said before it closed tells more than the error does.
+func (t *transaction) lost(err error) *failure {
+	f := broken(transport.AtContent, err)
+	if t.s.ctx.Err() != nil {
+		return f
+	}
+	if reply, _, rerr := t.s.read(t.s.t.Block); rerr == nil && !reply.OK() {
+		return refused(transport.AtContent, reply)
+	}
+	return f
+}
+
+// dot passes the point of no return: before it Revoked cuts the attempt,
+// after it only the end of ctx does.
+func (t *transaction) dot(tail []byte) *failure {
+	call(t.d.a.BeforeDot)
+	if !t.unbind() {
+		return broken(transport.AtContent, t.d.early.Err())
+	}
+	t.unbind = t.s.bind(t.d.ctx)
+	if err := t.s.within(t.s.t.Block); err != nil {
+		return broken(transport.AtContent, err)
+	}
+	if n, err := t.s.conn.Write(tail); err != nil && n < len(tail) {
+		// The end did not leave this machine.
+		return t.lost(err)
+	}
+	t.d.res.Sent = true
+	call(t.d.a.AfterDot)
+	t.replies()
+	return nil
+}
+
+func call(f func()) {
+	if f != nil {
+		f()
+	}
+}
+
+// replies reads what became of the message: one reply, with LMTP one for each
+// accepted recipient in order (RFC 2033 4.2).
+func (t *transaction) replies() {
+	groups := [][]int{t.accepted}
+	if t.s.lmtp {
+		groups = groups[:0]
+		for _, i := range t.accepted {
+			groups = append(groups, []int{i})
+		}
+	}
+	for n, group := range groups {
+		reply, _, err := t.s.read(t.s.t.Dot)
+		if err == nil && reply.Code >= 300 && reply.Code < 400 {
+			err = fmt.Errorf("%w to the final dot: %s", errReply, reply.String())
+		}
+		if err != nil {
+			t.s.broken = true
+			s := broken(transport.AtDot, err).status
+			s.Text = "no reply to the final dot, the message may have been taken: " + s.Text
+			for _, open := range groups[n:] {
+				t.d.settleAll(open, transport.Outcome{Status: s, Kind: transport.Unconfirmed, At: transport.AtDot})
+			}
+			return
+		}
+		t.s.broken = t.s.broken || reply.Code == 421
+		t.d.settleAll(group, transport.Outcome{Status: reply, At: transport.AtDot})
+	}
+}
+
+// readError marks an error as the content's, not the connection's.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
+type readErrors struct{ r io.Reader }
+
+func (r readErrors) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = readError{err}
+	}
+	return n, err
+}
+
+// outbox gathers the wire's bytes into blocks. Once ending is set it keeps
+// them, so that the end of data leaves with the last block, in one write.
+type outbox struct {
+	send   func([]byte) error
+	buf    []byte
+	ending bool
+}
+
+const blockSize = 64 << 10
+
+func (o *outbox) Write(p []byte) (int, error) {
+	if len(o.buf)+len(p) > blockSize && len(o.buf) > 0 && !o.ending {
+		if err := o.send(o.buf); err != nil {
+			return 0, err
+		}
+		o.buf = o.buf[:0]
+	}
+	o.buf = append(o.buf, p...)
+	return len(p), nil
+}

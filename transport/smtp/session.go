@@ -1,0 +1,243 @@
+package smtp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"qstream/mail"
+	"qstream/transport"
+)
+
+// session is one open connection that has been greeted.
+type session struct {
+	host   host
+	helo   string
+	lmtp   bool
+	t      Timeouts
+	conn   net.Conn
+	r      *bufio.Reader
+	ctx    context.Context // what bounds the present step
+	tls    string
+	ext    map[string]string // EHLO keywords in upper case, and their parameters
+	opened time.Time
+	sent   int  // transactions so far
+	broken bool // not to be used again
+}
+
+// open connects, greets and, where offered, starts TLS. After a failed
+// handshake it connects again without.
+func (c *Client) open(ctx context.Context, h host, helo string) (*session, *failure) {
+	s, f := c.dial(ctx, h, helo)
+	if f != nil {
+		return nil, f
+	}
+	if f = s.greet(!c.cfg.NoTLS && !h.plain); f == nil {
+		return s, nil
+	}
+	s.drop()
+	if f.at != transport.AtTLS || f.remote || ctx.Err() != nil {
+		return nil, f
+	}
+	h.plain = true
+	return c.open(ctx, h, helo)
+}
+
+func (c *Client) dial(ctx context.Context, h host, helo string) (*session, *failure) {
+	dialer := net.Dialer{Timeout: c.cfg.Timeouts.Connect}
+	if h.source.IsValid() {
+		dialer.LocalAddr = &net.TCPAddr{IP: h.source.AsSlice(), Zone: h.source.Zone()}
+	}
+	conn, err := dialer.DialContext(ctx, h.net, h.addr)
+	if err != nil {
+		return nil, broken(transport.AtConnect, err)
+	}
+	s := &session{
+		host: h, helo: helo, lmtp: c.cfg.LMTP, t: c.cfg.Timeouts,
+		ctx: ctx, opened: c.cfg.Now(),
+	}
+	s.use(conn)
+	return s, nil
+}
+
+func (s *session) use(conn net.Conn) {
+	s.conn = conn
+	s.r = bufio.NewReaderSize(conn, maxReplyLine+2)
+}
+
+// bind makes ctx bound all that follows: its end makes reads and writes fail
+// at once. unbind reports false if that has happened.
+func (s *session) bind(ctx context.Context) (unbind func() bool) {
+	s.ctx = ctx
+	conn := s.conn
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// within bounds the next reads and writes. The order matters: a context that
+// ends after the check sets the deadline after us.
+func (s *session) within(d time.Duration) error {
+	if err := s.conn.SetDeadline(time.Now().Add(d)); err != nil {
+		return err
+	}
+	return s.ctx.Err()
+}
+
+// greet speaks until the first MAIL may be sent.
+func (s *session) greet(withTLS bool) *failure {
+	unbind := s.bind(s.ctx)
+	defer func() { unbind() }()
+	greeting, _, err := s.read(s.t.Greeting)
+	if err != nil {
+		return broken(transport.AtGreeting, err)
+	}
+	if greeting.Code != 220 {
+		return refused(transport.AtGreeting, greeting)
+	}
+	if f := s.hello(); f != nil {
+		return f
+	}
+	if _, offered := s.ext["STARTTLS"]; !offered || !withTLS {
+		return nil
+	}
+	if f := s.startTLS(); f != nil || s.tls == "" {
+		return f
+	}
+	unbind()
+	unbind = s.bind(s.ctx)
+	// What was offered in clear text is forgotten (RFC 3207 4.2).
+	return s.hello()
+}
+
+// hello is EHLO, with HELO for peers that don't know it (RFC 5321 3.2).
+func (s *session) hello() *failure {
+	verb := "EHLO"
+	if s.lmtp {
+		verb = "LHLO"
+	}
+	reply, lines, err := s.command(verb + " " + s.helo)
+	if err != nil {
+		return broken(transport.AtHello, err)
+	}
+	s.ext = map[string]string{}
+	if reply.OK() {
+		for _, line := range lines[1:] {
+			keyword, param, _ := strings.Cut(line, " ")
+			s.ext[strings.ToUpper(keyword)] = param
+		}
+		return nil
+	}
+	if !reply.Permanent() || s.lmtp {
+		return refused(transport.AtHello, reply)
+	}
+	if reply, _, err = s.command("HELO " + s.helo); err != nil {
+		return broken(transport.AtHello, err)
+	}
+	if !reply.OK() {
+		return refused(transport.AtHello, reply)
+	}
+	return nil
+}
+
+// errInjected is text that came in clear before TLS and would be read as if
+// it had come inside (CVE-2011-0411 turned round).
+var errInjected = errors.New("text after the reply to STARTTLS")
+
+// startTLS upgrades the connection. A peer that refuses goes on in clear.
+func (s *session) startTLS() *failure {
+	reply, _, err := s.command("STARTTLS")
+	if err != nil {
+		return broken(transport.AtTLS, err)
+	}
+	if reply.Code == 421 {
+		return refused(transport.AtTLS, reply)
+	}
+	if reply.Code != 220 {
+		return nil
+	}
+	if s.r.Buffered() > 0 {
+		f := broken(transport.AtTLS, errInjected)
+		f.remote = true // plain would only serve who injected
+		f.status.Text = errInjected.Error()
+		return f
+	}
+	conn := tls.Client(s.conn, &tls.Config{
+		ServerName: strings.Trim(s.host.name, "[]"),
+		// Opportunistic: an old version and any certificate are better than
+		// clear text (RFC 7435).
+		InsecureSkipVerify: true,
+		MinVersion:         tls.VersionTLS10,
+	})
+	if err := s.within(s.t.Command); err != nil {
+		return broken(transport.AtTLS, err)
+	}
+	if err := conn.HandshakeContext(s.ctx); err != nil {
+		return broken(transport.AtTLS, err)
+	}
+	state := conn.ConnectionState()
+	s.tls = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+	s.use(conn)
+	return nil
+}
+
+// command sends one line and reads its reply.
+func (s *session) command(line string) (mail.Status, []string, error) {
+	if err := s.write([]byte(line+"\r\n"), s.t.Command); err != nil {
+		return mail.Status{}, nil, err
+	}
+	return s.read(s.t.Command)
+}
+
+func (s *session) write(b []byte, d time.Duration) error {
+	if err := s.within(d); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// read is one whole reply within d, however slowly its bytes drip.
+func (s *session) read(d time.Duration) (mail.Status, []string, error) {
+	if err := s.within(d); err != nil {
+		return mail.Status{}, nil, err
+	}
+	reply, lines, err := readReply(s.r)
+	if err != nil {
+		s.broken = true
+	}
+	return reply, lines, err
+}
+
+// sizeLimit is the peer's SIZE (RFC 1870); 0: none is known.
+func (s *session) sizeLimit() int64 {
+	n, err := strconv.ParseInt(strings.TrimSpace(s.ext["SIZE"]), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+func (s *session) offers(keyword string) bool {
+	_, ok := s.ext[keyword]
+	return ok
+}
+
+// drop closes at once, without a word.
+func (s *session) drop() {
+	s.broken = true
+	_ = s.conn.Close()
+}
+
+// quit takes leave (RFC 5321 4.1.1.10) without waiting for the reply, which
+// says nothing that matters.
+func (s *session) quit() {
+	if !s.broken {
+		_ = s.conn.SetDeadline(time.Now().Add(time.Second))
+		_, _ = s.conn.Write([]byte("QUIT\r\n"))
+	}
+	s.drop()
+}

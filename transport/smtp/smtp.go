@@ -1,0 +1,147 @@
+// Package smtp is the SMTP and LMTP client: it finds the hosts of a target,
+// keeps connections for reuse, speaks the dialogue (RFC 5321, RFC 2033) and
+// says for each recipient what the peer answered.
+//
+// It pipelines (RFC 2920): MAIL, all RCPT and DATA go out in one write. It
+// uses 8BITMIME, SIZE, SMTPUTF8, DSN and ENHANCEDSTATUSCODES where offered,
+// and STARTTLS opportunistically: certificates are not verified, and a failed
+// handshake is followed by a plain connection. Content with 8-bit bytes goes
+// out as it is when the peer lacks 8BITMIME, as qmail does: nothing is ever
+// converted, so that signatures hold.
+//
+// Guarantee: content arrives with exactly the bytes given (a missing last line
+// end is added). Stray CR, LF and NUL are refused with 5.6.0, not mended.
+// Guarantee: between the final dot and its reply nothing but the end of ctx or
+// the reply's own time limit ends the wait.
+//
+// It does not authenticate, verify certificates, or convert content.
+package smtp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"qstream/transport"
+	"qstream/transport/resolver"
+)
+
+// Config is what all attempts share. Resolver is required; zero values take
+// the defaults.
+type Config struct {
+	LMTP     bool
+	Resolver *resolver.Resolver
+	NoTLS    bool // never STARTTLS
+	Timeouts Timeouts
+	// MaxHosts bounds the addresses tried in one attempt (default 5),
+	// MaxSessions those of them that greeted us (default 2).
+	MaxHosts, MaxSessions int
+	// Reuse of connections: how long one may idle (default 5 s; negative: no
+	// reuse), how many messages it may carry (default 100), how old it may
+	// become (default 5 min), how many may idle in all (default 500).
+	Idle        time.Duration
+	MaxMessages int
+	MaxAge      time.Duration
+	MaxIdle     int
+	Now         func() time.Time // default time.Now
+}
+
+// Timeouts bound single steps of a dialogue. The defaults are those of
+// RFC 5321 4.5.3.2; connecting has 30 s.
+type Timeouts struct {
+	Connect  time.Duration // default 30 s
+	Greeting time.Duration // default 5 min
+	Command  time.Duration // EHLO, STARTTLS with handshake, MAIL, RCPT, RSET; default 5 min
+	Data     time.Duration // reply to DATA; default 2 min
+	Block    time.Duration // each write of content; default 3 min
+	Dot      time.Duration // reply to the final dot; default 10 min
+}
+
+func (t *Timeouts) defaults() {
+	for _, d := range []struct {
+		v  *time.Duration
+		to time.Duration
+	}{
+		{&t.Connect, 30 * time.Second}, {&t.Greeting, 5 * time.Minute},
+		{&t.Command, 5 * time.Minute}, {&t.Data, 2 * time.Minute},
+		{&t.Block, 3 * time.Minute}, {&t.Dot, 10 * time.Minute},
+	} {
+		if *d.v == 0 {
+			*d.v = d.to
+		}
+	}
+}
+
+// Client makes SMTP or LMTP attempts.
+type Client struct {
+	cfg  Config
+	pool *pool
+}
+
+var _ transport.Transport = (*Client)(nil)
+
+// New checks cfg; it opens nothing.
+func New(cfg Config) (*Client, error) {
+	if cfg.Resolver == nil {
+		return nil, errors.New("no resolver")
+	}
+	cfg.Timeouts.defaults()
+	orDefault(&cfg.MaxHosts, 5)
+	orDefault(&cfg.MaxSessions, 2)
+	orDefault(&cfg.Idle, 5*time.Second)
+	orDefault(&cfg.MaxMessages, 100)
+	orDefault(&cfg.MaxAge, 5*time.Minute)
+	orDefault(&cfg.MaxIdle, 500)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Client{cfg: cfg, pool: newPool(cfg)}, nil
+}
+
+func orDefault[T int | time.Duration](v *T, to T) {
+	if *v == 0 {
+		*v = to
+	}
+}
+
+// Deliver makes one attempt over the target's hosts. See transport.Transport.
+func (c *Client) Deliver(ctx context.Context, t transport.Target, a *transport.Attempt) transport.Result {
+	early, release := untilRevoked(ctx, a.Revoked)
+	defer release()
+	d := newDelivery(c, ctx, early, a)
+	if !d.checkEnvelope() {
+		return d.result()
+	}
+	hosts, err := c.hosts(early, t, a)
+	if err != nil {
+		d.fail(lookupError(lookedUp(t), err))
+		return d.result()
+	}
+	d.overHosts(hosts)
+	return d.result()
+}
+
+// Close says QUIT on idle connections and closes them.
+func (c *Client) Close() error {
+	c.pool.close()
+	return nil
+}
+
+// untilRevoked is a context that ends with ctx or when revoked is closed. It
+// bounds everything that may be cut off: all up to the final dot.
+func untilRevoked(ctx context.Context, revoked <-chan struct{}) (context.Context, func()) {
+	early, cancel := context.WithCancel(ctx)
+	if revoked == nil {
+		return early, cancel
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-revoked:
+			cancel()
+		case <-early.Done():
+		}
+	}()
+	return early, func() { cancel(); <-done }
+}
