@@ -2,29 +2,145 @@ package directory
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"sync"
 	"time"
 
 	"qstream/bus"
+	"qstream/schemas"
 )
 
 // Follower holds the newest snapshot of a running process; safe for
 // concurrent use.
-type Follower struct{}
+type Follower struct {
+	log  *slog.Logger
+	from *bus.Follower
+
+	fold *fold // only by Run
+
+	mu      sync.Mutex
+	newest  *Snapshot
+	changed chan struct{}
+	ready   chan struct{}
+	skipped uint64
+	fault   error
+}
 
 // Follow makes a follower; it starts nothing.
-func Follow(b *bus.Bus) *Follower { panic("todo") }
+func Follow(b *bus.Bus) *Follower {
+	empty, err := Build(nil)
+	if err != nil {
+		panic(err) // an empty directory is consistent
+	}
+	f := &Follower{
+		log: slog.Default(), fold: newFold(), newest: empty,
+		changed: make(chan struct{}), ready: make(chan struct{}),
+	}
+	f.from = b.Follow([]string{schemas.Directory}, bus.Start{}, f.take)
+	return f
+}
+
+// WithLog makes the follower log to log instead of slog's default. Call it
+// before Run.
+func (f *Follower) WithLog(log *slog.Logger) *Follower {
+	f.log = log
+	return f
+}
 
 // Run follows the directory topic until ctx ends.
-func (f *Follower) Run(ctx context.Context) error { panic("todo") }
+func (f *Follower) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var settling sync.WaitGroup
+	settling.Go(func() {
+		select {
+		case <-f.from.CaughtUp():
+			f.settle()
+		case <-ctx.Done():
+		}
+	})
+	defer settling.Wait()
+	defer stop()
+	return f.from.Run(ctx)
+}
+
+// take is called for each record, never concurrently.
+func (f *Follower) take(r bus.Record) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.fold.take(r)
+	switch {
+	case errors.Is(err, errLost):
+		f.log.Info("apply lost its race", "topic", r.Topic, "offset", r.Offset, "err", err)
+		return nil
+	case err != nil:
+		f.skipped++
+		f.log.Error("directory record skipped", "topic", r.Topic, "offset", r.Offset, "err", err)
+		return nil
+	}
+	select {
+	case <-f.ready:
+		f.swap()
+	default: // one snapshot is made when everything is read
+	}
+	return nil
+}
+
+// settle makes the first snapshot once the topic was read to its end.
+func (f *Follower) settle() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.swap()
+	close(f.ready)
+}
+
+// swap takes the snapshot at the head, or keeps the old one if the head isn't
+// understood: mail goes on by the last directory that was.
+func (f *Follower) swap() {
+	if f.fold.number == f.newest.Number {
+		return
+	}
+	s, err := f.fold.snapshot()
+	if f.fault = err; err != nil {
+		f.log.Error("directory not understood, the last one stays in force", "err", err)
+		return
+	}
+	f.newest = s
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
 
 // Ready is closed once the first complete snapshot is there.
-func (f *Follower) Ready() <-chan struct{} { panic("todo") }
+func (f *Follower) Ready() <-chan struct{} { return f.ready }
 
-// Snapshot is the newest one; never nil after Ready.
-func (f *Follower) Snapshot() *Snapshot { panic("todo") }
+// Snapshot is the newest one; before Ready it is the empty directory.
+func (f *Follower) Snapshot() *Snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.newest
+}
 
 // Changed returns a channel that is closed at the next swap.
-func (f *Follower) Changed() <-chan struct{} { panic("todo") }
+func (f *Follower) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
 
 // Fresh is as bus.Follower.Fresh.
-func (f *Follower) Fresh() time.Time { panic("todo") }
+func (f *Follower) Fresh() time.Time { return f.from.Fresh() }
+
+// Skipped is how many records could not be read.
+func (f *Follower) Skipped() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.skipped
+}
+
+// Fault says why the newest apply isn't in force here; nil if it is.
+func (f *Follower) Fault() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fault
+}

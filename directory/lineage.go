@@ -39,10 +39,18 @@ func (l lineage) queues() []*Queue {
 	return qs
 }
 
+// live reports whether the newest generation of a name is in use.
+func (l lineage) live(name string) bool {
+	_, used := l.generations[name]
+	gone := func(r retired) bool { return r.name == name && r.generation == l.generation(name) }
+	return (used || name == Default) && !slices.ContainsFunc(l.retired, gone)
+}
+
 // next is the lineage after a change from before to after at a time. A queue
 // that is gone is retired; so is one whose pool or partitions changed, since
 // its topic's commits and keys are of the old ones; what comes (again) or
-// changes so gets the next generation.
+// changes so gets the next generation. Before is nil if it isn't understood:
+// then its queues are taken for unchanged.
 func (l lineage) next(before, after *Snapshot, at time.Time) lineage {
 	n := lineage{generations: maps.Clone(l.generations)}
 	if n.generations == nil {
@@ -53,18 +61,29 @@ func (l lineage) next(before, after *Snapshot, at time.Time) lineage {
 			n.retired = append(n.retired, r)
 		}
 	}
-	for _, old := range before.queueList {
-		if q := after.queues[old.Name]; q == nil || q.Pool != old.Pool || q.Partitions != old.Partitions {
-			n.retired = append(n.retired, retired{old.Name, old.Generation, old.Pool, old.Partitions, at})
-		}
-	}
 	for _, q := range after.queueList {
-		old := before.queues[q.Name]
-		if old == nil || q.Pool != old.Pool || q.Partitions != old.Partitions {
+		switch {
+		case before == nil && l.live(q.Name), before != nil && keeps(before.queues[q.Name], q):
+		case before != nil && before.queues[q.Name] != nil:
+			n.generations[q.Name] = l.generation(q.Name) + 1
+		default:
 			n.generations[q.Name] = l.generations[q.Name] + 1
 		}
 	}
+	if before == nil {
+		return n
+	}
+	for _, old := range before.queueList {
+		if q := after.queues[old.Name]; !keeps(old, q) {
+			n.retired = append(n.retired, retired{old.Name, old.Generation, old.Pool, old.Partitions, at})
+		}
+	}
 	return n
+}
+
+// keeps reports whether a queue keeps its topics; either may be nil.
+func keeps(old, q *Queue) bool {
+	return old != nil && q != nil && q.Pool == old.Pool && q.Partitions == old.Partitions
 }
 
 // merge takes over what a record says.
@@ -92,5 +111,4 @@ func (l lineage) write(a *pb.Apply, before lineage) {
 			Name: r.name, Generation: r.generation, Pool: r.pool, Partitions: r.partitions, RetiredMs: r.at.UnixMilli(),
 		})
 	}
-	slices.SortFunc(a.Retired, func(x, y *pb.Retired) int { return int(x.RetiredMs - y.RetiredMs) })
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"qstream/schemas"
 )
 
 // Snapshot is the directory at one number. It is immutable.
@@ -58,8 +60,8 @@ func (s *Snapshot) finish() {
 	if s.site.Postmaster == "" && s.site.Me != "" {
 		s.site.Postmaster = "postmaster@" + s.site.Me
 	}
+	s.relate(s.history)
 	for _, q := range s.queues {
-		q.Generation = s.history.generation(q.Name)
 		if q.Identity.Me == "" {
 			q.Identity.Me = s.site.Me
 		}
@@ -77,6 +79,30 @@ func (s *Snapshot) finish() {
 		lengths[p.Bits()] = true
 	}
 	s.bits = slices.SortedFunc(maps.Keys(lengths), func(a, b int) int { return b - a })
+}
+
+// relate gives the queues their generations; only before anybody else has s.
+func (s *Snapshot) relate(l lineage) {
+	s.history = l
+	for _, q := range s.queues {
+		q.Generation = l.generation(q.Name)
+	}
+}
+
+// Topics are the topics that the live queues need, content of their classes
+// included, where the received topic keeps mail for retention.
+func (s *Snapshot) Topics(retention time.Duration) []schemas.Topic {
+	var topics []schemas.Topic
+	classes := map[string]bool{schemas.DefaultClass: true}
+	for _, q := range s.queueList {
+		size := schemas.Sizing{Mail: max(retention, q.longest())}
+		topics = append(topics, size.Queue(q.Name, q.Generation, q.Pool, q.Partitions)...)
+		if !classes[q.ContentClass] {
+			classes[q.ContentClass] = true
+			topics = append(topics, size.Content(q.ContentClass)...)
+		}
+	}
+	return topics
 }
 
 // Queue finds a live queue by name; nil if none.
