@@ -1,0 +1,240 @@
+package bus
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	fenceTime   = 15 * time.Second
+	cutGrace    = 2 * time.Second  // for cut jobs to finish as unconfirmed
+	releaseTime = 20 * time.Second // for the commit that lets go
+)
+
+// onAssigned fences the owners that died without letting go: only then does
+// the fetch of stable offsets, which follows, not wait for their transaction
+// to time out.
+func (e *engine) onAssigned(ctx context.Context, cl *kgo.Client, added map[string][]int32) {
+	if len(added) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, fenceTime)
+	defer cancel()
+	if err := e.fenceOwners(ctx, cl, added); err != nil && ctx.Err() == nil {
+		e.log.Warn("former owner not fenced", "err", err)
+	}
+}
+
+// onFetched makes the parts. It runs before the first fetch, and again with
+// more partitions when ctx is cancelled: so a part is published only at the
+// end, and only if nil is returned. Any other error would cost the whole
+// assignment, so none is ever returned.
+func (e *engine) onFetched(ctx context.Context, cl *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+	e.pollBarrier(ctx)
+	fresh := e.newParts(resp)
+	if e.journal != nil {
+		e.journal.replay(ctx, fresh)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	resume := map[string][]int32{}
+	e.mu.Lock()
+	for _, p := range fresh {
+		if old := e.parts[p.key()]; old != nil {
+			e.drop(old)
+		}
+		e.parts[p.key()] = p
+		delete(e.stopped, p.key())
+		e.shape.opened(p)
+		resume[p.topic] = append(resume[p.topic], p.partition)
+	}
+	e.mu.Unlock()
+	cl.ResumeFetchPartitions(resume)
+	e.pushed()
+	return nil
+}
+
+func (e *engine) newParts(resp *kmsg.OffsetFetchResponse) []*part {
+	var fresh []*part
+	for _, g := range resp.Groups {
+		for _, t := range g.Topics {
+			for _, rp := range t.Partitions {
+				if rp.ErrorCode != 0 {
+					continue
+				}
+				if rp.Offset < 0 {
+					e.stop(topicPartition{t.Topic, rp.Partition}, "the group has no commit")
+					continue
+				}
+				fresh = append(fresh, e.newPart(t.Topic, rp))
+			}
+		}
+	}
+	return fresh
+}
+
+func (e *engine) newPart(topic string, rp kmsg.OffsetFetchResponseGroupTopicPartition) *part {
+	text := ""
+	if rp.Metadata != nil {
+		text = *rp.Metadata
+	}
+	was, err := decodeProgress(rp.Offset, text)
+	if err != nil {
+		e.log.Warn("commit metadata ignored", "topic", topic, "partition", rp.Partition, "offset", rp.Offset, "err", err)
+		was = progress{floor: noFloor, journalPart: -1}
+	}
+	p := newPart(topic, rp.Partition)
+	p.track = newTracker(rp.Offset, was.finished)
+	p.committed, p.sequence = rp.Offset, was.sequence
+	p.state, p.saved = was.state, was.state
+	p.journal = journalMark{part: was.journalPart, floor: was.floor}
+	return p
+}
+
+// onRevoked holds the hand-over up until the partitions are drained and
+// committed; heartbeats go on meanwhile.
+func (e *engine) onRevoked(_ context.Context, _ *kgo.Client, revoked map[string][]int32) {
+	e.release(e.named(revoked))
+}
+
+// onLost drops: another owner may be at work already, so nothing is committed.
+func (e *engine) onLost(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
+	ps := e.named(lost)
+	if len(ps) > 0 {
+		e.log.Warn("partitions lost", "count", len(ps))
+	}
+	e.mu.Lock()
+	for _, p := range ps {
+		e.drop(p)
+	}
+	e.mu.Unlock()
+}
+
+func (e *engine) named(names map[string][]int32) []*part {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var ps []*part
+	for topic, partitions := range names {
+		for _, n := range partitions {
+			tp := topicPartition{topic, n}
+			delete(e.stopped, tp)
+			if p := e.parts[tp]; p != nil {
+				ps = append(ps, p)
+			}
+		}
+	}
+	return ps
+}
+
+// release lets go of parts: it stops handing out, waits for begun jobs, cuts
+// off those that take too long, commits as released, and drops.
+func (e *engine) release(ps []*part) {
+	if len(ps) == 0 {
+		return
+	}
+	e.mu.Lock()
+	for _, p := range ps {
+		p.stop()
+	}
+	e.mu.Unlock()
+	if !e.await(ps, e.drain, func(p *part) bool { return p.begun == 0 }) {
+		e.cutOff(ps)
+		e.await(ps, cutGrace, func(p *part) bool { return p.begun == 0 })
+	}
+	e.mu.Lock()
+	for _, p := range ps {
+		p.releasing = true
+	}
+	e.mu.Unlock()
+	e.pushed()
+	if !e.await(ps, releaseTime, func(p *part) bool { return p.released }) {
+		e.log.Warn("partitions let go without a commit", "count", len(ps))
+	}
+	e.mu.Lock()
+	for _, p := range ps {
+		e.drop(p)
+	}
+	e.mu.Unlock()
+}
+
+func (e *engine) cutOff(ps []*part) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range ps {
+		if p.begun > 0 {
+			e.log.Warn("drain's time is over", "topic", p.topic, "partition", p.partition, "count", p.begun)
+		}
+		select {
+		case <-p.cut:
+		default:
+			close(p.cut)
+		}
+	}
+}
+
+// await waits until cond holds for every part that isn't dropped.
+func (e *engine) await(ps []*part, limit time.Duration, cond func(*part) bool) bool {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	for {
+		e.mu.Lock()
+		ok, changed := true, e.changed
+		for _, p := range ps {
+			ok = ok && (p.dropped || cond(p))
+		}
+		e.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			return false
+		}
+	}
+}
+
+// drop forgets a part and what it had not committed. The lock is held.
+func (e *engine) drop(p *part) {
+	if p.dropped {
+		return
+	}
+	p.stop()
+	p.dropped = true
+	select {
+	case <-p.cut:
+	default:
+		close(p.cut)
+	}
+	if e.parts[p.key()] == p {
+		delete(e.parts, p.key())
+	}
+	for _, r := range p.results {
+		e.settle(r, false)
+	}
+	p.results = nil
+	e.shape.closed(p)
+	e.notify()
+}
+
+// notify wakes whoever waits for a change. The lock is held.
+func (e *engine) notify() {
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// settle ends a result: committed, or dropped. The lock is held.
+func (e *engine) settle(r *result, committed bool) {
+	e.pending--
+	e.weight -= r.bytes
+	if r.slot {
+		<-e.open
+	}
+	if r.ended != nil {
+		r.ended(committed)
+	}
+}

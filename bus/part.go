@@ -1,0 +1,89 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// part is a partition that this process owns. Everything in it is under the
+// engine's lock; a part that is dropped is never owned again: a partition
+// that comes back is a new part.
+type part struct {
+	topic     string
+	partition int32
+
+	track     *tracker
+	backlog   []*kgo.Record // polled and not yet handed out
+	results   []*result     // finished and in no transaction that stands
+	state     []byte        // Transform's, after the last step
+	committed int64         // offset of the last commit
+	saved     []byte        // state of the last commit
+	sequence  uint64
+	metadata  int // length the last metadata would have had
+	journal   journalMark
+	at        time.Time // of the last commit
+
+	claimed   bool // a commit under our name stands
+	draining  bool // nothing new is handed out
+	releasing bool // drained: the next commit lets go
+	released  bool
+	dropped   bool
+	paused    bool
+	held      int           // jobs handed out and not ended
+	begun     int           // jobs that passed Begin and have not ended
+	revoked   chan struct{} // closed when draining starts
+	cut       chan struct{} // closed when the drain's time is over
+	wake      chan struct{} // of capacity 1: backlog or room came
+	own       any           // the shape's
+}
+
+// result is what one finished record leaves behind until it is committed.
+type result struct {
+	part   *part
+	offset int64
+	source Record // for deadletter
+	out    []Record
+	state  []byte // Transform's state after it
+	at     time.Time
+	slot   bool // holds one of WorkConfig.MaxOpen
+	alone  bool // shared a batch with an output that can't be stored
+	tries  int
+	bytes  int
+	// ended is told once it is committed (true) or dropped (false).
+	ended func(bool)
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+func newPart(topic string, partition int32) *part {
+	return &part{
+		topic: topic, partition: partition,
+		revoked: make(chan struct{}), cut: make(chan struct{}), wake: make(chan struct{}, 1),
+		journal: journalMark{part: -1, floor: noFloor},
+	}
+}
+
+func (p *part) key() topicPartition { return topicPartition{p.topic, p.partition} }
+
+// poke wakes the part's own goroutine, if it has one.
+func (p *part) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stop begins the drain.
+func (p *part) stop() {
+	if p.draining {
+		return
+	}
+	p.draining = true
+	p.backlog = nil
+	close(p.revoked)
+	p.poke()
+}

@@ -1,0 +1,117 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	maxHeldDefault = 16384
+	maxOpenDefault = 1000
+	staleCommit    = 10 * time.Second // nothing begins while something waits so long
+	gateLook       = 20 * time.Millisecond
+)
+
+// WorkConfig are the bounds of a Work. Zero values take the defaults.
+type WorkConfig struct {
+	Group   string
+	From    *Topics
+	MaxHeld int           // jobs handed out and unfinished, per process; default 16384
+	MaxOpen int           // jobs begun or finished and not yet committed; default 1000
+	Drain   time.Duration // how long a revoke waits for begun jobs; default 45 s
+	Ready   func() bool   // Begin waits while it is false (clock, freshness); nil: always
+	Stage   string        // named in deadletter records
+}
+
+// Work hands each record to take as a Job, which may finish in any order.
+// take must not block. It returns when ctx ends, after the drain.
+//
+// Guarantee: a record is handed out again only to a later owner, or after
+// Abandon; what its job marked comes back with it.
+// Guarantee: nothing begins unless the group coordinator heard of this
+// process within the session timeout.
+func (b *Bus) Work(ctx context.Context, cfg WorkConfig, take func(*Job)) error {
+	if cfg.Group == "" || cfg.From == nil || take == nil {
+		return errors.New("work needs a group, topics and a function")
+	}
+	if cfg.MaxHeld <= 0 {
+		cfg.MaxHeld = maxHeldDefault
+	}
+	if cfg.MaxOpen <= 0 {
+		cfg.MaxOpen = maxOpenDefault
+	}
+	if cfg.Drain <= 0 {
+		cfg.Drain = drainDefault
+	}
+	e := b.newEngine(cfg.Group, cfg.Stage, cfg.From, cfg.Drain, cfg.MaxOpen)
+	j, err := e.newJournal(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer j.client.Close()
+	e.journal = j
+	e.shape = &work{engine: e, cfg: cfg, take: take}
+	return e.run(ctx)
+}
+
+// work is the shape of jobs. held is under the engine's lock.
+type work struct {
+	engine *engine
+	cfg    WorkConfig
+	take   func(*Job)
+	held   int // handed out and not ended
+}
+
+func (w *work) opened(*part) {}
+
+// closed frees the room of jobs that were forgotten at the revoke.
+func (w *work) closed(p *part) { w.held, p.held = w.held-p.held, 0 }
+
+func (w *work) marker(*part, []*result) (Record, bool) { return Record{}, false }
+
+func (w *work) full(p *part) bool {
+	return len(p.backlog) > 0 || w.held >= w.cfg.MaxHeld || p.metadata > metadataFull
+}
+
+// pump hands out the backlog, as far as the caps let it.
+func (w *work) pump(p *part) {
+	e := w.engine
+	for {
+		e.mu.Lock()
+		j := w.next(p)
+		e.mu.Unlock()
+		if j == nil {
+			return
+		}
+		w.take(j)
+	}
+}
+
+// next is the next record as a job, or nil. The lock is held.
+func (w *work) next(p *part) *Job {
+	for len(p.backlog) > 0 && !p.draining {
+		if w.held >= w.cfg.MaxHeld || p.metadata > metadataFull {
+			return nil
+		}
+		r := p.backlog[0]
+		p.backlog[0] = nil
+		p.backlog = p.backlog[1:]
+		if r.Attrs.IsControl() {
+			p.track.skip(r.Offset)
+			continue
+		}
+		if !p.track.add(r.Offset) {
+			continue
+		}
+		w.held++
+		p.held++
+		j := &Job{Record: fromClient(r), work: w, part: p, marks: p.journal.marks[r.Offset]}
+		delete(p.journal.marks, r.Offset)
+		return j
+	}
+	return nil
+}
