@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 	"github.com/twmb/franz-go/plugin/kslog"
+
+	"qstream/schemas"
 )
 
 // Bounds of every client.
@@ -20,7 +22,6 @@ const (
 	// maxBuffered bounds what waits for brokers that don't answer; Publish
 	// waits for room beyond it, until its time is over.
 	maxBuffered = 64 << 20
-	maxBatch    = 1_000_000
 )
 
 // Bus is a process's connection to its broker, safe for concurrent use.
@@ -94,7 +95,7 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 		kgo.RecordPartitioner(partitioner()),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
-		kgo.ProducerBatchMaxBytes(maxBatch),
+		kgo.ProducerBatchMaxBytesFn(maxBatch),
 		kgo.MaxBufferedBytes(maxBuffered),
 		kgo.WithCompressor(batchCompressor{}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -188,3 +189,6 @@ func (b *Bus) Ping(ctx context.Context) error {
 type quiet struct{ kgo.Logger }
 
 func (q quiet) Level() kgo.LogLevel { return min(q.Logger.Level(), kgo.LogLevelWarn) }
+
+// maxBatch leaves room for a batch's own header.
+func maxBatch(topic string) int32 { return int32(schemas.MaxMessage(topic)) - 4<<10 }

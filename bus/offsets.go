@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -207,6 +208,9 @@ func (b *Bus) committed(ctx context.Context, group string, parts map[string][]in
 		names = append(names, t)
 	}
 	got, err := admin.FetchOffsetsForTopics(ctx, group, names...)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return offsets{}, nil // a group begins to exist with its first commit
+	}
 	if err != nil {
 		return nil, fmt.Errorf("fetch commits of %s: %w", group, err)
 	}

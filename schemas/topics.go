@@ -18,8 +18,6 @@ const (
 	Directory  = "qstream.directory.v1"
 	Control    = "qstream.control.v1"
 	Deadletter = "qstream.deadletter.v1"
-	Limits     = "qstream.limits.v1"
-	Suppress   = "qstream.suppress.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.
@@ -83,17 +81,4 @@ func Delay(wait time.Duration) (string, time.Duration) {
 	}
 	last := len(Tiers) - 1
 	return DelayTopics()[last], Tiers[last]
-}
-
-// Topic is a row of the topic table.
-type Topic struct {
-	Name       string
-	Key        string // what the key is, for people
-	Value      string // full protobuf name of the value
-	Partitions int32
-	Compact    bool          // else delete
-	Retention  time.Duration // -1: for ever
-	MaxMessage int           // bytes
-	Groups     []string      // groups that consume it from a commit
-	Private    bool          // not meant for readers
 }

@@ -1,0 +1,236 @@
+package deliver
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// sim drives a scheduler with virtual time: mail arrives, is attempted, is
+// spilled and comes back.
+type sim struct {
+	t      *testing.T
+	now    time.Time
+	s      *scheduler
+	events timeline
+	rnd    *rand.Rand
+	took   func(*item) time.Duration
+	failed func(*item) bool
+
+	done   map[string]int // attempts ended, by destination
+	waited map[string][]time.Duration
+	spills int
+}
+
+type event struct {
+	at  time.Time
+	do  func()
+	seq int
+}
+
+type timeline []event
+
+func (t timeline) Len() int { return len(t) }
+func (t timeline) Less(i, j int) bool {
+	return t[i].at.Before(t[j].at) || t[i].at.Equal(t[j].at) && t[i].seq < t[j].seq
+}
+func (t timeline) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+func (t *timeline) Push(x any)   { *t = append(*t, x.(event)) }
+func (t *timeline) Pop() any {
+	old := *t
+	x := old[len(old)-1]
+	*t = old[:len(old)-1]
+	return x
+}
+
+func newSim(t *testing.T, cfg SchedulerConfig, took func(*item) time.Duration) *sim {
+	m := &sim{
+		t: t, now: time.Unix(1_000_000, 0), rnd: rand.New(rand.NewPCG(1, 2)), took: took,
+		done: map[string]int{}, waited: map[string][]time.Duration{},
+	}
+	m.s = newScheduler(cfg, func() time.Time { return m.now })
+	return m
+}
+
+func (m *sim) at(at time.Time, do func()) {
+	heap.Push(&m.events, event{at, do, m.rnd.Int()})
+}
+
+// offer lets mail arrive at a rate until the end.
+func (m *sim) offer(rate float64, end time.Time, make func() *item) {
+	var arrive func()
+	arrive = func() {
+		m.add(make())
+		if next := m.now.Add(time.Duration(float64(time.Second) / rate)); next.Before(end) {
+			m.at(next, arrive)
+		}
+	}
+	m.at(m.now, arrive)
+}
+
+func (m *sim) add(it *item) {
+	it.value = m.now
+	if sp, ok := m.s.add(it); ok {
+		m.spilled(sp)
+	}
+	m.dispatch()
+}
+
+func (m *sim) spilled(sp spill) {
+	m.spills++
+	sp.item.spills++
+	sp.item.lane = nil
+	born := sp.item.value
+	m.at(sp.due, func() {
+		m.add(sp.item)
+		sp.item.value = born
+	})
+}
+
+func (m *sim) dispatch() {
+	for it := m.s.next(); it != nil; it = m.s.next() {
+		m.waited[it.tenant] = append(m.waited[it.tenant], m.now.Sub(it.value.(time.Time)))
+		m.at(m.now.Add(m.took(it)), func() { m.finish(it) })
+	}
+	if !m.s.wake.IsZero() {
+		m.at(m.s.wake, m.dispatch)
+	}
+}
+
+func (m *sim) finish(it *item) {
+	c := contactMade
+	if m.failed != nil && m.failed(it) {
+		c = contactFailed
+	} else {
+		m.done[it.destination]++
+	}
+	for _, sp := range m.s.done(it, c) {
+		m.spilled(sp)
+	}
+	m.dispatch()
+}
+
+func (m *sim) run(end time.Time) {
+	for len(m.events) > 0 && m.events[0].at.Before(end) {
+		e := heap.Pop(&m.events).(event)
+		if e.at.After(m.now) {
+			m.now = e.at
+		}
+		e.do()
+	}
+}
+
+// One slow destination among 200 healthy ones, 200 slots: with a plain window
+// of 1,000 unfinished records the rate falls from 950 to 17 a second.
+func TestTarpitLeavesOthersAtFullRate(t *testing.T) {
+	for _, c := range []struct {
+		share float64
+		rate  float64 // offered
+		want  float64 // to healthy destinations
+	}{
+		{0.02, 950, 925}, // all of the healthy 931
+		{0.10, 950, 850}, // all of the healthy 855
+		{0.02, 2000, 900},
+		{0.10, 2000, 900},
+	} {
+		t.Run(fmt.Sprintf("%v of %v", c.share, c.rate), func(t *testing.T) {
+			m := newSim(t, SchedulerConfig{}, func(it *item) time.Duration {
+				if it.destination == "tarpit" {
+					return time.Minute
+				}
+				return 200 * time.Millisecond
+			})
+			start, end := m.now, m.now.Add(5*time.Minute)
+			m.offer(c.rate, end, func() *item {
+				d := fmt.Sprintf("d%d", m.rnd.IntN(200))
+				if m.rnd.Float64() < c.share {
+					d = "tarpit"
+				}
+				return &item{tenant: "a", queue: "a", destination: d, partition: "0", size: 1000,
+					limits: Limits{Concurrency: 200, DestinationConcurrency: 10}}
+			})
+			pinned := 0
+			m.at(start.Add(4*time.Minute), func() { pinned = m.s.partition("0").held })
+			m.run(end)
+			healthy := 0
+			for d, n := range m.done {
+				if d != "tarpit" {
+					healthy += n
+				}
+			}
+			rate := float64(healthy) / end.Sub(start).Seconds()
+			t.Logf("healthy %.0f/s, tarpit %d, spills %d, held of the partition %d", rate, m.done["tarpit"], m.spills, pinned)
+			if rate < c.want {
+				t.Errorf("healthy destinations got %.0f mails a second, want at least %.0f", rate, c.want)
+			}
+			if pinned > 1000 {
+				t.Errorf("%d legs pin the partition, want at most 1000", pinned)
+			}
+		})
+	}
+}
+
+// A tenant that floods leaves another's legs at their pace.
+func TestFloodLeavesOtherTenantsAlone(t *testing.T) {
+	lim := Limits{Concurrency: 1000, DestinationConcurrency: 1000}
+	m := newSim(t, SchedulerConfig{Slots: 100}, func(*item) time.Duration { return time.Second })
+	end := m.now.Add(2 * time.Minute)
+	m.offer(2000, end, func() *item {
+		return &item{tenant: "flood", queue: "f", destination: "x", partition: "0", size: 1000, limits: lim}
+	})
+	m.offer(10, end, func() *item {
+		return &item{tenant: "quiet", queue: "q", destination: "y", partition: "1", size: 1000, limits: lim}
+	})
+	m.run(end)
+	worst := time.Duration(0)
+	for _, w := range m.waited["quiet"] {
+		worst = max(worst, w)
+	}
+	t.Logf("quiet: %d attempts, worst wait %v; flood: %d attempts", len(m.waited["quiet"]), worst, len(m.waited["flood"]))
+	if worst > 0 {
+		t.Errorf("a leg of the quiet tenant waited %v", worst)
+	}
+	if n := len(m.waited["flood"]); n < 80*110 {
+		t.Errorf("the flooding tenant had %d attempts of 100 slots in 120 s", n)
+	}
+}
+
+// Tenants that all want everything share evenly.
+func TestTenantsShareEvenly(t *testing.T) {
+	m := newSim(t, SchedulerConfig{Slots: 100}, func(*item) time.Duration { return 100 * time.Millisecond })
+	end := m.now.Add(30 * time.Second)
+	for i, rate := range []float64{3000, 1000, 1000, 1000} {
+		name := fmt.Sprintf("t%d", i)
+		m.offer(rate, end, func() *item {
+			return &item{tenant: name, queue: "shared", destination: fmt.Sprintf("d%d", m.rnd.IntN(50)), partition: name,
+				size: 1000, limits: Limits{Concurrency: 100, DestinationConcurrency: 20}}
+		})
+	}
+	m.run(end)
+	for name, w := range m.waited {
+		t.Logf("%s: %d", name, len(w))
+		if len(w) < 6300 || len(w) > 8000 { // a quarter of 100 slots at 10/s for 30 s is 7500
+			t.Errorf("%s had %d attempts, want about 7200", name, len(w))
+		}
+	}
+}
+
+// A dead destination costs few attempts; what waits for it comes back with
+// the probe.
+func TestBreakerProbes(t *testing.T) {
+	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return 30 * time.Second })
+	start, tries := m.now, 0
+	m.failed = func(*item) bool { tries++; return true }
+	end := m.now.Add(time.Hour)
+	m.offer(5, end, func() *item {
+		return &item{tenant: "a", queue: "a", destination: "dead", partition: "0", size: 1000,
+			limits: Limits{Concurrency: 100, DestinationConcurrency: 20}}
+	})
+	m.run(end)
+	t.Logf("%d connection attempts in an hour, %d spills", tries, m.spills)
+	if tries > 40 { // 20 at once, then a probe after 1, 2, 4 ... minutes
+		t.Errorf("a dead destination was tried %d times in %v", tries, m.now.Sub(start))
+	}
+}

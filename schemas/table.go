@@ -1,0 +1,150 @@
+package schemas
+
+import "time"
+
+const day = 24 * time.Hour
+
+// Forever is the retention of what is never deleted by age.
+const Forever time.Duration = -1
+
+// Retentions that don't depend on how long mail may wait.
+const (
+	long          = 400 * day
+	eventsKept    = 30 * day
+	journalKept   = 7 * day
+	defaultMail   = 7 * day // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
+	legsBeyond    = 30 * day
+	defaultNumber = 3
+)
+
+// Message sizes. A chunk and an envelope of 1,000 recipients fit the default;
+// the directory may be one record, a dead record wraps another.
+const (
+	plainMessage     = 1 << 20
+	deadMessage      = 4 << 20
+	directoryMessage = 8 << 20
+)
+
+// Topic is a row of the topic table.
+type Topic struct {
+	Name       string
+	Key        string // what the key is, for people
+	Value      string // full protobuf name of the value
+	Partitions int32
+	Compact    bool          // else delete
+	Retention  time.Duration // Forever: -1
+	MaxMessage int           // bytes
+	Groups     []string      // groups that consume it from a commit
+	Private    bool          // not meant for readers
+}
+
+// Sizing is what an installation may choose about its topics. Zero values
+// take the defaults.
+type Sizing struct {
+	// Mail is how long messages are kept: the longest lifetime, the longest
+	// bounce lifetime and a day. Default 7 d.
+	Mail time.Duration
+	// Partitions of the topics that all mail passes. Default 3.
+	Partitions int32
+}
+
+// Retention is how long messages must be kept for these lifetimes.
+func Retention(lifetime, bounceLifetime time.Duration) time.Duration {
+	return lifetime + bounceLifetime + day
+}
+
+// FixedTopics are the topics that every installation has, in default sizes.
+func FixedTopics() []Topic { return Sizing{}.Fixed() }
+
+// QueueTopics are the topics of one queue in default sizes, consumed by the
+// workers of a pool.
+func QueueTopics(name string, generation uint32, pool string, partitions int32) []Topic {
+	return Sizing{}.Queue(name, generation, pool, partitions)
+}
+
+// ContentTopics are the topics of a retention class in default sizes.
+func ContentTopics(class string) []Topic { return Sizing{}.Content(class) }
+
+func (s Sizing) mail() time.Duration {
+	if s.Mail > 0 {
+		return s.Mail
+	}
+	return defaultMail
+}
+
+func (s Sizing) partitions() int32 {
+	if s.Partitions > 0 {
+		return s.Partitions
+	}
+	return defaultNumber
+}
+
+// legs outlive any lifetime by far: they are small, and a worker that was
+// down for weeks must find them.
+func (s Sizing) legs() time.Duration { return s.mail() + legsBeyond }
+
+// Fixed are the topics that every installation has.
+func (s Sizing) Fixed() []Topic {
+	n := s.partitions()
+	topics := []Topic{
+		{Name: Received, Key: "message id", Value: "Received", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup}},
+		{Name: Reinject, Key: "message id", Value: "Reinject", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup}},
+		{Name: Parked, Key: "tenant and destination", Value: "Leg", Partitions: n, Retention: long, Groups: []string{DelayGroup}},
+		{Name: Hold, Key: "message id", Value: "Chunk", Partitions: n, Retention: long},
+		{Name: Journal, Key: "queue topic and partition", Value: "Journaled", Partitions: n, Retention: journalKept, Private: true},
+		{Name: Events, Key: "message id", Value: "Event", Partitions: n, Retention: eventsKept},
+		{Name: Directory, Key: "-", Value: "Apply", Partitions: 1, Retention: Forever, MaxMessage: directoryMessage},
+		{Name: Control, Key: "-", Value: "Command", Partitions: 1, Retention: Forever},
+		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
+	}
+	for _, delay := range DelayTopics() {
+		topics = append(topics, Topic{
+			Name: delay, Key: "tenant and destination", Value: "Leg",
+			Partitions: n, Retention: s.legs(), Groups: []string{DelayGroup},
+		})
+	}
+	return complete(append(topics, s.Content(DefaultClass)...))
+}
+
+// Content are the topics of a retention class.
+func (s Sizing) Content(class string) []Topic {
+	return complete([]Topic{{
+		Name: Content(class), Key: "message id", Value: "Chunk",
+		Partitions: s.partitions(), Retention: s.mail(),
+	}})
+}
+
+// Queue are the topics of one queue, consumed by the workers of a pool;
+// partitions 0 is 3.
+func (s Sizing) Queue(name string, generation uint32, pool string, partitions int32) []Topic {
+	if partitions <= 0 {
+		partitions = defaultNumber
+	}
+	return complete([]Topic{{
+		Name: Queue(name, generation), Key: "destination", Value: "Leg",
+		Partitions: partitions, Retention: s.legs(), Groups: []string{DeliverGroup(pool)},
+	}})
+}
+
+func complete(topics []Topic) []Topic {
+	for i, t := range topics {
+		if len(t.Value) > 0 && t.Value[0] != 'q' {
+			topics[i].Value = "qstream.v1." + t.Value
+		}
+		if t.MaxMessage == 0 {
+			topics[i].MaxMessage = plainMessage
+		}
+	}
+	return topics
+}
+
+// MaxMessage is the largest record of a topic, in bytes.
+func MaxMessage(topic string) int {
+	switch topic {
+	case Directory:
+		return directoryMessage
+	case Deadletter:
+		return deadMessage
+	}
+	return plainMessage
+}
