@@ -47,6 +47,8 @@ var (
 	// ErrContent is content that can't be read as it was stored (missing
 	// offset, wrong id, wrong hash). It is temporary for mail.
 	ErrContent = errors.New("content unreadable")
+	// ErrFull is storage without room for new mail (452 4.3.1).
+	ErrFull = errors.New("storage is full")
 )
 
 // Config is how a process reaches its broker. Seeds are required.
@@ -57,7 +59,10 @@ type Config struct {
 	SASL     SASL
 	// Barrier makes what the broker acknowledged durable (embedded broker).
 	// Nil: the broker's acknowledgement is durable by itself.
-	Barrier    func(context.Context) error
+	Barrier func(context.Context) error
+	// Admit refuses new mail with an error, by wrapping ErrFull: it is asked
+	// before a received record or content is stored. Nil: never.
+	Admit      func() error
 	Timeout    time.Duration    // of Publish; default 15 s
 	Session    time.Duration    // group session timeout; default 6 s
 	Now        func() time.Time // default time.Now; injected by tests

@@ -25,6 +25,11 @@ func (b *Bus) Publish(ctx context.Context, rs ...*Record) error {
 	if len(rs) == 0 {
 		return nil
 	}
+	if rs[0].Topic == schemas.Received {
+		if err := b.admit(); err != nil {
+			return err
+		}
+	}
 	c, err := b.client()
 	if err != nil {
 		return err
@@ -85,6 +90,15 @@ func (b *Bus) acknowledged(ctx context.Context, c *kgo.Client, rs []*Record) err
 		r.Partition, r.Offset, r.Time = sent[i].Partition, sent[i].Offset, sent[i].Timestamp
 	}
 	return nil
+}
+
+// admit refuses new mail while there is no room for it. Everything else is
+// published all the same: it is what makes room.
+func (b *Bus) admit() error {
+	if b.cfg.Admit == nil {
+		return nil
+	}
+	return b.cfg.Admit()
 }
 
 // barrier returns once what the broker acknowledged is durable.

@@ -1,0 +1,149 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// Barrier returns once everything that the broker acknowledged before the
+// call is on the disk. All who wait share one flush.
+func (b *Broker) Barrier(ctx context.Context) error { return b.group.wait(ctx) }
+
+// Barrier is the barrier of a data directory whose broker runs in another
+// process. It opens the directory at its first use and keeps it open.
+func Barrier(dir string) func(context.Context) error {
+	var (
+		once  sync.Once
+		group *groupCommit
+		err   error
+	)
+	return func(ctx context.Context) error {
+		once.Do(func() {
+			var s *syncer
+			if s, err = openSyncer(dataDir(dir)); err == nil {
+				group = newGroupCommit(s)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return group.wait(ctx)
+	}
+}
+
+// distrust is how long after a failed flush barriers go on failing: the
+// system forgets what it could not write, and an acknowledgement that is older
+// than the failure may ask only now.
+const distrust = time.Second
+
+// groupCommit lets all who wait share a flush. Who comes while one runs waits
+// for the next: it began before his records were acknowledged.
+type groupCommit struct {
+	flush func() error
+	end   func()
+
+	mu      sync.Mutex
+	next    *round
+	running bool
+	failed  time.Time // of the last flush that failed, zero after one that held
+	last    error
+	work    sync.WaitGroup
+}
+
+// round is a flush that has not begun.
+type round struct {
+	done chan struct{}
+	err  error
+}
+
+func newGroupCommit(s *syncer) *groupCommit {
+	return &groupCommit{flush: s.sync, end: s.close}
+}
+
+func (g *groupCommit) wait(ctx context.Context) error {
+	g.mu.Lock()
+	if g.next == nil {
+		g.next = &round{done: make(chan struct{})}
+	}
+	r := g.next
+	if !g.running {
+		g.running = true
+		g.work.Go(g.run)
+	}
+	g.mu.Unlock()
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *groupCommit) run() {
+	for {
+		g.mu.Lock()
+		r := g.next
+		g.next = nil
+		if r == nil {
+			g.running = false
+			g.mu.Unlock()
+			return
+		}
+		g.mu.Unlock()
+		r.err = g.once()
+		close(r.done)
+	}
+}
+
+// once flushes, and fails for a while after a failure even if it succeeds.
+func (g *groupCommit) once() error {
+	began := time.Now()
+	if err := g.flush(); err != nil {
+		g.failed, g.last = time.Now(), err
+		return fmt.Errorf("flush data directory: %w", err)
+	}
+	if g.last == nil {
+		return nil
+	}
+	if began.Sub(g.failed) < distrust {
+		return fmt.Errorf("flush data directory: an earlier flush failed: %w", g.last)
+	}
+	g.last = nil
+	return nil
+}
+
+// close flushes once more and lets the directory go.
+func (g *groupCommit) close() error {
+	g.work.Wait()
+	err := g.flush()
+	g.end()
+	if err != nil {
+		return fmt.Errorf("flush data directory: %w", err)
+	}
+	return nil
+}
+
+// lockDir takes the directory for this process.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir+"/lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock file: %w", err)
+	}
+	if err := flock(f); err != nil {
+		owner := make([]byte, 32)
+		n, _ := f.Read(owner)
+		f.Close()
+		return nil, fmt.Errorf("%s: %w by process %s", dir, ErrInUse, owner[:n])
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = fmt.Fprintf(f, "%d", os.Getpid())
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("write lock file: %w", err)
+		}
+	}
+	return f, nil
+}

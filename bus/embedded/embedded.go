@@ -1,0 +1,146 @@
+// Package embedded is a broker inside the process, for trying out, developing
+// and small sites: a single copy on one disk.
+//
+// Guarantee: what Barrier returned for is on the disk, power loss included.
+// Guarantee: a data directory has one broker; a second is refused (ErrInUse).
+// Guarantee: a full disk or a reached size cap refuses new mail only, and ends
+// by itself once there is room.
+//
+// It does not replicate. Records keep the producer's time, which is this
+// machine's clock. A kill of the process may repeat records and undoes
+// trimming; transactional ids must be fresh for every producer.
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// Config says where the broker keeps its data and listens.
+type Config struct {
+	Dir      string // required; made if missing
+	Addr     string // host:port on loopback; "": a free port
+	MaxBytes int64  // new mail is refused above it; default 2 GiB
+	MinFree  int64  // bytes of the disk that new mail must leave; default 64 MiB
+	Log      *slog.Logger
+}
+
+const (
+	defaultMaxBytes = 2 << 30
+	defaultMinFree  = 64 << 20
+	// Recovery reads whole segments, and trimming removes whole ones.
+	segmentBytes = "16777216"
+)
+
+// ErrInUse is a data directory that another process has open.
+var ErrInUse = errors.New("data directory is in use")
+
+// Broker is a running broker.
+type Broker struct {
+	cfg     Config
+	cluster *kfake.Cluster
+	lock    *os.File
+	group   *groupCommit
+	room    *room
+}
+
+// Start opens the data and serves it until Close.
+func Start(cfg Config) (*Broker, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("no data directory given")
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultMaxBytes
+	}
+	if cfg.MinFree == 0 {
+		cfg.MinFree = defaultMinFree
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	b, err := start(cfg, lock)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func start(cfg Config, lock *os.File) (*Broker, error) {
+	dir := dataDir(cfg.Dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	syncer, err := openSyncer(dir)
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.ClusterID("qstream"),
+		kfake.DataDir(dir),
+		kfake.ListenFn(listen(cfg.Addr)),
+		kfake.WithLogger(logger{cfg.Log}),
+		kfake.BrokerConfigs(map[string]string{
+			"log.segment.bytes":                    segmentBytes,
+			"group.consumer.session.timeout.ms":    "6000",
+			"group.consumer.heartbeat.interval.ms": "1000",
+			"group.min.session.timeout.ms":         "1000",
+			"offsets.retention.minutes":            "525600",
+			"transaction.max.timeout.ms":           "900000",
+		}),
+	)
+	if err != nil {
+		syncer.close()
+		return nil, fmt.Errorf("start broker on %s: %w", cfg.Dir, err)
+	}
+	return &Broker{
+		cfg: cfg, cluster: cluster, lock: lock,
+		group: newGroupCommit(syncer),
+		room:  newRoom(dir, cfg.MaxBytes, cfg.MinFree),
+	}, nil
+}
+
+func dataDir(dir string) string { return filepath.Join(dir, "broker") }
+
+func listen(addr string) func(network, address string) (net.Listener, error) {
+	return func(network, free string) (net.Listener, error) {
+		if addr == "" {
+			return net.Listen(network, free)
+		}
+		return net.Listen(network, addr)
+	}
+}
+
+// Addr is where the broker listens, as clients dial it.
+func (b *Broker) Addr() string { return b.cluster.ListenAddrs()[0] }
+
+// Close stops serving, makes everything durable and lets the directory go.
+func (b *Broker) Close() error {
+	b.cluster.Close()
+	err := b.group.close()
+	return errors.Join(err, b.lock.Close())
+}
+
+// logger passes the broker's warnings on.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
+	switch level {
+	case kfake.LogLevelError, kfake.LogLevelWarn:
+		l.log.Warn("embedded broker warns", "err", fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,144 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"qstream/bus"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, cfg Config) (*Broker, *bus.Bus) {
+	t.Helper()
+	k, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bus.Dial(bus.Config{Seeds: []string{k.Addr()}, Barrier: k.Barrier, Admit: k.Admit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k, b
+}
+
+func received(i int) *bus.Record {
+	r := bus.NewReceived(&pb.Received{Id: fmt.Sprintf("m%04d", i)})
+	return &r
+}
+
+func TestRestartKeepsWhatWasPublished(t *testing.T) {
+	dir := t.TempDir()
+	for run := range 3 {
+		k, b := open(t, Config{Dir: dir, MinFree: 1})
+		if _, err := b.CreateTopics(t.Context(), schemas.FixedTopics(), bus.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			if err := b.Publish(t.Context(), received(run*20+i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := 0
+		if err := b.Read(t.Context(), []string{schemas.Received}, bus.Start{}, func(bus.Record) error { n++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if n != (run+1)*20 {
+			t.Fatalf("run %d: %d records, want %d", run, n, (run+1)*20)
+		}
+		b.Close()
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	k, b := open(t, Config{Dir: dir})
+	defer k.Close()
+	defer b.Close()
+	_, err := Start(Config{Dir: dir})
+	if !errors.Is(err, ErrInUse) {
+		t.Fatalf("second start: %v", err)
+	}
+	t.Log(err)
+	if err := Barrier(dir)(t.Context()); err != nil {
+		t.Fatalf("barrier of another process: %v", err)
+	}
+}
+
+func TestSizeCapRefusesNewMailOnly(t *testing.T) {
+	k, b := open(t, Config{Dir: t.TempDir(), MaxBytes: 1, MinFree: 1})
+	defer k.Close()
+	defer b.Close()
+	if _, err := b.CreateTopics(t.Context(), schemas.FixedTopics(), bus.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(t.Context(), received(1)); !errors.Is(err, bus.ErrFull) {
+		t.Fatalf("publish above the cap: %v", err)
+	}
+	e := bus.NewEvent(&pb.Event{MessageId: "m"})
+	if err := b.Publish(t.Context(), &e); err != nil {
+		t.Fatalf("publish of an event above the cap: %v", err)
+	}
+}
+
+func TestGroupCommitSharesFlushesAndRemembersFailure(t *testing.T) {
+	var mu sync.Mutex
+	flushes, fail := 0, false
+	g := &groupCommit{end: func() {}, flush: func() error {
+		time.Sleep(2 * time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		flushes++
+		if fail {
+			return errors.New("input/output error")
+		}
+		return nil
+	}}
+	var all sync.WaitGroup
+	for range 200 {
+		all.Go(func() {
+			if err := g.wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if flushes > 50 {
+		t.Errorf("%d flushes for 200 callers", flushes)
+	}
+	mu.Lock()
+	fail = true
+	mu.Unlock()
+	if g.wait(t.Context()) == nil {
+		t.Error("a failed flush was told as durable")
+	}
+	mu.Lock()
+	fail = false
+	mu.Unlock()
+	if g.wait(t.Context()) == nil {
+		t.Error("a flush just after a failed one was trusted")
+	}
+	g.failed = g.failed.Add(-distrust)
+	if err := g.wait(t.Context()); err != nil {
+		t.Errorf("no recovery: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.wait(gone); err == nil {
+		t.Error("a caller that is gone was told durable")
+	}
+	if err := g.close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,87 @@
+package embedded
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"qstream/bus"
+)
+
+// Admit is bus.Config.Admit: it refuses new mail with bus.ErrFull while the
+// data is larger than the cap, or the disk nearly full. Mail that is there
+// goes on: what it needs is small, and it makes room.
+func (b *Broker) Admit() error { return b.room.admit() }
+
+// Size is how many bytes the data takes.
+func (b *Broker) Size() (int64, error) { return size(b.room.dir) }
+
+// measureEvery is how old a measure may be: at 100 MB/s it is out by 50 MB.
+const measureEvery = 500 * time.Millisecond
+
+// room knows how much there is.
+type room struct {
+	dir          string
+	limit, spare int64
+
+	mu   sync.Mutex
+	at   time.Time
+	full error
+}
+
+func newRoom(dir string, limit, spare int64) *room {
+	return &room{dir: dir, limit: limit, spare: spare}
+}
+
+func (r *room) admit() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.Sub(r.at) >= measureEvery {
+		r.at, r.full = now, r.measure()
+	}
+	return r.full
+}
+
+func (r *room) measure() error {
+	n, err := size(r.dir)
+	if err != nil {
+		return err
+	}
+	if n > r.limit {
+		return fmt.Errorf("%w: %d bytes of at most %d", bus.ErrFull, n, r.limit)
+	}
+	free, err := freeBytes(r.dir)
+	if err != nil {
+		return err
+	}
+	if free < r.spare {
+		return fmt.Errorf("%w: the disk has %d bytes left", bus.ErrFull, free)
+	}
+	return nil
+}
+
+func size(dir string) (n int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if os.IsNotExist(err) {
+			return nil // removed meanwhile
+		}
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if os.IsNotExist(err) {
+			return nil
+		}
+		if err == nil {
+			n += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("measure data directory: %w", err)
+	}
+	return n, nil
+}
