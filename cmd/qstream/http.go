@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// newRegistry has the process's own figures; stages add theirs.
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// web is the process's HTTP listener: health, metrics, and on loopback only
+// pprof and what verbs ask to find the system.
+type web struct {
+	listener net.Listener
+	mux      *http.ServeMux
+}
+
+// listenHTTP opens the port, so that a taken one is told before anything
+// starts. An empty address serves nothing.
+func listenHTTP(addr string, h *health, metrics *prometheus.Registry) (*web, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--http: %w", err)
+	}
+	w := &web{listener: l, mux: http.NewServeMux()}
+	w.mux.HandleFunc("GET /healthz", h.live)
+	w.mux.HandleFunc("GET /readyz", h.ready)
+	w.mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
+	if loopback(l.Addr()) {
+		w.mux.HandleFunc("/debug/pprof/", pprof.Index)
+		w.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		w.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		w.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		w.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return w, nil
+}
+
+// tell serves what --api asks for, on loopback only: it names the brokers.
+func (w *web) tell(r Running) {
+	if w == nil || !loopback(w.listener.Addr()) {
+		return
+	}
+	w.mux.HandleFunc("GET /system", func(out http.ResponseWriter, _ *http.Request) {
+		out.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(out).Encode(r)
+	})
+}
+
+func (w *web) addr() string {
+	if w == nil {
+		return ""
+	}
+	return w.listener.Addr().String()
+}
+
+// run serves until ctx ends.
+func (w *web) run(ctx context.Context) error {
+	if w == nil {
+		<-ctx.Done()
+		return nil
+	}
+	server := &http.Server{Handler: w.mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(w.listener) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := server.Shutdown(bounded)
+	if errors.Is(err, context.DeadlineExceeded) { // a profile may run for long
+		err = server.Close()
+	}
+	<-served
+	return err
+}
+
+func loopback(a net.Addr) bool {
+	addr, err := netip.ParseAddrPort(a.String())
+	return err == nil && addr.Addr().IsLoopback()
+}
