@@ -18,7 +18,6 @@ COPY --from=build /out/tmp /tmp
 COPY --from=build --chown=65532:65532 /out/var /var
 USER 65532:65532
 WORKDIR /var/lib/qstream
-VOLUME /var/lib/qstream
 EXPOSE 2525 8025
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/usr/bin/qstream", "health"]
 ENTRYPOINT ["/usr/bin/qstream"]
