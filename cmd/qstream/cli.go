@@ -11,5 +11,7 @@ import "github.com/alecthomas/kong"
 type CLI struct {
 	Settings kong.ConfigFlag `name:"config" placeholder:"FILE" help:"Process settings, YAML; see docs/operations.md."`
 
+	Router routerCmd `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
+
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

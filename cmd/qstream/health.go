@@ -137,9 +137,9 @@ func checkFresh(ready <-chan struct{}, fresh, now func() time.Time) func() error
 }
 
 // watch adds what every role depends on.
-func (h *health) watch(p *pinger, d *directory.Follower, c *control.Follower) {
+func (h *health) watch(p *pinger, d *directory.Follower, c *control.Follower, now func() time.Time) {
 	h.add("broker", p.check)
 	h.add("clock", checkClock(p.bus))
-	h.add("directory", checkFresh(d.Ready(), d.Fresh, time.Now))
-	h.add("control", checkFresh(c.Ready(), c.Fresh, time.Now))
+	h.add("directory", checkFresh(d.Ready(), d.Fresh, now))
+	h.add("control", checkFresh(c.Ready(), c.Fresh, now))
 }

@@ -72,6 +72,13 @@ func (w *web) addr() string {
 	return w.listener.Addr().String()
 }
 
+// close frees the port of a web that never ran.
+func (w *web) close() {
+	if w != nil {
+		_ = w.listener.Close()
+	}
+}
+
 // run serves until ctx ends.
 func (w *web) run(ctx context.Context) error {
 	if w == nil {

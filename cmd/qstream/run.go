@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"qstream/bus"
+	"qstream/control"
+	"qstream/directory"
+	"qstream/schemas"
+)
+
+// startWithin is how long a role waits for a broker that doesn't answer yet,
+// before it gives up and leaves the rest to who restarts it.
+const startWithin = time.Minute
+
+// roleFlags are what every single role's verb has.
+type roleFlags struct {
+	Broker `embed:""`
+	HTTP   string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here; empty: nowhere."`
+}
+
+// run is the life of a process that runs roles on a cluster.
+func (f *roleFlags) run(ctx context.Context, p *Process, roles ...role) error {
+	if len(f.Kafka) == 0 {
+		return fmt.Errorf("--kafka says where the brokers are: %w", ErrUsage)
+	}
+	cfg, err := f.Broker.config()
+	if err != nil {
+		return err
+	}
+	s, err := newShell(p, cfg, f.HTTP)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	if err := s.verify(ctx, schemas.FixedTopics()); err != nil {
+		return err
+	}
+	return s.live(ctx, roles, nil)
+}
+
+// shell is what a process has around its roles.
+type shell struct {
+	log      *slog.Logger
+	registry *prometheus.Registry
+	health   *health
+	web      *web
+	bus      *bus.Bus
+	process  *Process
+}
+
+// newShell opens the HTTP port and makes the bus; nothing runs yet.
+func newShell(p *Process, cfg bus.Config, httpAddr string) (*shell, error) {
+	s := &shell{log: p.Log, registry: newRegistry(), health: &health{}, process: p}
+	cfg.Log, cfg.Now, cfg.Registerer, cfg.Failpoint = p.Log, p.Now, s.registry, p.Failpoint
+	var err error
+	if s.bus, err = bus.Dial(cfg); err != nil {
+		return nil, err
+	}
+	if s.web, err = listenHTTP(httpAddr, s.health, s.registry); err != nil {
+		s.bus.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// close is for after live, or instead of it.
+func (s *shell) close() {
+	s.bus.Close()
+	s.web.close()
+}
+
+// await waits until a broker answers.
+func (s *shell) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	for warned := false; ; warned = true {
+		ping, stop := context.WithTimeout(ctx, pingEvery)
+		err := s.bus.Ping(ping)
+		stop()
+		if err == nil {
+			return nil
+		}
+		if !warned {
+			s.log.Warn("broker doesn't answer yet", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("reach the broker: %w", err)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// verify refuses to start on topics that could lose mail.
+func (s *shell) verify(ctx context.Context, topics []schemas.Topic) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	differences, err := s.bus.VerifyTopics(ctx, topics, bus.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("verify topics: %w", err)
+	}
+	return refuse(s.log, differences)
+}
+
+// refuse turns dangerous differences into an error that says what to do;
+// others are logged.
+func refuse(log *slog.Logger, differences []bus.Difference) error {
+	var dangerous []string
+	for _, d := range differences {
+		if !d.Dangerous {
+			log.Warn("topic setting differs", "topic", d.Topic, "setting", d.Setting, "want", d.Want, "got", d.Got, "why", d.Why)
+			continue
+		}
+		dangerous = append(dangerous, fmt.Sprintf("  %s: %s is %q, want %q: %s", d.Topic, d.Setting, d.Got, d.Want, d.Why))
+	}
+	if len(dangerous) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the topics are not fit for mail:\n%s\n"+
+		"Missing topics are made by: qstream topics create\n"+
+		"What exists is never changed; compare with: qstream topics verify", strings.Join(dangerous, "\n"))
+}
+
+// live makes the roles and runs everything until ctx ends or a part fails.
+// began is called once all of it runs; nil: nothing is called.
+func (s *shell) live(ctx context.Context, roles []role, began func(context.Context) error) error {
+	d, c := directory.Follow(s.bus), control.Follow(s.bus, nil)
+	g := ground{
+		bus: s.bus, directory: d, control: c, log: s.log, metrics: s.registry,
+		now: s.process.Now, failpoint: s.process.Failpoint,
+	}
+	ping := newPinger(s.bus)
+	s.health.watch(ping, d, c, s.process.Now)
+	parts := []part{
+		{name: "http", run: s.web.run},
+		{name: "ping", run: ping.run},
+		{name: "directory", run: d.Run, ready: closed(d.Ready())},
+		{name: "control", run: c.Run, ready: closed(c.Ready())},
+	}
+	stages, err := makeStages(g, roles)
+	if err != nil {
+		return err
+	}
+	for i, r := range roles {
+		s.health.add(r.name, stages[i].Ready)
+		parts = append(parts, part{name: r.name, run: stages[i].Run})
+	}
+	if began != nil {
+		parts = append(parts, part{name: "start", run: untilDone, ready: began})
+	}
+	err = live(ctx, s.log, parts)
+	return err
+}
+
+func makeStages(g ground, roles []role) ([]stage, error) {
+	stages := make([]stage, len(roles))
+	for i, r := range roles {
+		var err error
+		if stages[i], err = r.make(g); err != nil {
+			return nil, fmt.Errorf("make %s: %w", r.name, err)
+		}
+	}
+	return stages, nil
+}
+
+// closed waits for a channel that is closed when something is ready.
+func closed(ready <-chan struct{}) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func untilDone(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
