@@ -11,7 +11,10 @@ import "github.com/alecthomas/kong"
 type CLI struct {
 	Settings kong.ConfigFlag `name:"config" placeholder:"FILE" help:"Process settings, YAML; see docs/operations.md."`
 
+	Send sendCmd `cmd:"" help:"Submit a message, or a sample, over SMTP and print its message id."`
+
 	Router routerCmd `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
 
+	Health  healthCmd  `cmd:"" help:"Ask a process on this host whether it is fit for work."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -22,11 +22,16 @@ import (
 // it out and two trials don't meet.
 const defaultData = "qstream-data"
 
-// System is how a verb finds a running system: embed it and call Open.
+// System is how a verb finds a system's broker: embed it and call Open.
 type System struct {
-	Data   string `placeholder:"DIR" type:"path" help:"Data directory of a running up (default: ${data})."`
-	API    string `name:"api" placeholder:"URL" help:"HTTP address of a running up, such as http://127.0.0.1:8025."`
+	Place  `embed:""`
 	Broker `embed:""`
+}
+
+// Place is where a running up is.
+type Place struct {
+	Data string `placeholder:"DIR" type:"path" help:"Data directory of a running up (default: ${data})."`
+	API  string `name:"api" placeholder:"URL" help:"HTTP address of a running up, such as http://127.0.0.1:8025."`
 }
 
 // Broker is how a process reaches a Kafka cluster.
@@ -92,7 +97,7 @@ func (s *System) Config(ctx context.Context) (bus.Config, error) {
 }
 
 // Find asks the data directory or the HTTP address for the running system.
-func (s *System) Find(ctx context.Context) (Running, error) {
+func (s *Place) Find(ctx context.Context) (Running, error) {
 	if s.API != "" {
 		return findByHTTP(ctx, s.API)
 	}
