@@ -10,6 +10,7 @@ import (
 	"qstream/mail"
 	"qstream/transport"
 	"qstream/transport/discard"
+	"qstream/transport/maildir"
 	"qstream/transport/resolver"
 	"qstream/transport/smtp"
 )
@@ -27,7 +28,7 @@ type Set struct {
 }
 
 // Names are the schemes that a route may use to deliver.
-var Names = []string{"smtp", "lmtp", "discard"}
+var Names = []string{"smtp", "lmtp", "maildir", "discard"}
 
 // New makes a transport for each scheme; it starts and opens nothing.
 func New(cfg Config) (*Set, error) {
@@ -49,6 +50,8 @@ func construct(scheme string, cfg Config) (transport.Transport, error) {
 		c := cfg.SMTP
 		c.Resolver, c.LMTP = cfg.Resolver, scheme == "lmtp"
 		return smtp.New(c)
+	case "maildir":
+		return maildir.New(), nil
 	case "discard":
 		return discard.New(), nil
 	}
