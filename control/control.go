@@ -1,45 +1,113 @@
-// Package control holds standing state and commands: suspend, resume, flush.
+// Package control holds the standing state that people order (suspensions)
+// and the commands that happen once (flush), as every role follows them.
+//
+// Guarantee: a State never changes; whether a leg is suspended is a function
+// of a State and the leg's scope alone.
+// Guarantee: of two commands sent on one base exactly one counts, and Send
+// goes on until its own did; commands are applied in one order everywhere.
+// Guarantee: what can't be read on the topic changes nothing and stops nobody.
+//
+// It only says what is ordered. Deliver and delay obey: they attempt nothing
+// in a suspended scope, and release at a flush or resume.
 package control
 
 import (
-	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
-	"qstream/bus"
+	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Verbs of commands.
+const (
+	Suspend = "suspend" // standing: no attempt in the scope until resume
+	Resume  = "resume"
+	Flush   = "flush" // once: what waits in delay is due now
+)
+
+// Errors of Send that are the sender's own.
+var (
+	// ErrNotSuspended is a resume of a scope that has no suspension.
+	ErrNotSuspended = errors.New("no suspension of exactly this scope")
+	// ErrScope is a scope that the verb can't have.
+	ErrScope = errors.New("scope not possible")
 )
 
 // Scope is what a command is about; empty fields match everything.
 type Scope struct{ Tenant, Queue, Destination, MessageID string }
 
-// State is the standing state at one command number; immutable.
-type State struct{ Number uint64 }
+// Matches reports whether a leg is in the scope.
+func (s Scope) Matches(tenant, queue, destination, messageID string) bool {
+	return (s.Tenant == "" || s.Tenant == tenant) &&
+		(s.Queue == "" || s.Queue == queue) &&
+		(s.Destination == "" || s.Destination == destination) &&
+		(s.MessageID == "" || s.MessageID == messageID)
+}
 
-// Suspended reports the suspension that covers a leg, if any, since when.
-func (s *State) Suspended(tenant, queue, destination string) (since time.Time, ok bool) {
-	panic("todo")
+// String is the scope as flags write it; "everything" if it is empty.
+func (s Scope) String() string {
+	var parts []string
+	for _, p := range []struct{ name, value string }{
+		{"tenant", s.Tenant}, {"queue", s.Queue}, {"destination", s.Destination}, {"id", s.MessageID},
+	} {
+		if p.value != "" {
+			parts = append(parts, p.name+" "+mail.Printable(p.value))
+		}
+	}
+	if len(parts) == 0 {
+		return "everything"
+	}
+	return strings.Join(parts, " ")
+}
+
+// normal is the scope as legs carry it: domains in lower case and A-labels.
+func (s Scope) normal() Scope {
+	clean := func(v string) string { return strings.ToValidUTF8(strings.TrimSpace(v), "?") }
+	s = Scope{clean(s.Tenant), clean(s.Queue), clean(s.Destination), clean(s.MessageID)}
+	if !strings.Contains(s.Destination, "/") {
+		s.Destination = mail.NormalDomain(s.Destination)
+	}
+	return s
 }
 
 // Command is one command as roles see it.
 type Command struct {
 	Number uint64
-	Verb   string // "suspend", "resume", "flush"
+	Verb   string // Suspend, Resume or Flush
 	Scope  Scope
 	At     time.Time // append time
 	Actor  string
 	Reason string
 }
 
-// Follower follows the control topic. Safe for concurrent use.
-type Follower struct{}
+var verbs = map[string]pb.Verb{
+	Suspend: pb.Verb_VERB_SUSPEND,
+	Resume:  pb.Verb_VERB_RESUME,
+	Flush:   pb.Verb_VERB_FLUSH,
+}
 
-// Follow makes a follower; it starts nothing. on is called in order for each
-// command applied after the follower had caught up; it must not block. May be nil.
-func Follow(b *bus.Bus, on func(Command)) *Follower { panic("todo") }
+func verbName(v pb.Verb) string {
+	for name, verb := range verbs {
+		if verb == v {
+			return name
+		}
+	}
+	return ""
+}
 
-func (f *Follower) Run(ctx context.Context) error { panic("todo") }
-func (f *Follower) Ready() <-chan struct{}        { panic("todo") }
-func (f *Follower) State() *State                 { panic("todo") }
-func (f *Follower) Fresh() time.Time              { panic("todo") }
-
-// Send publishes a command based on the head and waits until it is applied.
-func Send(ctx context.Context, b *bus.Bus, c Command) (number uint64, err error) { panic("todo") }
+// complete checks a command before it is sent.
+func (c Command) complete() (Command, error) {
+	if _, ok := verbs[c.Verb]; !ok {
+		return c, fmt.Errorf("unknown verb %q", mail.Printable(c.Verb))
+	}
+	c.Scope = c.Scope.normal()
+	if c.Verb != Flush && c.Scope.MessageID != "" {
+		return c, fmt.Errorf("%w: %s takes no message id", ErrScope, c.Verb)
+	}
+	c.Actor = mail.Printable(strings.ToValidUTF8(c.Actor, " "))
+	c.Reason = mail.Printable(strings.ToValidUTF8(c.Reason, " "))
+	return c, nil
+}

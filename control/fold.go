@@ -1,0 +1,117 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+var (
+	// errGarbage is a record that can't be read as a command.
+	errGarbage = errors.New("record is no command")
+	// errLost is a command whose base isn't the head: another one won.
+	errLost = errors.New("command is not based on the head")
+)
+
+// fold is the state as the records of the topic make it, one by one.
+type fold struct {
+	state    *State
+	snapshot int64 // offset of the newest snapshot of the state, -1: none
+	since    int   // commands since that
+
+	next int64          // offset to read on from
+	won  map[int64]bool // records that counted in the last read
+}
+
+func newFold() *fold { return &fold{state: newState(0, nil), snapshot: -1} }
+
+// take applies a record. An error means that it changed nothing; a snapshot
+// returns a command without a verb.
+func (f *fold) take(r bus.Record) (Command, error) {
+	p := &pb.Command{}
+	if err := proto.Unmarshal(r.Value, p); err != nil {
+		return Command{}, fmt.Errorf("%w: %w", errGarbage, err)
+	}
+	if p.Number == 0 || p.Number != p.Base+1 || p.Verb == pb.Verb_VERB_UNSPECIFIED {
+		return Command{}, fmt.Errorf("%w: number %d on base %d, verb %d", errGarbage, p.Number, p.Base, p.Verb)
+	}
+	if p.Base != f.state.Number {
+		return Command{}, fmt.Errorf("%w: number %d is based on %d, the head is %d", errLost, p.Number, p.Base, f.state.Number)
+	}
+	c := Command{
+		Number: p.Number, Verb: verbName(p.Verb), Scope: scopeOf(p.Scope),
+		At: r.Time, Actor: p.Actor, Reason: p.Reason,
+	}
+	f.since++
+	if p.Verb == pb.Verb_VERB_SNAPSHOT {
+		f.snapshot, f.since = r.Offset, 0
+	}
+	f.state = newState(c.Number, f.standing(p, c))
+	return c, nil
+}
+
+// standing is what stands after a command.
+func (f *fold) standing(p *pb.Command, c Command) map[Scope]Suspension {
+	switch p.Verb {
+	case pb.Verb_VERB_SUSPEND:
+		if _, ok := f.state.standing[c.Scope]; ok {
+			return f.state.standing
+		}
+		after := maps.Clone(f.state.standing)
+		if after == nil {
+			after = map[Scope]Suspension{}
+		}
+		after[c.Scope] = Suspension{Scope: c.Scope, Since: c.At, Actor: c.Actor, Reason: c.Reason}
+		return after
+	case pb.Verb_VERB_RESUME:
+		after := maps.Clone(f.state.standing)
+		delete(after, c.Scope)
+		return after
+	case pb.Verb_VERB_SNAPSHOT:
+		after := make(map[Scope]Suspension, len(p.Suspensions))
+		for _, s := range p.Suspensions {
+			scope := scopeOf(s.Scope)
+			after[scope] = Suspension{Scope: scope, Since: time.UnixMilli(s.SinceMs), Actor: s.Actor, Reason: s.Reason}
+		}
+		return after
+	}
+	// A flush, or a verb of a later version, changes nothing that stands.
+	return f.state.standing
+}
+
+// read takes what was published since the last read, and remembers which
+// records counted.
+func (f *fold) read(ctx context.Context, b *bus.Bus) error {
+	f.won = map[int64]bool{}
+	start := bus.Start{}
+	if f.next > 0 {
+		start.Offset = map[string]map[int32]int64{schemas.Control: {0: f.next}}
+	}
+	err := b.Read(ctx, []string{schemas.Control}, start, func(r bus.Record) error {
+		if _, err := f.take(r); err == nil {
+			f.won[r.Offset] = true
+		}
+		f.next = r.Offset + 1
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the commands: %w", err)
+	}
+	return nil
+}
+
+func scopeOf(s *pb.Scope) Scope {
+	return Scope{s.GetTenant(), s.GetQueue(), s.GetDestination(), s.GetMessageId()}
+}
+
+func (s Scope) proto() *pb.Scope {
+	return &pb.Scope{Tenant: s.Tenant, Queue: s.Queue, Destination: s.Destination, MessageId: s.MessageID}
+}
