@@ -67,7 +67,9 @@ func (m *message) decide(r *pb.Recipient, v view) group {
 		tenant: d.Tenant, queue: d.Queue.Name, generation: d.Queue.Generation,
 		destination: d.Destination, route: d.Route,
 	}
-	if d.Refusal != nil {
+	// What is refused just for now waits like any deferred leg: the attempt
+	// finds the refusal again, or a route that has changed.
+	if d.Refusal != nil && !d.Refusal.Temporary() {
 		g.refused, g.refusal = true, *d.Refusal
 	}
 	if m.reroutes > maxReroutes {

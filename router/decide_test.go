@@ -36,6 +36,8 @@ func decideByDomain(q directory.Question) directory.Decision {
 		d.Queue, d.Route = &directory.Queue{Name: "bounces"}, "bounces"
 	case domain == "acme.example":
 		d.Tenant, d.Queue, d.Route = "acme", acme, "acme-inbound"
+	case domain == "later.example":
+		d.Refusal = &mail.Status{Code: 451, Enhanced: "4.3.0", Text: "later"}
 	case domain == "none.example":
 		d.Refusal = &mail.Status{Code: 550, Enhanced: "5.1.2", Text: "no such domain"}
 	}
@@ -122,6 +124,8 @@ func TestRoute(t *testing.T) {
 			[]string{"0 blue/default.1 x.example via internet [0 2]", "1 acme/acme.2 acme.example via acme-inbound [1 3]"}},
 		{"refused recipients apart", received(envelope("a@blue.example", "b@none.example", "b@x.example")),
 			[]string{"0 blue/default.1 none.example via internet [0] refused 550 5.1.2", "1 blue/default.1 x.example via internet [1]"}},
+		{"refused for now is no refusal", received(envelope("a@blue.example", "b@later.example")),
+			[]string{"0 blue/default.1 later.example via internet [0]"}},
 		{"null reverse-path takes bounce routes", received(envelope("", "b@acme.example")),
 			[]string{"0 blue/bounces.0 acme.example via bounces [0]"}},
 		{"DSN keeps the tenant of its origin", reinject(&pb.Reinject{

@@ -1,0 +1,108 @@
+package delay
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Kinds of entries, as bits.
+const (
+	kindParked   uint8 = 1 << iota // waits for a resume, not for the clock
+	kindBounce                     // null reverse-path: the bounce lifetime counts
+	kindRepeated                   // repeats an earlier record: dropped when its time comes
+)
+
+// far is when a parked leg would be due: never.
+const far = 100 * 365 * 24 * time.Hour
+
+// decode reads a waiting leg. Its errors wrap bus.ErrPoison.
+func decode(r bus.Record) (*pb.Leg, error) {
+	var l pb.Leg
+	err := proto.Unmarshal(r.Value, &l)
+	switch {
+	case err != nil:
+	case l.MessageId == "":
+		err = errors.New("no message id")
+	case l.Queue == "":
+		err = errors.New("no queue")
+	case len(l.Recipients) == 0:
+		err = errors.New("no recipients")
+	case l.Content == nil:
+		err = errors.New("no content")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s record: %w", bus.ErrPoison, r.Topic, err)
+	}
+	return &l, nil
+}
+
+// identity is the same for two records only if one repeats the other.
+func identity(l *pb.Leg) string {
+	return l.MessageId + " " + strconv.FormatUint(uint64(l.Number), 10) + " " + strconv.FormatUint(l.Step, 10)
+}
+
+// newEntry is what the index remembers of a leg. Retention is how long the
+// topic keeps content.
+func newEntry(r bus.Record, l *pb.Leg, retention func(topic string) time.Duration) bus.Entry {
+	born := time.UnixMilli(l.BornMs)
+	e := bus.Entry{
+		Born: born, Tenant: l.Tenant, Queue: generational(l.Queue, l.Generation),
+		Destination: l.Destination, ID: l.MessageId,
+	}
+	if kept := retention(l.Content.Topic); kept > 0 {
+		e.Content = time.UnixMilli(l.Content.StoredMs).Add(kept)
+	}
+	if l.ReversePath == "" {
+		e.Kind |= kindBounce
+	}
+	if r.Topic == schemas.Parked {
+		e.Kind |= kindParked
+		e.Due = r.Time.Add(far)
+		return e
+	}
+	e.Born = born.Add(time.Duration(l.StoppedMs) * time.Millisecond)
+	e.Due = dueIn(r, l)
+	return e
+}
+
+// dueIn is when the leg's wait in its tier is over: when it is due, or after
+// one round of the tier when it is due later, or says so by a wrong clock.
+func dueIn(r bus.Record, l *pb.Leg) time.Time {
+	due := time.UnixMilli(l.DueMs)
+	if round := r.Time.Add(tierOf(r.Topic)); round.Before(due) {
+		return round
+	}
+	return due
+}
+
+func tierOf(topic string) time.Duration {
+	for i, name := range schemas.DelayTopics() {
+		if name == topic {
+			return schemas.Tiers[i]
+		}
+	}
+	return 0
+}
+
+// generational is a queue with its generation in an entry: "acme", "acme.2".
+func generational(name string, generation uint32) string {
+	if generation <= 1 {
+		return name
+	}
+	return name + "." + strconv.FormatUint(uint64(generation), 10)
+}
+
+// queueName is the name in an entry's queue; names have no dots.
+func queueName(generational string) string {
+	name, _, _ := strings.Cut(generational, ".")
+	return name
+}

@@ -1,0 +1,123 @@
+package delay
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"qstream/bus"
+	"qstream/control"
+)
+
+// orders are commands that wait to be obeyed.
+type orders struct {
+	wake chan struct{}
+
+	mu      sync.Mutex
+	flushes []control.Scope
+	resumed bool
+}
+
+func newOrders() orders { return orders{wake: make(chan struct{}, 1)} }
+
+// command takes a command from the follower; it doesn't block.
+func (d *Delay) command(c control.Command) {
+	o := &d.orders
+	o.mu.Lock()
+	switch c.Verb {
+	case "flush":
+		o.flushes = append(o.flushes, c.Scope)
+	case "resume":
+		o.resumed = true
+	}
+	o.mu.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take empties the orders.
+func (o *orders) take() (flushes []control.Scope, resumed bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	flushes, resumed = o.flushes, o.resumed
+	o.flushes, o.resumed = nil, false
+	return flushes, resumed
+}
+
+// obey pulls what commands, the directory and the standing state set free,
+// one after the other.
+func (d *Delay) obey(ctx context.Context) error {
+	check := time.NewTicker(d.cfg.Check)
+	defer check.Stop()
+	keep := time.NewTicker(d.cfg.KeepEvery)
+	defer keep.Stop()
+	changed := d.deps.Directory.Changed()
+	before := d.deps.Directory.Snapshot()
+	d.pullFreed(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.orders.wake:
+			d.obeyCommands(ctx)
+		case <-changed:
+			changed = d.deps.Directory.Changed()
+			after := d.deps.Directory.Snapshot()
+			d.pull(ctx, "moved", moved(before, after))
+			d.pull(ctx, "outlived", outlived(d.control.State().Suspended, after.Queue, d.deps.Now()))
+			before = after
+		case <-check.C:
+			d.pullFreed(ctx)
+		case <-keep.C:
+			d.pullUnsafe(ctx)
+		}
+	}
+}
+
+func (d *Delay) obeyCommands(ctx context.Context) {
+	flushes, resumed := d.orders.take()
+	if resumed {
+		d.pullFreed(ctx)
+	}
+	for _, scope := range flushes {
+		d.flush.Store(&scope)
+		d.pull(ctx, "flush", flush(scope))
+		d.flush.Store(nil)
+	}
+}
+
+func (d *Delay) pullFreed(ctx context.Context) {
+	s := d.deps.Directory.Snapshot()
+	d.pull(ctx, "freed", freed(d.control.State().Suspended, s.Queue, d.deps.Now()))
+}
+
+// pull releases what matches, once our clock can be trusted. What can't be
+// pulled now is found again by the next check, or is released when due.
+func (d *Delay) pull(ctx context.Context, why string, match func(bus.Entry) bool) int {
+	if !d.awaitClock(ctx) {
+		return 0
+	}
+	n, err := d.holder.Pull(ctx, match)
+	d.metrics.pulled.WithLabelValues(why).Add(float64(n))
+	switch {
+	case err != nil && ctx.Err() == nil:
+		d.deps.Log.Error("pull failed", "stage", stageName, "why", why, "err", err)
+	case n > 0:
+		d.deps.Log.Info("waiting legs pulled", "stage", stageName, "why", why, "count", n)
+	}
+	return n
+}
+
+// awaitClock waits for a clock that can be trusted.
+func (d *Delay) awaitClock(ctx context.Context) bool {
+	for d.clock() != nil {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(time.Second):
+		}
+	}
+	return true
+}

@@ -1,0 +1,233 @@
+package delay
+
+import (
+	"time"
+
+	"qstream/bus"
+	"qstream/directory"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// world is what a release depends on besides the leg.
+type world struct {
+	number    uint64 // of the snapshot
+	decide    func(directory.Question) directory.Decision
+	queue     func(name string) *directory.Queue // nil: no such queue
+	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
+	flushed   func(*pb.Leg) bool // a flush that runs covers the leg
+	now       time.Time
+}
+
+// fate is what became of a waiting leg.
+type fate string
+
+const (
+	fateReleased fate = "released" // to its queue, to be attempted
+	fateExpired  fate = "expired"  // to its queue, to be settled
+	fateRerouted fate = "rerouted" // ended; its message went to reinject
+	fateParked   fate = "parked"   // its scope is suspended
+	fateKept     fate = "kept"     // was parked and remains so
+	fateRound    fate = "round"    // waits on: not due yet
+)
+
+// waits reports whether the leg is still in delay or parked.
+func (f fate) waits() bool { return f == fateParked || f == fateKept || f == fateRound }
+
+// move is the outcome of a release: a leg for a topic, or a message put in
+// again, and the event that tells of it (none when the leg just waits on).
+type move struct {
+	fate     fate
+	topic    string
+	leg      *pb.Leg
+	reinject *pb.Reinject
+	event    *pb.Event
+}
+
+// release decides what becomes of a leg that is due, or that was pulled. It is
+// pure: it changes l, and nothing else.
+func release(l *pb.Leg, parked bool, w world) move {
+	at := resolve(l, w)
+	since, suspended := w.suspended(at.tenant, l.Queue, l.Destination)
+	since = stoppedSince(l, parked, since, suspended)
+	stopped := time.Duration(l.StoppedMs) * time.Millisecond
+	if !since.IsZero() {
+		stopped += max(w.now.Sub(since), 0)
+	}
+	past, owing := pastLifetime(l, parked, stopped, w)
+	if past && !owing {
+		return toQueue(l, stopped, true, w)
+	}
+	if !at.same {
+		return rerouted(l, w.movedStop(l, at, since, stopped), w)
+	}
+	l.Tenant, l.Route = at.tenant, at.route
+	if suspended {
+		return park(l, parked, since, w)
+	}
+	if !parked && l.DueMs > w.now.UnixMilli() && !owing && !w.flushed(l) {
+		return round(l, w)
+	}
+	return toQueue(l, stopped, false, w)
+}
+
+// resolution is where the directory would put a leg's recipients now.
+type resolution struct {
+	same   bool // same queue and destination, one tenant, not refused for good
+	tenant string
+	route  string
+	first  directory.Decision
+}
+
+func resolve(l *pb.Leg, w world) resolution {
+	at := resolution{tenant: l.Tenant, route: l.Route}
+	for i, r := range l.Recipients {
+		d := w.decide(directory.Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant})
+		if i == 0 {
+			at.first = d
+		}
+		if refused(d) || d.Queue.Name != l.Queue || d.Queue.Generation != l.Generation ||
+			d.Destination != l.Destination || d.Tenant != at.first.Tenant {
+			return at
+		}
+	}
+	at.same, at.tenant, at.route = true, at.first.Tenant, at.first.Route
+	return at
+}
+
+// refused reports a refusal for good. One for now is an attempt's outcome.
+func refused(d directory.Decision) bool { return d.Refusal != nil && !d.Refusal.Temporary() }
+
+// stoppedSince is from when on the leg's lifetime stands still, beyond what
+// it already carries; zero: it doesn't.
+func stoppedSince(l *pb.Leg, parked bool, since time.Time, suspended bool) time.Time {
+	switch {
+	case parked && l.ParkedMs > 0:
+		return time.UnixMilli(l.ParkedMs)
+	case suspended:
+		return latest(since, time.UnixMilli(l.BornMs))
+	}
+	return time.Time{}
+}
+
+// live is the leg's queue, nil if its generation is gone: then the queue that
+// takes the leg over decides about its lifetime.
+func (w world) live(l *pb.Leg) *directory.Queue {
+	q := w.queue(l.Queue)
+	if q == nil || q.Generation != l.Generation {
+		return nil
+	}
+	return q
+}
+
+// pastLifetime reports whether the leg is past its lifetime, and whether it is
+// owed one attempt more, because it was never attempted, or was due in time
+// and only we were late. An attempt that is owed is owed once: it is marked.
+func pastLifetime(l *pb.Leg, parked bool, stopped time.Duration, w world) (past, owing bool) {
+	q := w.live(l)
+	if q == nil {
+		return false, false
+	}
+	expires := q.Expires(time.UnixMilli(l.BornMs), stopped, l.ReversePath == "")
+	if w.now.Before(expires) {
+		return false, false
+	}
+	if l.Owed {
+		return true, false
+	}
+	never := l.Attempt == 0 && l.Spills == 0
+	late := !parked && l.DueMs > 0 && l.DueMs < expires.UnixMilli()
+	l.Owed = never || late
+	return true, l.Owed
+}
+
+// movedStop is the stopped time that a rerouted leg carries on. Where its new
+// scope is suspended too, the time from that suspension on is counted when the
+// new leg is released from there.
+func (w world) movedStop(l *pb.Leg, at resolution, since time.Time, stopped time.Duration) time.Duration {
+	if since.IsZero() || at.first.Queue == nil {
+		return stopped
+	}
+	next, ok := w.suspended(at.first.Tenant, at.first.Queue.Name, at.first.Destination)
+	if !ok {
+		return stopped
+	}
+	return time.Duration(l.StoppedMs)*time.Millisecond + max(next.Sub(since), 0)
+}
+
+func toQueue(l *pb.Leg, stopped time.Duration, expired bool, w world) move {
+	due := l.DueMs
+	l.Step++
+	l.StoppedMs, l.ParkedMs, l.DueMs = stopped.Milliseconds(), 0, 0
+	l.Expired, l.Directory = expired, w.number
+	m := move{fate: fateReleased, topic: schemas.Queue(l.Queue, l.Generation), leg: l,
+		event: event(l, pb.EventType_EVENT_TYPE_RELEASED, w)}
+	m.event.DueMs = due
+	if expired {
+		m.fate, m.event.Text = fateExpired, "past its lifetime"
+	}
+	return m
+}
+
+func rerouted(l *pb.Leg, stopped time.Duration, w world) move {
+	l.Step++
+	l.StoppedMs = stopped.Milliseconds()
+	return move{fate: fateRerouted, reinject: schemas.Reroute(l, w.number),
+		event: event(l, pb.EventType_EVENT_TYPE_REROUTED, w)}
+}
+
+func park(l *pb.Leg, parked bool, since time.Time, w world) move {
+	l.Step++
+	l.ParkedMs, l.DueMs, l.Reason, l.Owed = since.UnixMilli(), 0, pb.Reason_REASON_SUSPENDED, false
+	m := move{fate: fateKept, topic: schemas.Parked, leg: l}
+	if !parked {
+		m.fate, m.event = fateParked, event(l, pb.EventType_EVENT_TYPE_PARKED, w)
+	}
+	return m
+}
+
+// round is another wait for a leg that isn't due, without an event.
+func round(l *pb.Leg, w world) move {
+	l.Step++
+	l.Reason = pb.Reason_REASON_ROUND
+	topic, _ := schemas.Delay(time.UnixMilli(l.DueMs).Sub(w.now))
+	return move{fate: fateRound, topic: topic, leg: l}
+}
+
+// event tells of a leg after its step was counted.
+func event(l *pb.Leg, t pb.EventType, w world) *pb.Event {
+	e := &pb.Event{
+		Type: t, AtMs: w.now.UnixMilli(), MessageId: l.MessageId, Leg: l.Number, Step: l.Step,
+		Tenant: l.Tenant, Queue: l.Queue, Destination: l.Destination, Route: l.Route,
+		Attempt: l.Attempt, Reason: l.Reason, Directory: w.number,
+		ReversePath: l.ReversePath, HeaderMessageId: l.HeaderMessageId, Stage: stageName,
+	}
+	for _, r := range l.Recipients {
+		e.Outcomes = append(e.Outcomes, &pb.Outcome{Number: r.Number, Address: r.Address})
+	}
+	return e
+}
+
+// records are what the move puts on the topics.
+func (m move) records() []bus.Record {
+	var out []bus.Record
+	switch {
+	case m.reinject != nil:
+		out = append(out, bus.NewReinject(m.reinject))
+	case m.fate.waits():
+		out = append(out, bus.NewWaiting(m.topic, m.leg))
+	default:
+		out = append(out, bus.NewLeg(m.topic, m.leg))
+	}
+	if m.event != nil {
+		out = append(out, bus.NewEvent(m.event))
+	}
+	return out
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,97 @@
+package delay
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/directory"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// grace is how long after its end of life a leg may still lie in its queue.
+const grace = 60 * time.Second
+
+// watch looks for legs past their lifetime in the queue topics, where a
+// deliver should have settled them: it alarms also when no deliver runs.
+func (d *Delay) watch(ctx context.Context) error {
+	tick := time.NewTicker(d.cfg.Watch)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if d.clock() == nil {
+			d.watchOnce(ctx)
+		}
+	}
+}
+
+// overdue are the legs past their lifetime in one queue.
+type overdue struct {
+	count  int
+	oldest *pb.Leg
+}
+
+func (d *Delay) watchOnce(ctx context.Context) {
+	s := d.deps.Directory.Snapshot()
+	found := map[string]*overdue{}
+	for pool, topics := range pools(s) {
+		err := d.deps.Bus.Waiting(ctx, schemas.DeliverGroup(pool), topics, func(r bus.Record) error {
+			d.inspect(r, s, found)
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			d.deps.Log.Warn("queue topics can't be watched", "stage", stageName, "pool", pool, "err", err)
+		}
+	}
+	d.metrics.overdue.Reset()
+	for queue, o := range found {
+		d.metrics.overdue.WithLabelValues(queue).Set(float64(o.count))
+		d.deps.Log.Error("legs past their lifetime wait in a queue", "stage", stageName, "queue", queue,
+			"count", o.count, "msg_id", o.oldest.MessageId, "born", time.UnixMilli(o.oldest.BornMs))
+	}
+}
+
+// pools are the queue topics of each pool of deliver workers.
+func pools(s *directory.Snapshot) map[string][]string {
+	topics := map[string][]string{}
+	for _, q := range append(s.Queues(), s.Retired()...) {
+		topics[q.Pool] = append(topics[q.Pool], schemas.Queue(q.Name, q.Generation))
+	}
+	return topics
+}
+
+// inspect counts a record that is overdue. Garbage is deliver's to move.
+func (d *Delay) inspect(r bus.Record, s *directory.Snapshot, found map[string]*overdue) {
+	var l pb.Leg
+	if proto.Unmarshal(r.Value, &l) != nil || !isOverdue(&l, s.Queue, d.control.State().Suspended, d.deps.Now()) {
+		return
+	}
+	o := found[l.Queue]
+	if o == nil {
+		o = &overdue{oldest: &l}
+		found[l.Queue] = o
+	}
+	o.count++
+	if l.BornMs < o.oldest.BornMs {
+		o.oldest = &l
+	}
+}
+
+func isOverdue(l *pb.Leg, queue func(string) *directory.Queue, s suspended, now time.Time) bool {
+	q := queue(l.Queue)
+	if q == nil {
+		return false
+	}
+	stopped := time.Duration(l.StoppedMs) * time.Millisecond
+	if since, ok := s(l.Tenant, l.Queue, l.Destination); ok {
+		stopped += max(now.Sub(latest(since, time.UnixMilli(l.BornMs))), 0)
+	}
+	return now.After(q.Expires(time.UnixMilli(l.BornMs), stopped, l.ReversePath == "").Add(grace))
+}
