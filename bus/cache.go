@@ -3,11 +3,6 @@ package bus
 import (
 	"container/list"
 	"sync"
-
-	"google.golang.org/protobuf/proto"
-
-	"qstream/schemas"
-	pb "qstream/schemas/qstream/v1"
 )
 
 // cacheBytes bounds the inline content that is kept in memory.
@@ -44,21 +39,9 @@ func newContentCache(limit int) *contentCache {
 
 // publish remembers the content of a received or reinject record.
 func (c *contentCache) publish(r *Record) {
-	var id string
-	var content *pb.Content
-	switch r.Topic {
-	case schemas.Received:
-		var m pb.Received
-		if proto.Unmarshal(r.Value, &m) != nil {
-			return
-		}
-		id, content = m.Id, m.Content
-	case schemas.Reinject:
-		var m pb.Reinject
-		if proto.Unmarshal(r.Value, &m) != nil {
-			return
-		}
-		id, content = m.Id, m.Content
+	id, content, err := carried(r.Topic, r.Value)
+	if err != nil {
+		return
 	}
 	if len(content.GetInline()) > 0 {
 		c.put(place{r.Topic, r.Partition, r.Offset}, id, content.GetInline())

@@ -2,29 +2,237 @@ package bus
 
 import (
 	"context"
-	"io"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"sync"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
 // InlineLimit is the largest content that travels in its received record.
 const InlineLimit = 32 << 10
 
+// ChunkSize is the largest piece of content in one record.
+const ChunkSize = 512 << 10
+
+// buffers are of a chunk's size.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, ChunkSize); return &b }}
+
 // Create starts content of a message in a retention class. Write to it, then
-// Commit or Abort.
-func (b *Bus) Create(ctx context.Context, messageID, class string) *Blob { panic("todo") }
+// Commit or Abort. Content of schemas.HoldClass is never inline.
+func (b *Bus) Create(ctx context.Context, messageID, class string) *Blob {
+	if class == "" {
+		class = schemas.DefaultClass
+	}
+	w := &Blob{b: b, id: messageID, class: class, sum: sha256.New(), partition: AnyPartition}
+	w.ctx, w.cancel = context.WithCancel(ctx)
+	if class != schemas.HoldClass {
+		w.err = b.admit()
+	}
+	return w
+}
 
-// Blob is content being stored. It keeps at most two chunks in memory.
-type Blob struct{}
+// Blob is content being stored. It keeps at most two chunks in memory: one
+// that fills, one on its way. Not safe for concurrent use.
+type Blob struct {
+	b      *Bus
+	ctx    context.Context
+	cancel context.CancelFunc
+	id     string
+	class  string
+	err    error // sticky
 
-func (w *Blob) Write(p []byte) (int, error) { panic("todo") }
+	sum  hash.Hash
+	size int64
+	fill *[]byte // nil: none yet
+
+	number    uint32
+	sent      chan error // of the chunk on its way; nil: none
+	chunk     *Record
+	partition int32
+	last      int64
+	offsets   []int64
+	storedMs  int64
+}
+
+var errBlobDone = errors.New("content is committed or aborted")
+
+// Write takes content. An error is final; one that wraps ErrFull says that
+// there is no room for new mail.
+func (w *Blob) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	n := len(p)
+	for len(p) > 0 {
+		if w.fill == nil {
+			w.fill = buffers.Get().(*[]byte)
+			*w.fill = (*w.fill)[:0]
+		}
+		room := min(ChunkSize-len(*w.fill), len(p))
+		if room == 0 {
+			if w.err = w.seal(); w.err != nil {
+				return 0, w.err
+			}
+			continue
+		}
+		*w.fill = append(*w.fill, p[:room]...)
+		p = p[room:]
+	}
+	return n, nil
+}
+
+// seal sends what has filled, after the chunk before it is stored.
+func (w *Blob) seal() error {
+	data := *w.fill
+	w.sum.Write(data)
+	w.size += int64(len(data))
+	value := encodeChunk(w.id, w.number, data)
+	*w.fill = data[:0]
+	if err := w.await(); err != nil {
+		return err
+	}
+	client, err := w.b.bulkClient()
+	if err != nil {
+		return err
+	}
+	w.chunk = &Record{
+		Topic: schemas.Content(w.class), Partition: w.partition, Key: []byte(w.id), Value: value,
+		Headers: headers(HeaderID, w.id),
+	}
+	w.number++
+	sent, chunk := make(chan error, 1), w.chunk
+	w.sent = sent
+	go func() { sent <- w.b.publish(w.ctx, client, []*Record{chunk}) }()
+	return nil
+}
+
+// await waits for the chunk on its way and notes where it is.
+func (w *Blob) await() error {
+	if w.sent == nil {
+		return nil
+	}
+	err := <-w.sent
+	w.sent = nil
+	if err != nil {
+		return err
+	}
+	at := w.chunk.Offset
+	if len(w.offsets) == 0 {
+		// The rest goes where the first is, even if partitions are added.
+		w.partition, w.storedMs = w.chunk.Partition, w.chunk.Time.UnixMilli()
+		w.offsets = append(w.offsets, at)
+	} else {
+		w.offsets = append(w.offsets, at-w.last)
+	}
+	w.last, w.chunk = at, nil
+	return nil
+}
 
 // Commit makes the content durable (or returns it inline) with size and hash.
-func (w *Blob) Commit() (*pb.Content, error) { panic("todo") }
+func (w *Blob) Commit() (*pb.Content, error) {
+	defer w.finish()
+	if w.err != nil {
+		return nil, w.err
+	}
+	filled := 0
+	if w.fill != nil {
+		filled = len(*w.fill)
+	}
+	if w.number == 0 && filled <= InlineLimit && w.class != schemas.HoldClass {
+		return w.inline(), nil
+	}
+	if filled > 0 || w.number == 0 {
+		if w.fill == nil {
+			w.fill = buffers.Get().(*[]byte)
+			*w.fill = (*w.fill)[:0]
+		}
+		if err := w.seal(); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.await(); err != nil {
+		return nil, err
+	}
+	sum := w.sum.Sum(nil)
+	ref := &pb.ContentRef{
+		MessageId: w.id, Topic: schemas.Content(w.class), Partition: w.partition,
+		Offsets: w.offsets, Size: w.size, Sha256: sum, StoredMs: w.storedMs,
+	}
+	return &pb.Content{Where: &pb.Content_Ref{Ref: ref}, Size: w.size, Sha256: sum}, nil
+}
 
-// Abort forgets the content; chunks already stored age out.
-func (w *Blob) Abort() { panic("todo") }
+func (w *Blob) inline() *pb.Content {
+	data := []byte{}
+	if w.fill != nil {
+		data = append(data, *w.fill...)
+	}
+	sum := sha256.Sum256(data)
+	return &pb.Content{Where: &pb.Content_Inline{Inline: data}, Size: int64(len(data)), Sha256: sum[:]}
+}
 
-// Open reads stored content. The reader returns an error that wraps
-// ErrContent instead of io.EOF when size or hash are not as stored.
-func (b *Bus) Open(ctx context.Context, ref *pb.ContentRef) (io.ReadCloser, error) { panic("todo") }
+// Abort forgets the content; chunks already stored age out. After Commit it
+// does nothing.
+func (w *Blob) Abort() { w.finish() }
+
+func (w *Blob) finish() {
+	w.cancel()
+	if w.sent != nil {
+		<-w.sent
+		w.sent = nil
+	}
+	if w.fill != nil {
+		buffers.Put(w.fill)
+		w.fill = nil
+	}
+	if w.err == nil {
+		w.err = errBlobDone
+	}
+}
+
+// encodeChunk makes the value of a chunk record by hand: a message is large,
+// and each copy of it counts.
+func encodeChunk(id string, number uint32, data []byte) []byte {
+	scratch := buffers.Get().(*[]byte)
+	defer buffers.Put(scratch)
+	packed := encoder().EncodeAll(data, (*scratch)[:0])
+	compressed := len(packed) < len(data)
+	if compressed {
+		data = packed
+	}
+	v := make([]byte, 0, len(data)+len(id)+32)
+	v = protowire.AppendTag(v, 1, protowire.BytesType)
+	v = protowire.AppendString(v, id)
+	v = protowire.AppendTag(v, 2, protowire.VarintType)
+	v = protowire.AppendVarint(v, uint64(number))
+	if compressed {
+		v = protowire.AppendTag(v, 4, protowire.VarintType)
+		v = protowire.AppendVarint(v, 1)
+	}
+	v = protowire.AppendTag(v, 3, protowire.BytesType)
+	return protowire.AppendBytes(v, data)
+}
+
+// bulkClient stores chunks. They are compressed already, and each is a batch
+// of its own, so that reading one reads nothing else.
+func (b *Bus) bulkClient() (*kgo.Client, error) {
+	if _, err := b.client(); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := b.make(&b.bulk,
+		kgo.RecordDeliveryTimeout(b.cfg.Timeout),
+		kgo.WithCompressor(stored{}),
+		kgo.ProducerBatchMaxBytes(ChunkSize+64<<10))
+	if err != nil {
+		return nil, fmt.Errorf("store content: %w", err)
+	}
+	return c, nil
+}

@@ -1,6 +1,51 @@
 package bus
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Ends are the committed ends of a topic's partitions: the offset of the next
+// record.
+func (b *Bus) Ends(ctx context.Context, topic string) (map[int32]int64, error) {
+	parts, err := b.partitions(ctx, []string{topic})
+	if err != nil {
+		return nil, err
+	}
+	ends, err := b.listOffsets(ctx, newest, parts)
+	return ends[topic], err
+}
+
+// Retention is a topic's actual retention; negative: for ever.
+func (b *Bus) Retention(ctx context.Context, topic string) (time.Duration, error) {
+	admin, err := b.admin()
+	if err != nil {
+		return 0, err
+	}
+	all, err := admin.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %s: %w", topic, err)
+	}
+	described, err := all.On(topic, nil)
+	if err == nil {
+		err = described.Err
+	}
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %s: %w", topic, err)
+	}
+	for _, c := range described.Configs {
+		if c.Key == "retention.ms" {
+			ms, err := strconv.ParseInt(c.MaybeValue(), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("retention.ms of %s: %w", topic, err)
+			}
+			return time.Duration(ms) * time.Millisecond, nil
+		}
+	}
+	return 0, fmt.Errorf("topic %s tells no retention.ms", topic)
+}
 
 // Lag is how many records lie between a group's commit and the committed end,
 // by topic and partition.

@@ -1,14 +1,12 @@
 package bus
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"qstream/schemas"
@@ -164,37 +162,6 @@ func (p topicByNameOrKey) Partition(r *kgo.Record, n int) int {
 	}
 	return p.key.Partition(r, n)
 }
-
-// batchCompressor is zstd that also gains on base64: the library's levels
-// leave it as it is, since nothing in it repeats.
-type batchCompressor struct{}
-
-// smallBatch isn't worth compressing.
-const smallBatch = 512
-
-func (batchCompressor) Compress(dst *bytes.Buffer, src []byte, _ ...kgo.CompressFlag) ([]byte, kgo.CompressionCodecType) {
-	if len(src) < smallBatch {
-		return src, kgo.CodecNone
-	}
-	dst.Grow(len(src))
-	out := encoder().EncodeAll(src, dst.AvailableBuffer())
-	if len(out) >= len(src) {
-		return src, kgo.CodecNone
-	}
-	return out, kgo.CodecZstd
-}
-
-// encoder is shared: EncodeAll is safe for concurrent use.
-var encoder = sync.OnceValue(func() *zstd.Encoder {
-	e, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithAllLitEntropyCompression(true),
-		zstd.WithEncoderConcurrency(2))
-	if err != nil {
-		panic(fmt.Sprintf("zstd options: %v", err)) // constants
-	}
-	return e
-})
 
 // remember keeps what was just published and will be read soon.
 func (b *Bus) remember(r *Record) {

@@ -1,6 +1,9 @@
 package schemas
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 const day = 24 * time.Hour
 
@@ -136,6 +139,38 @@ func complete(topics []Topic) []Topic {
 		}
 	}
 	return topics
+}
+
+// ByName is the row of a topic, in default sizes, and whether qstream has
+// such a topic.
+func ByName(topic string) (Topic, bool) { return Sizing{}.ByName(topic) }
+
+// ByName is the row of a topic; a queue's pool and partitions are defaults,
+// since its name doesn't tell them.
+func (s Sizing) ByName(topic string) (Topic, bool) {
+	for _, t := range s.Fixed() {
+		if t.Name == topic {
+			return t, true
+		}
+	}
+	if class, ok := between(topic, "qstream.content.", ".v1"); ok {
+		return s.Content(class)[0], true
+	}
+	if _, ok := between(topic, "qstream.queue.", ".v1"); ok {
+		t := s.Queue("", 1, DefaultPool, 0)[0]
+		t.Name = topic
+		return t, true
+	}
+	return Topic{}, false
+}
+
+func between(s, before, after string) (string, bool) {
+	s, ok := strings.CutPrefix(s, before)
+	if !ok {
+		return "", false
+	}
+	s, ok = strings.CutSuffix(s, after)
+	return s, ok && s != ""
 }
 
 // MaxMessage is the largest record of a topic, in bytes.

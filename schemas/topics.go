@@ -35,8 +35,17 @@ const DefaultPool = "default"
 // DeliverGroup is the consumer group of a pool's deliver workers.
 func DeliverGroup(pool string) string { return "qstream.deliver." + pool }
 
+// HoldClass is the class of content that may outlive its own: it is kept on
+// the hold topic, longest.
+const HoldClass = "hold"
+
 // Content is the topic of a retention class.
-func Content(class string) string { return "qstream.content." + class + ".v1" }
+func Content(class string) string {
+	if class == HoldClass {
+		return Hold
+	}
+	return "qstream.content." + class + ".v1"
+}
 
 // Queue is the topic of a queue's legs. The first generation of a name has no
 // number: "acme", then "acme.2".

@@ -13,25 +13,13 @@ import (
 func (b *Broker) Barrier(ctx context.Context) error { return b.group.wait(ctx) }
 
 // Barrier is the barrier of a data directory whose broker runs in another
-// process. It opens the directory at its first use and keeps it open.
-func Barrier(dir string) func(context.Context) error {
-	var (
-		once  sync.Once
-		group *groupCommit
-		err   error
-	)
-	return func(ctx context.Context) error {
-		once.Do(func() {
-			var s *syncer
-			if s, err = openSyncer(dataDir(dir)); err == nil {
-				group = newGroupCommit(s)
-			}
-		})
-		if err != nil {
-			return err
-		}
-		return group.wait(ctx)
+// process. It keeps the directory open for the life of this process.
+func Barrier(dir string) (func(context.Context) error, error) {
+	s, err := openSyncer(dataDir(dir))
+	if err != nil {
+		return nil, err
 	}
+	return newGroupCommit(s).wait, nil
 }
 
 // distrust is how long after a failed flush barriers go on failing: the
@@ -136,7 +124,7 @@ func lockDir(dir string) (*os.File, error) {
 		owner := make([]byte, 32)
 		n, _ := f.Read(owner)
 		f.Close()
-		return nil, fmt.Errorf("%s: %w by process %s", dir, ErrInUse, owner[:n])
+		return nil, fmt.Errorf("%s: %w by process %s", dir, ErrLocked, owner[:n])
 	}
 	if err := f.Truncate(0); err == nil {
 		_, err = fmt.Fprintf(f, "%d", os.Getpid())

@@ -2,7 +2,7 @@
 // and small sites: a single copy on one disk.
 //
 // Guarantee: what Barrier returned for is on the disk, power loss included.
-// Guarantee: a data directory has one broker; a second is refused (ErrInUse).
+// Guarantee: a data directory has one broker; a second is refused (ErrLocked).
 // Guarantee: a full disk or a reached size cap refuses new mail only, and ends
 // by itself once there is room.
 //
@@ -38,8 +38,8 @@ const (
 	segmentBytes = "16777216"
 )
 
-// ErrInUse is a data directory that another process has open.
-var ErrInUse = errors.New("data directory is in use")
+// ErrLocked is a data directory that another process has open.
+var ErrLocked = errors.New("data directory is in use")
 
 // Broker is a running broker.
 type Broker struct {
@@ -127,6 +127,9 @@ func listen(addr string) func(network, address string) (net.Listener, error) {
 
 // Addr is where the broker listens, as clients dial it.
 func (b *Broker) Addr() string { return b.cluster.ListenAddrs()[0] }
+
+// Seeds are what bus.Config.Seeds takes.
+func (b *Broker) Seeds() []string { return b.cluster.ListenAddrs() }
 
 // Close stops serving, makes everything durable and lets the directory go.
 func (b *Broker) Close() error {

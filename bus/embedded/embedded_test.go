@@ -67,11 +67,15 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	defer k.Close()
 	defer b.Close()
 	_, err := Start(Config{Dir: dir})
-	if !errors.Is(err, ErrInUse) {
+	if !errors.Is(err, ErrLocked) {
 		t.Fatalf("second start: %v", err)
 	}
 	t.Log(err)
-	if err := Barrier(dir)(t.Context()); err != nil {
+	barrier, err := Barrier(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := barrier(t.Context()); err != nil {
 		t.Fatalf("barrier of another process: %v", err)
 	}
 }
