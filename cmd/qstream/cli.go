@@ -11,6 +11,7 @@ import "github.com/alecthomas/kong"
 type CLI struct {
 	Settings kong.ConfigFlag `name:"config" placeholder:"FILE" help:"Process settings, YAML; see docs/operations.md."`
 
+	Up   upCmd   `cmd:"" help:"Run every role in one process, on an embedded broker or on a cluster."`
 	Send sendCmd `cmd:"" help:"Submit a message, or a sample, over SMTP and print its message id."`
 
 	Router routerCmd `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`

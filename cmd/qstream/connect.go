@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"qstream/bus"
+	"qstream/bus/embedded"
 )
 
 // defaultData is where up keeps its data and where verbs look for it: a
@@ -90,10 +91,10 @@ func (s *System) Config(ctx context.Context) (bus.Config, error) {
 	b := s.Broker
 	b.Kafka = running.Kafka
 	cfg, err := b.config()
-	if err != nil {
-		return bus.Config{}, err
+	if err == nil && running.Embedded {
+		cfg.Barrier = embedded.Barrier(running.Data)
 	}
-	return cfg, nil
+	return cfg, err
 }
 
 // Find asks the data directory or the HTTP address for the running system.

@@ -141,5 +141,6 @@ func (h *health) watch(p *pinger, d *directory.Follower, c *control.Follower, no
 	h.add("broker", p.check)
 	h.add("clock", checkClock(p.bus))
 	h.add("directory", checkFresh(d.Ready(), d.Fresh, now))
+	h.add("directory records", d.Fault)
 	h.add("control", checkFresh(c.Ready(), c.Fresh, now))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,12 +11,15 @@ import (
 	"qstream/bus"
 	"qstream/control"
 	"qstream/directory"
-	"qstream/schemas"
 )
 
 // startWithin is how long a role waits for a broker that doesn't answer yet,
 // before it gives up and leaves the rest to who restarts it.
 const startWithin = time.Minute
+
+// settleWithin is how long the start is announced later for a role that isn't
+// ready at once.
+const settleWithin = 15 * time.Second
 
 // roleFlags are what every single role's verb has.
 type roleFlags struct {
@@ -40,9 +42,6 @@ func (f *roleFlags) run(ctx context.Context, p *Process, roles ...role) error {
 	}
 	defer s.close()
 	if err := s.await(ctx); err != nil {
-		return err
-	}
-	if err := s.verify(ctx, schemas.FixedTopics()); err != nil {
 		return err
 	}
 	return s.live(ctx, roles, nil)
@@ -101,40 +100,10 @@ func (s *shell) await(ctx context.Context) error {
 	}
 }
 
-// verify refuses to start on topics that could lose mail.
-func (s *shell) verify(ctx context.Context, topics []schemas.Topic) error {
-	ctx, cancel := context.WithTimeout(ctx, startWithin)
-	defer cancel()
-	differences, err := s.bus.VerifyTopics(ctx, topics, bus.CreateOptions{})
-	if err != nil {
-		return fmt.Errorf("verify topics: %w", err)
-	}
-	return refuse(s.log, differences)
-}
-
-// refuse turns dangerous differences into an error that says what to do;
-// others are logged.
-func refuse(log *slog.Logger, differences []bus.Difference) error {
-	var dangerous []string
-	for _, d := range differences {
-		if !d.Dangerous {
-			log.Warn("topic setting differs", "topic", d.Topic, "setting", d.Setting, "want", d.Want, "got", d.Got, "why", d.Why)
-			continue
-		}
-		dangerous = append(dangerous, fmt.Sprintf("  %s: %s is %q, want %q: %s", d.Topic, d.Setting, d.Got, d.Want, d.Why))
-	}
-	if len(dangerous) == 0 {
-		return nil
-	}
-	return fmt.Errorf("the topics are not fit for mail:\n%s\n"+
-		"Missing topics are made by: qstream topics create\n"+
-		"What exists is never changed; compare with: qstream topics verify", strings.Join(dangerous, "\n"))
-}
-
 // live makes the roles and runs everything until ctx ends or a part fails.
-// began is called once all of it runs; nil: nothing is called.
-func (s *shell) live(ctx context.Context, roles []role, began func(context.Context) error) error {
-	d, c := directory.Follow(s.bus), control.Follow(s.bus, nil)
+// began is called with the stages once they run; nil: nothing is called.
+func (s *shell) live(ctx context.Context, roles []role, began func([]stage) error) error {
+	d, c := directory.Follow(s.bus).WithLog(s.log), control.Follow(s.bus, nil).WithLog(s.log)
 	g := ground{
 		bus: s.bus, directory: d, control: c, log: s.log, metrics: s.registry,
 		now: s.process.Now, failpoint: s.process.Failpoint,
@@ -156,10 +125,30 @@ func (s *shell) live(ctx context.Context, roles []role, began func(context.Conte
 		parts = append(parts, part{name: r.name, run: stages[i].Run})
 	}
 	if began != nil {
-		parts = append(parts, part{name: "start", run: untilDone, ready: began})
+		parts = append(parts, part{name: "start", run: untilDone, ready: func(ctx context.Context) error {
+			s.settle(ctx, roles, stages)
+			return began(stages)
+		}})
 	}
-	err = live(ctx, s.log, parts)
-	return err
+	return live(ctx, s.log, parts)
+}
+
+// settle gives the stages some time to become ready; one that doesn't shows
+// in the log and in /readyz.
+func (s *shell) settle(ctx context.Context, roles []role, stages []stage) {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	for i, st := range stages {
+		for st.Ready() != nil {
+			select {
+			case <-ctx.Done():
+				s.log.Warn("not ready yet", "stage", roles[i].name, "err", st.Ready())
+			case <-time.After(20 * time.Millisecond):
+				continue
+			}
+			break
+		}
+	}
 }
 
 func makeStages(g ground, roles []role) ([]stage, error) {

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"qstream/bus"
+	"qstream/bus/embedded"
+	"qstream/directory"
+	"qstream/schemas"
+)
+
+// upCmd runs every role in one process, with the constructors of the single
+// roles and nothing extra.
+type upCmd struct {
+	Broker `embed:""`
+	Data   string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
+	QMQP   string   `name:"qmqp" placeholder:"ADDR" help:"Accepted for later: QMQP is not served yet."`
+	QMTP   string   `name:"qmtp" placeholder:"ADDR" help:"Accepted for later: QMTP is not served yet."`
+	HTTP   string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here; empty: nowhere."`
+	Apply  []string `placeholder:"FILE" type:"existingfile" help:"Directory documents to apply at the start."`
+}
+
+func (c *upCmd) Run(ctx context.Context, p *Process) error {
+	dir, err := openData(c.Data)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	cfg, stop, err := c.broker(p, dir.path)
+	if err != nil {
+		return err
+	}
+	s, err := newShell(p, cfg, c.HTTP)
+	if err != nil {
+		return errors.Join(err, stop())
+	}
+	err = c.live(ctx, s, dir, cfg.Seeds)
+	s.close()
+	return errors.Join(err, dir.forget(), stop())
+}
+
+// broker starts the embedded broker, unless there is a cluster to use.
+func (c *upCmd) broker(p *Process, dir string) (bus.Config, func() error, error) {
+	if len(c.Kafka) > 0 {
+		cfg, err := c.Broker.config()
+		return cfg, func() error { return nil }, err
+	}
+	b, err := embedded.Start(embedded.Config{Dir: dir, Log: p.Log})
+	if err != nil {
+		return bus.Config{}, nil, err
+	}
+	return bus.Config{Seeds: []string{b.Addr()}, Barrier: b.Barrier, Admit: b.Admit}, b.Close, nil
+}
+
+func (c *upCmd) live(ctx context.Context, s *shell, dir *data, seeds []string) error {
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	snapshot, err := c.prepare(ctx, s.bus, dir.path)
+	if err != nil {
+		return err
+	}
+	roles := []role{routerRole()}
+	return s.live(ctx, roles, func(stages []stage) error {
+		r := Running{PID: os.Getpid(), Kafka: seeds, HTTP: s.web.addr(), Data: dir.path, Embedded: len(c.Kafka) == 0}
+		s.web.tell(r)
+		if err := dir.announce(r); err != nil {
+			return err
+		}
+		return c.banner(s.process.Stdout, r, snapshot)
+	})
+}
+
+// prepare makes the topics and fills the directory: with the files given, or
+// if it is empty with one that delivers everything into a local inbox.
+func (c *upCmd) prepare(ctx context.Context, b *bus.Bus, dir string) (*directory.Snapshot, error) {
+	if _, err := b.CreateTopics(ctx, schemas.FixedTopics(), bus.CreateOptions{}); err != nil {
+		return nil, err
+	}
+	head, err := directory.Apply(ctx, b, directory.Change{}, directory.Options{DryRun: true})
+	if err != nil {
+		return nil, fmt.Errorf("read the directory: %w", err)
+	}
+	files, err := c.documents(dir, head.Before.Number == 0)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := directory.Parse(files...)
+	if err != nil {
+		return nil, err
+	}
+	done, err := directory.Apply(ctx, b, directory.Change{Documents: docs}, directory.Options{Actor: "up", Note: "applied at the start"})
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	if _, err := b.CreateTopics(ctx, done.After.Topics(0), bus.CreateOptions{}); err != nil {
+		return nil, err
+	}
+	return done.After, nil
+}
+
+// documents are the files of --apply, or for a directory that is empty the
+// one for trying out.
+func (c *upCmd) documents(dir string, empty bool) ([]directory.File, error) {
+	if len(c.Apply) == 0 {
+		if !empty {
+			return nil, nil
+		}
+		return []directory.File{{Name: "built-in", Data: []byte(tryOut(dir))}}, nil
+	}
+	var files []directory.File
+	for _, name := range c.Apply {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("--apply: %w", err)
+		}
+		files = append(files, directory.File{Name: name, Data: text})
+	}
+	return files, nil
+}
+
+// tryOut is the directory of who gave none: mail of this host's programs, for
+// whatever domain, ends in a Maildir below the data directory, and nothing
+// goes to the Internet.
+func tryOut(dir string) string {
+	return fmt.Sprintf(`kind: tenant
+name: local
+domains: ["*"]
+networks: [127.0.0.0/8, "::1/128"]
+queue: local
+---
+kind: queue
+name: local
+number: 1
+---
+kind: route
+name: inbox
+match: {domain: "*"}
+via: %q
+`, "maildir:"+filepath.Join(dir, "inbox"))
+}
+
+// data is the data directory of this process.
+type data struct {
+	path string
+	lock *os.File
+}
+
+// openData makes the directory and takes it for this process alone.
+func openData(path string) (*data, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "up.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		if r, err := findByData(path); err == nil {
+			return nil, fmt.Errorf("another qstream (process %d) runs on %s; stop it, or choose another --data", r.PID, path)
+		}
+		return nil, fmt.Errorf("another qstream runs on %s; stop it, or choose another --data", path)
+	}
+	return &data{path: path, lock: lock}, nil
+}
+
+// close lets the directory go.
+func (d *data) close() { _ = d.lock.Close() }
+
+// announce writes what verbs need to find the system.
+func (d *data) announce(r Running) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	partial := runFile(d.path) + ".partial"
+	if err := os.WriteFile(partial, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write run.json: %w", err)
+	}
+	return os.Rename(partial, runFile(d.path))
+}
+
+// forget takes back what announce wrote.
+func (d *data) forget() error {
+	err := os.Remove(runFile(d.path))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
