@@ -89,6 +89,7 @@ func (e *engine) newPart(topic string, rp kmsg.OffsetFetchResponseGroupTopicPart
 	}
 	p := newPart(topic, rp.Partition)
 	p.track = newTracker(rp.Offset, was.finished)
+	p.window = p.track
 	p.committed, p.sequence = rp.Offset, was.sequence
 	p.state, p.saved = was.state, was.state
 	p.journal = journalMark{part: was.journalPart, floor: was.floor}

@@ -238,7 +238,7 @@ func (e *engine) snapshot(member string, generation int32) *batch {
 	for _, p := range e.parts {
 		bp := batchPart{part: p, results: e.take(p, b)}
 		bp.release = p.releasing && !p.released && len(bp.results) == len(p.results)
-		lazy := p.track.base() != p.committed && time.Since(p.at) >= commitLazy
+		lazy := p.window.base() != p.committed && time.Since(p.at) >= commitLazy
 		if len(bp.results) == 0 && p.claimed && !bp.release && !lazy {
 			continue
 		}
@@ -272,7 +272,7 @@ func (e *engine) take(p *part, b *batch) []*result {
 func (e *engine) seal(p *part, bp *batchPart, b *batch) {
 	bp.state = p.saved
 	for _, r := range bp.results {
-		p.track.set(r.offset, taken)
+		p.window.set(r.offset, taken)
 		if r.state != nil {
 			bp.state = r.state
 		}
@@ -282,11 +282,11 @@ func (e *engine) seal(p *part, bp *batchPart, b *batch) {
 		b.records++
 	}
 	p.sequence++
-	base := p.track.base()
+	base := p.window.base()
 	pr := progress{
 		owner: e.producer.id, sequence: p.sequence, released: bp.release,
 		journalPart: p.journal.part, floor: p.journal.floorOf(p.track),
-		state: bp.state, finished: p.track.finished(),
+		state: bp.state, finished: p.window.finished(),
 	}
 	text, size := pr.encode(base)
 	p.metadata = size
@@ -305,10 +305,10 @@ func (e *engine) committed(b *batch) {
 		bp := &b.parts[i]
 		p := bp.part
 		for _, r := range bp.results {
-			p.track.set(r.offset, done)
+			p.window.set(r.offset, done)
 			e.settle(r, true)
 		}
-		p.track.compact()
+		p.window.compact()
 		p.journal.forget(p.track)
 		p.committed, p.claimed, p.at, p.saved = bp.commit.offset, true, now, bp.state
 		p.released = p.released || bp.release
@@ -327,7 +327,7 @@ func (e *engine) putBack(b *batch, out *produced) {
 		bp := &b.parts[i]
 		p := bp.part
 		for _, r := range bp.results {
-			p.track.set(r.offset, open)
+			p.window.set(r.offset, open)
 			if p.dropped {
 				e.settle(r, false)
 			} else if out != nil && out.bad[r] {

@@ -14,6 +14,7 @@ type part struct {
 	partition int32
 
 	track     *tracker
+	window    window        // track, or the shape's own
 	backlog   []*kgo.Record // polled and not yet handed out
 	results   []*result     // finished and in no transaction that stands
 	state     []byte        // Transform's, after the last step
@@ -52,6 +53,14 @@ type result struct {
 	bytes  int
 	// ended is told once it is committed (true) or dropped (false).
 	ended func(bool)
+}
+
+// window is what a commit asks of a partition's progress.
+type window interface {
+	set(offset int64, s slotState)
+	base() int64
+	finished() []span
+	compact()
 }
 
 type topicPartition struct {
