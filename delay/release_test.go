@@ -207,16 +207,22 @@ func TestRelease(t *testing.T) {
 			if m.fate == fateRerouted {
 				return
 			}
-			if l.Step != 6 || l.Attempt > 3 {
-				t.Errorf("step %d, attempt %d", l.Step, l.Attempt)
-			}
-			if got := time.Duration(l.StoppedMs) * time.Millisecond; got != time.Duration(c.stopped*float64(time.Hour)) {
-				t.Errorf("stopped for %s", got)
-			}
-			if l.Owed != c.owed || l.Expired != (c.want == fateExpired) {
-				t.Errorf("owed %v, expired %v", l.Owed, l.Expired)
-			}
+			checkLeg(t, m, c.stopped, c.owed)
 		})
+	}
+}
+
+func checkLeg(t *testing.T, m move, stopped float64, owed bool) {
+	t.Helper()
+	l := m.leg
+	if l.Step != 6 || l.Attempt > 3 {
+		t.Errorf("step %d, attempt %d", l.Step, l.Attempt)
+	}
+	if got := time.Duration(l.StoppedMs) * time.Millisecond; got != time.Duration(stopped*float64(time.Hour)) {
+		t.Errorf("stopped for %s", got)
+	}
+	if l.Owed != owed || l.Expired != (m.fate == fateExpired) {
+		t.Errorf("owed %v, expired %v", l.Owed, l.Expired)
 	}
 }
 
