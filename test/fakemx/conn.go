@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -24,8 +25,8 @@ type conn struct {
 	tls  bool
 	msg  Message
 	mail bool
-	// ended is true between a final dot and the last reply to it
-	ended bool
+	// replying is called with each reply to a final dot before it is sent
+	replying func(text string)
 }
 
 func newConn(s *Server, c net.Conn, n int) *conn {
@@ -152,41 +153,49 @@ func (c *conn) data(line string) error {
 	if c.msg.Data, err = readData(c.r); err != nil {
 		return err
 	}
-	c.ended = true
-	err = c.replies()
-	c.ended = false
 	c.msg.Conn, c.msg.HELO, c.msg.TLS, c.msg.Time = c.n, c.helo, c.tls, time.Now()
 	if a, ok := c.c.RemoteAddr().(*net.TCPAddr); ok {
 		c.msg.Client = netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
 	}
-	c.s.record(c.msg)
-	c.msg, c.mail = Message{}, false
+	err = c.replies()
+	c.msg, c.mail, c.replying = Message{}, false, nil
 	return err
 }
 
-// replies answers the final dot.
+// replies answers the final dot. The message is recorded just before the last
+// reply leaves, so that whoever has read the reply finds it.
 func (c *conn) replies() error {
 	lines := []string{"."}
+	usual := "250 2.0.0 taken"
 	if c.s.cfg.LMTP {
 		lines = nil
 		for _, rcpt := range c.msg.Rcpts {
 			lines = append(lines, ". "+rcpt)
 		}
 	}
-	for _, line := range lines {
-		usual := "250 2.0.0 taken"
-		if len(c.msg.Rcpts) == 0 {
-			usual = "554 5.5.1 no valid recipients"
-		}
-		code, err := c.answer(line, usual)
-		if code == '2' {
-			c.msg.Accepted = true
-		}
-		if err != nil {
-			return err
+	if len(c.msg.Rcpts) == 0 {
+		usual = "554 5.5.1 no valid recipients"
+	}
+	left := len(lines)
+	recorded := false
+	c.replying = func(text string) {
+		c.msg.Replies = append(c.msg.Replies, text)
+		c.msg.Accepted = c.msg.Accepted || text[0] == '2'
+		if left--; left == 0 {
+			recorded = true
+			c.s.record(c.msg)
 		}
 	}
-	return nil
+	var err error
+	for _, line := range lines {
+		if _, err = c.answer(line, usual); err != nil {
+			break
+		}
+	}
+	if !recorded {
+		c.s.record(c.msg)
+	}
+	return err
 }
 
 // readData reads to CRLF.CRLF and takes the doubled dots away.
@@ -228,7 +237,8 @@ func (c *conn) answer(line, usual string) (byte, error) {
 	case r.Drop:
 		return 0, errOver
 	case r.Silent:
-		return 0, nil
+		_, _ = io.Copy(io.Discard, c.r)
+		return 0, errOver
 	}
 	text := render(usual)
 	if r.Reply != "" {
@@ -266,11 +276,11 @@ func (c *conn) wait(r *Rule) bool {
 }
 
 func (c *conn) send(text string) (byte, error) {
+	if c.replying != nil {
+		c.replying(text)
+	}
 	if _, err := c.c.Write([]byte(text)); err != nil {
 		return 0, err
-	}
-	if c.ended {
-		c.msg.Replies = append(c.msg.Replies, text)
 	}
 	return text[0], nil
 }

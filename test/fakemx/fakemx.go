@@ -36,8 +36,7 @@ type Config struct {
 	Rules      []Rule
 	DigestOnly bool   // keep size and hash of content, not its bytes
 	IDHeader   string // header field that messages are counted by; default "X-Test-Id"
-	// OnMessage is called for each message after its reply was sent (Accepted
-	// says which), or could not be.
+	// OnMessage is called for each message just before its last reply is sent.
 	OnMessage func(Message)
 }
 
@@ -56,7 +55,7 @@ type Rule struct {
 	Drop   bool   // hang up instead of answering
 	Hangup bool   // hang up after answering
 	Half   bool   // close our side for writing after answering, and go on reading
-	Silent bool   // don't answer, and go on
+	Silent bool   // answer nothing any more, and go on reading
 	Reset  bool   // hang up with a TCP reset
 }
 
@@ -75,7 +74,7 @@ type Message struct {
 	SHA256     [32]byte
 	ID         string // of the IDHeader
 	Replies    []string
-	Accepted   bool // a 2yz reply was sent (LMTP: at least one)
+	Accepted   bool // taken by a 2yz reply (LMTP: at least one), even if that was lost
 	Time       time.Time
 }
 
@@ -179,7 +178,7 @@ func (s *Server) Messages() []Message {
 	return slices.Clone(s.messages)
 }
 
-// Accepted are the messages that got a 2yz reply.
+// Accepted are the messages that were taken.
 func (s *Server) Accepted() []Message {
 	return slices.DeleteFunc(s.Messages(), func(m Message) bool { return !m.Accepted })
 }

@@ -2,10 +2,9 @@ package smtp
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/net/idna"
 
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
@@ -56,7 +55,8 @@ func (t *transaction) compose() bool {
 		return false
 	}
 	needed := a.SMTPUTF8 || !ascii(from)
-	for _, i := range append([]int(nil), d.open...) {
+	var paths []string
+	for _, i := range slices.Clone(d.open) {
 		to, ok := path(a.Recipients[i].GetAddress(), utf8)
 		if !ok {
 			d.decide(i, transport.AtRcpt, errUTF8)
@@ -64,9 +64,13 @@ func (t *transaction) compose() bool {
 		}
 		needed = needed || !ascii(to)
 		t.to = append(t.to, i)
-		t.rcpt = append(t.rcpt, "RCPT TO:<"+to+">"+t.rcptParams(a.Recipients[i], utf8))
+		paths = append(paths, to)
 	}
-	t.mail = "MAIL FROM:<" + from + ">" + t.mailParams(utf8 && needed)
+	utf8 = utf8 && needed
+	t.mail = "MAIL FROM:<" + from + ">" + t.mailParams(utf8)
+	for n, i := range t.to {
+		t.rcpt = append(t.rcpt, "RCPT TO:<"+paths[n]+">"+t.rcptParams(a.Recipients[i], utf8))
+	}
 	return len(t.to) > 0
 }
 
@@ -92,7 +96,7 @@ func (t *transaction) mailParams(utf8 bool) string {
 		b.WriteString(" RET=HDRS")
 	}
 	if a.EnvID != "" && ascii(a.EnvID) {
-		b.WriteString(" ENVID=" + xtext(a.EnvID))
+		b.WriteString(" ENVID=" + mail.EncodeXtext(a.EnvID))
 	}
 	return b.String()
 }
@@ -102,8 +106,8 @@ var notifyWords = map[pb.Notify]string{
 	pb.Notify_NOTIFY_FAILURE: "FAILURE", pb.Notify_NOTIFY_DELAY: "DELAY",
 }
 
-// rcptParams are NOTIFY and ORCPT (RFC 3461 4.1, 4.2). An original recipient
-// that is not ASCII goes only where SMTPUTF8 is known (RFC 6533 3).
+// rcptParams are NOTIFY and ORCPT (RFC 3461 4.1, 4.2); utf8 says whether the
+// transaction uses SMTPUTF8 (RFC 6533 3).
 func (t *transaction) rcptParams(r *pb.Recipient, utf8 bool) string {
 	if !t.s.offers("DSN") {
 		return ""
@@ -118,13 +122,11 @@ func (t *transaction) rcptParams(r *pb.Recipient, utf8 bool) string {
 	if len(words) > 0 {
 		b.WriteString(" NOTIFY=" + strings.Join(words, ","))
 	}
-	if kind, addr, ok := strings.Cut(r.GetOrcpt(), ";"); ok && plainWord(kind) && ascii(kind) {
-		switch {
-		case ascii(addr):
-			b.WriteString(" ORCPT=" + kind + ";" + xtext(addr))
-		case utf8 && writable(addr) && plainWord(addr):
-			b.WriteString(" ORCPT=" + kind + ";" + addr)
-		}
+	if r.GetOrcpt() == "" {
+		return b.String()
+	}
+	if orcpt := mail.EncodeORCPT(r.GetOrcpt(), utf8); plainWord(orcpt) && (utf8 || ascii(orcpt)) {
+		b.WriteString(" ORCPT=" + orcpt)
 	}
 	return b.String()
 }
@@ -135,15 +137,12 @@ func path(addr string, utf8 bool) (string, bool) {
 	if utf8 || ascii(addr) {
 		return addr, true
 	}
-	at := strings.LastIndexByte(addr, '@')
-	if at < 0 || !ascii(addr[:at]) {
-		return "", false
-	}
-	domain, err := idna.Lookup.ToASCII(addr[at+1:])
+	parsed, err := mail.ParseAddress(addr, true)
 	if err != nil {
 		return "", false
 	}
-	return addr[:at+1] + domain, true
+	parsed, ok := parsed.ASCII()
+	return parsed.String(), ok
 }
 
 // writable reports whether an address can stand between angle brackets
@@ -181,17 +180,4 @@ func ascii(s string) bool {
 		}
 	}
 	return true
-}
-
-// xtext encodes as RFC 3461 4 says.
-func xtext(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c > ' ' && c < 0x7f && c != '+' && c != '=' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "+%02X", c)
-		}
-	}
-	return b.String()
 }

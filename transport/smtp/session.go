@@ -109,8 +109,13 @@ func (s *session) greet(withTLS bool) *failure {
 	}
 	unbind()
 	unbind = s.bind(s.ctx)
-	// What was offered in clear text is forgotten (RFC 3207 4.2).
-	return s.hello()
+	// What was offered in clear text is forgotten (RFC 3207 4.2). A peer may
+	// break a TLS 1.3 handshake only now.
+	f := s.hello()
+	if f != nil && !f.remote {
+		f.at = transport.AtTLS
+	}
+	return f
 }
 
 // hello is EHLO, with HELO for peers that don't know it (RFC 5321 3.2).

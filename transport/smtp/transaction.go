@@ -158,9 +158,20 @@ func stale(err error) *failure {
 	return f
 }
 
+// readCompletion reads a reply that can't be 3yz: one that is belongs to
+// another command, and nobody knows any more which reply is whose.
+func (s *session) readCompletion() (mail.Status, error) {
+	reply, _, err := s.read(s.t.Command)
+	if err == nil && reply.Code < 400 && !reply.OK() {
+		s.broken = true
+		err = fmt.Errorf("%w to this command: %s", errReply, reply.String())
+	}
+	return reply, err
+}
+
 // readMail reads the reply to MAIL; a refusal speaks for all recipients.
 func (t *transaction) readMail(werr error) (refusal *mail.Status, f *failure) {
-	reply, _, err := t.s.read(t.s.t.Command)
+	reply, err := t.s.readCompletion()
 	switch {
 	case err != nil && werr != nil:
 		return nil, broken(transport.AtMail, werr)
@@ -177,7 +188,7 @@ func (t *transaction) readMail(werr error) (refusal *mail.Status, f *failure) {
 
 // readRcpt reads the reply to one RCPT.
 func (t *transaction) readRcpt(i int) *failure {
-	reply, _, err := t.s.read(t.s.t.Command)
+	reply, err := t.s.readCompletion()
 	switch {
 	case err != nil:
 		return broken(transport.AtRcpt, err)
