@@ -15,7 +15,9 @@ type CLI struct {
 	Send sendCmd `cmd:"" help:"Submit a message, or a sample, over SMTP and print its message id."`
 
 	Router routerCmd `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
+	Delay  delayCmd  `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`
 
 	Health  healthCmd  `cmd:"" help:"Ask a process on this host whether it is fit for work."`
+	Check   checkCmd   `cmd:"" help:"Make what a verb would run, from its settings, and start nothing."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
