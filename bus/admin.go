@@ -36,13 +36,13 @@ func (b *Bus) CreateTopics(ctx context.Context, topics []schemas.Topic, o Create
 	if o, err = sized(ctx, admin, o); err != nil {
 		return nil, err
 	}
-	listed, err := admin.ListTopics(ctx)
+	there, err := b.layouts(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
+		return nil, err
 	}
 	var missing []schemas.Topic
 	for _, t := range topics {
-		if !listed.Has(t.Name) {
+		if there[t.Name] == nil {
 			missing = append(missing, t)
 		}
 	}

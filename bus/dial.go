@@ -36,7 +36,7 @@ type Bus struct {
 	bulk   *kgo.Client // stores chunks; made at first use
 	closed bool
 
-	routes sync.Map // topic name -> *route, for fetches by offset
+	routes sync.Map // topic name -> *layout, for fetches by offset
 	skew   skew
 }
 
@@ -173,7 +173,7 @@ func (b *Bus) Close() {
 	}
 }
 
-// Ping reports whether a broker answers.
+// Ping reports whether a broker answers. Called again and again it keeps Skew.
 func (b *Bus) Ping(ctx context.Context) error {
 	c, err := b.client()
 	if err != nil {
@@ -181,6 +181,11 @@ func (b *Bus) Ping(ctx context.Context) error {
 	}
 	if err := c.Ping(ctx); err != nil {
 		return fmt.Errorf("ping broker: %w", err)
+	}
+	if b.cfg.Barrier == nil && b.skew.due() {
+		if err := b.measure(ctx); err != nil {
+			b.log.Warn("clock not compared", "err", err)
+		}
 	}
 	return nil
 }

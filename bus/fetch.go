@@ -11,12 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// route is where a topic's partitions are.
-type route struct {
-	id      [16]byte
-	leaders map[int32]int32
-}
-
 // fetched is the answer to a fetch by offset.
 type fetched struct {
 	records []*kgo.Record // from the offset asked for; control records too
@@ -114,32 +108,17 @@ func readFetch(resp *kmsg.FetchResponse, topic string, partition int32, offset i
 	return fetched{records: fp.Records, next: max(next, offset), start: p.LogStartOffset, stable: p.LastStableOffset}, nil
 }
 
-// route is remembered until a fetch fails.
-func (b *Bus) route(ctx context.Context, topic string) (*route, error) {
-	if r, ok := b.routes.Load(topic); ok {
-		return r.(*route), nil
+// route is a topic's layout, remembered until a fetch fails.
+func (b *Bus) route(ctx context.Context, topic string) (*layout, error) {
+	if l, ok := b.routes.Load(topic); ok {
+		return l.(*layout), nil
 	}
-	admin, err := b.admin()
+	l, err := b.layout(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
-	listed, err := admin.ListTopics(ctx, topic)
-	if err != nil {
-		return nil, fmt.Errorf("list topic %s: %w", topic, err)
-	}
-	d, ok := listed[topic]
-	if !ok {
-		return nil, fmt.Errorf("topic %s: %w", topic, kerr.UnknownTopicOrPartition)
-	}
-	if d.Err != nil {
-		return nil, fmt.Errorf("topic %s: %w", topic, d.Err)
-	}
-	r := &route{id: [16]byte(d.ID), leaders: map[int32]int32{}}
-	for _, p := range d.Partitions {
-		r.leaders[p.Partition] = p.Leader
-	}
-	b.routes.Store(topic, r)
-	return r, nil
+	b.routes.Store(topic, l)
+	return l, nil
 }
 
 // skipped finds, for positions that have not moved, where there is something

@@ -40,33 +40,6 @@ const (
 	oldest = -2
 )
 
-// partitions are the partition numbers of topics, ascending.
-func (b *Bus) partitions(ctx context.Context, topics []string) (map[string][]int32, error) {
-	if len(topics) == 0 {
-		return nil, nil
-	}
-	admin, err := b.admin()
-	if err != nil {
-		return nil, err
-	}
-	listed, err := admin.ListTopics(ctx, topics...)
-	if err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
-	}
-	found := make(map[string][]int32, len(topics))
-	for _, topic := range topics {
-		d, ok := listed[topic]
-		if !ok {
-			return nil, fmt.Errorf("topic %s: %w", topic, kerr.UnknownTopicOrPartition)
-		}
-		if d.Err != nil {
-			return nil, fmt.Errorf("topic %s: %w", topic, d.Err)
-		}
-		found[topic] = d.Partitions.Numbers()
-	}
-	return found, nil
-}
-
 // listOffsets asks the leaders for one offset of each partition, as committed
 // readers see it: oldest, newest, or the first appended at or after a time in
 // milliseconds, which is -1 where there is none.

@@ -1,0 +1,156 @@
+package bus
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"qstream/schemas"
+)
+
+func TestCreatedTopicsVerify(t *testing.T) {
+	b := newContentBus(t)
+	topics := schemas.FixedTopics()
+	ds, err := b.VerifyTopics(t.Context(), topics, CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range ds {
+		if d.Topic != "broker 0" {
+			t.Errorf("%+v", d)
+		}
+	}
+	created, err := b.CreateTopics(t.Context(), topics, CreateOptions{})
+	if err != nil || len(created) != 0 {
+		t.Fatalf("created again: %v, %v", created, err)
+	}
+}
+
+func TestVerifyTellsWhatIsDangerous(t *testing.T) {
+	b := newContentBus(t)
+	admin, err := b.admin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(k, v string) {
+		t.Helper()
+		if _, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: k, Value: &v}}, schemas.Received); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("retention.ms", "1000")
+	set("unclean.leader.election.enable", "true")
+	set("max.message.bytes", "2000000")
+	topics := append(schemas.FixedTopics(), schemas.QueueTopics("none", 1, "default", 1)...)
+	ds, err := b.VerifyTopics(t.Context(), topics, CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, d := range ds {
+		if d.Dangerous {
+			found[d.Topic+" "+d.Setting] = true
+		}
+	}
+	want := []string{"qstream.queue.none.v1 topic", schemas.Received + " retention.ms", schemas.Received + " unclean.leader.election.enable"}
+	for _, w := range want {
+		if !found[w] {
+			t.Errorf("%s isn't told as dangerous", w)
+		}
+	}
+	if len(found) != len(want) {
+		t.Errorf("dangerous: %v", found)
+	}
+}
+
+func TestEnough(t *testing.T) {
+	for _, c := range []struct {
+		setting, want, got string
+		ok                 bool
+	}{
+		{"retention.ms", "1000", "1000", true},
+		{"retention.ms", "1000", "2000", true},
+		{"retention.ms", "1000", "-1", true},
+		{"retention.ms", "1000", "999", false},
+		{"retention.ms", "-1", "99999", false},
+		{"retention.bytes", "-1", "5", false},
+		{"min.insync.replicas", "1", "2", true},
+		{"min.insync.replicas", "2", "1", false},
+		{"max.message.bytes", "10", "11", true},
+		{"cleanup.policy", "delete", "compact", false},
+		{"cleanup.policy", "delete", "compact,delete", false},
+		{"unclean.leader.election.enable", "false", "true", false},
+		{"retention.ms", "1000", "much", false},
+	} {
+		if ok := enough(c.setting, c.want, c.got); ok != c.ok {
+			t.Errorf("%s: want %s, got %s: %v", c.setting, c.want, c.got, ok)
+		}
+	}
+}
+
+func TestResumeMendsOnlyWhatIsBroken(t *testing.T) {
+	b := newContentBus(t)
+	topics := schemas.FixedTopics()
+	publishN(t, b, schemas.Received, 30)
+	ends, err := b.Ends(t.Context(), schemas.Received)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Partition 0: behind the end; 1: in range.
+	broken := offsets{}
+	broken.set(schemas.Received, 0, ends[0]+100)
+	broken.set(schemas.Received, 1, 1)
+	if err := b.commit(t.Context(), schemas.RouterGroup, broken); err != nil {
+		t.Fatal(err)
+	}
+	mended, err := b.Resume(t.Context(), topics, time.Time{}, true)
+	if err != nil || len(mended) != 1 || mended[0].Partition != 0 || mended[0].At != 0 || mended[0].Records != ends[0] {
+		t.Fatalf("dry: %+v, %v", mended, err)
+	}
+	if _, err := b.Resume(t.Context(), topics, time.Now().Add(time.Hour), false); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.committed(t.Context(), schemas.RouterGroup, map[string][]int32{schemas.Received: {0, 1, 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got[schemas.Received][0] != ends[0] || got[schemas.Received][1] != 1 || got[schemas.Received][2] != 0 {
+		t.Fatalf("commits %v, ends %v", got, ends)
+	}
+	if mended, err = b.Resume(t.Context(), topics, time.Time{}, false); err != nil || len(mended) != 0 {
+		t.Fatalf("again: %+v, %v", mended, err)
+	}
+}
+
+// A queue is made while its group works: the commit must get through.
+func TestCommitReachesAGroupWithMembers(t *testing.T) {
+	for name, opts := range map[string][]kgo.Opt{
+		"classic": {kgo.Balancers(kgo.CooperativeStickyBalancer())},
+		"848":     {kgo.ServerSideBalancer()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newContentBus(t)
+			member, err := kgo.NewClient(b.clientOpts(append(opts, kgo.ConsumerGroup("g"), kgo.ConsumeTopics(schemas.Received))...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer member.Close()
+			publishN(t, b, schemas.Received, 1)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			member.PollFetches(ctx)
+			at := offsets{}
+			at.set(schemas.Events, 0, 0)
+			if err := b.commit(t.Context(), "g", at); err != nil {
+				t.Fatal(err)
+			}
+			got, err := b.committed(t.Context(), "g", map[string][]int32{schemas.Events: {0, 1}})
+			if err != nil || len(got[schemas.Events]) != 1 {
+				t.Fatalf("commits %v, %v", got, err)
+			}
+		})
+	}
+}
