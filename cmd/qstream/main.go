@@ -42,8 +42,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return report(stderr, err)
 	}
 	exit := -1
-	cli := &CLI{}
-	parser, err := newParser(cli, p, func(code int) { exit = code })
+	parser, err := newParser(p, func(code int) { exit = code })
 	if err != nil {
 		return report(stderr, err)
 	}
@@ -57,12 +56,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signals()
 	defer stop()
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	return report(stderr, parsed.Run(p, cli))
+	return report(stderr, parsed.Run(p))
 }
 
 // newParser makes the command line; exit is called by --help.
-func newParser(cli *CLI, p *Process, exit func(int)) (*kong.Kong, error) {
-	return kong.New(cli,
+func newParser(p *Process, exit func(int)) (*kong.Kong, error) {
+	return kong.New(&CLI{},
 		kong.Name("qstream"),
 		kong.Description("A mail transfer agent whose queue is Kafka."),
 		kong.DefaultEnvars("QSTREAM"),

@@ -1,0 +1,104 @@
+package ingest
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"qstream/ingest/intake"
+	"qstream/ingest/smtpd"
+	"qstream/wire"
+)
+
+// Config are the settings of the edge. Zero values take the defaults.
+type Config struct {
+	SMTP           string        `yaml:"smtp"`            // listen address; default 127.0.0.1:2525
+	Hostname       string        `yaml:"hostname"`        // default: the host's name
+	MaxSize        int64         `yaml:"max_size"`        // octets of a message; default 50 MiB
+	MaxRecipients  int           `yaml:"max_recipients"`  // of a message; default 1000
+	MaxHops        int           `yaml:"max_hops"`        // Received lines; default 100
+	MaxConnections int           `yaml:"max_connections"` // default 1000
+	MaxLarge       int           `yaml:"max_large"`       // messages above 32 KiB taken at once, 1 MiB of memory each; default 128
+	MaxLine        int           `yaml:"max_line"`        // octets of a text line; default 2000, below 0: no limit
+	LineEnds       string        `yaml:"line_ends"`       // stray CR, LF and NUL: "reject" (default) or "normalise"
+	PublishTimeout time.Duration `yaml:"publish_timeout"` // default 15s
+	CommandTimeout time.Duration `yaml:"command_timeout"` // default 5m
+	DataTimeout    time.Duration `yaml:"data_timeout"`    // for the next octets; default 3m
+	MinRate        int           `yaml:"min_rate"`        // octets of content a second; default 128
+	Grace          time.Duration `yaml:"grace"`           // for running transactions at the end; default 30s
+	TLSCert        string        `yaml:"tls_cert"`        // PEM files; both or none: no STARTTLS
+	TLSKey         string        `yaml:"tls_key"`
+}
+
+// DefaultSMTP is loopback: an edge is opened to the world on purpose.
+const DefaultSMTP = "127.0.0.1:2525"
+
+func (c Config) withDefaults() (Config, error) {
+	if c.SMTP == "" {
+		c.SMTP = DefaultSMTP
+	}
+	if c.Hostname == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return c, fmt.Errorf("ingest: host name: %w", err)
+		}
+		c.Hostname = name
+	}
+	if strings.ContainsFunc(c.Hostname, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return c, fmt.Errorf("ingest: host name %q is not a domain in ASCII", c.Hostname)
+	}
+	if _, _, err := net.SplitHostPort(c.SMTP); err != nil {
+		return c, fmt.Errorf("ingest: smtp address: %w", err)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return c, fmt.Errorf("ingest: tls_cert and tls_key belong together")
+	}
+	return c, nil
+}
+
+func (c Config) policy() (wire.Policy, error) {
+	switch c.LineEnds {
+	case "", "reject":
+		return wire.Reject, nil
+	case "normalise":
+		return wire.Normalise, nil
+	}
+	return 0, fmt.Errorf("ingest: line_ends %q is neither reject nor normalise", c.LineEnds)
+}
+
+func (c Config) tls() (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("ingest: load certificate: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+func (c Config) intake() intake.Config {
+	return intake.Config{
+		Hostname: c.Hostname, MaxSize: c.MaxSize, MaxRecipients: c.MaxRecipients,
+		MaxHops: c.MaxHops, Timeout: c.PublishTimeout, Large: c.MaxLarge,
+	}
+}
+
+func (c Config) smtpd() (smtpd.Config, error) {
+	policy, err := c.policy()
+	if err != nil {
+		return smtpd.Config{}, err
+	}
+	secure, err := c.tls()
+	if err != nil {
+		return smtpd.Config{}, err
+	}
+	return smtpd.Config{
+		Hostname: c.Hostname, MaxSize: c.MaxSize, MaxRecipients: c.MaxRecipients,
+		MaxConnections: c.MaxConnections, MaxLine: c.MaxLine, LineEnds: policy, TLS: secure,
+		CommandTimeout: c.CommandTimeout, DataTimeout: c.DataTimeout, MinRate: c.MinRate, Grace: c.Grace,
+	}, nil
+}

@@ -1,0 +1,167 @@
+package intake
+
+import (
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/emersion/go-smtp"
+
+	"qstream/directory"
+	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Mail starts a transaction: the reverse-path in string form, empty for the
+// null path.
+func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
+	s.Reset()
+	if opts == nil {
+		opts = &smtp.MailOptions{}
+	}
+	snap := s.in.deps.Snapshot()
+	if snap == nil {
+		return s.fault("read directory", errors.New("no snapshot yet"))
+	}
+	a, err := mail.ParseAddress(from, opts.UTF8)
+	if err != nil {
+		return s.refused("reverse-path", badAddress(from, "5.1.7", err))
+	}
+	if opts.Size > s.in.cfg.MaxSize {
+		return s.refused("size", tooBig(s.in.cfg.MaxSize))
+	}
+	if t := snap.ByNetwork(s.client.Addr.Addr()); t != nil {
+		s.record.Relay, s.record.Tenant = true, t.Name
+	} else {
+		s.record.Relay, s.record.Tenant = false, ""
+	}
+	s.tx = &transaction{snap: snap, envelope: &pb.Envelope{
+		ReversePath: a.String(),
+		EnvId:       text(opts.EnvelopeID),
+		Ret:         rets[opts.Return],
+		Body:        bodies[opts.Body],
+		Smtputf8:    opts.UTF8,
+	}}
+	return nil
+}
+
+var rets = map[smtp.DSNReturn]pb.Ret{
+	smtp.DSNReturnFull:    pb.Ret_RET_FULL,
+	smtp.DSNReturnHeaders: pb.Ret_RET_HDRS,
+}
+
+var bodies = map[smtp.BodyType]pb.Body{
+	smtp.Body7Bit:       pb.Body_BODY_7BIT,
+	smtp.Body8BitMIME:   pb.Body_BODY_8BITMIME,
+	smtp.BodyBinaryMIME: pb.Body_BODY_BINARYMIME,
+}
+
+var notifies = map[smtp.DSNNotify]pb.Notify{
+	smtp.DSNNotifyNever:   pb.Notify_NOTIFY_NEVER,
+	smtp.DSNNotifySuccess: pb.Notify_NOTIFY_SUCCESS,
+	smtp.DSNNotifyFailure: pb.Notify_NOTIFY_FAILURE,
+	smtp.DSNNotifyDelayed: pb.Notify_NOTIFY_DELAY,
+}
+
+// Rcpt adds a recipient. One that is already there is taken again and kept
+// once.
+func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
+	if s.tx == nil {
+		return refuse(503, "5.5.1", "no transaction")
+	}
+	e := s.tx.envelope
+	a, err := mail.ParseAddress(to, e.Smtputf8)
+	if err != nil || a.IsNull() {
+		return s.refused("recipient", badAddress(to, "5.1.3", err))
+	}
+	if len(e.Recipients) >= s.in.cfg.MaxRecipients {
+		return s.refused("recipients", refuse(452, "4.5.3", "too many recipients"))
+	}
+	address, queue, err := s.admit(a)
+	if err != nil {
+		return err
+	}
+	if s.tx.known(address) {
+		return nil
+	}
+	r := &pb.Recipient{Number: uint32(len(e.Recipients)), Address: address}
+	if opts != nil {
+		for _, n := range opts.Notify {
+			r.Notify = append(r.Notify, notifies[n])
+		}
+		if opts.OriginalRecipient != "" {
+			r.Orcpt = text(strings.ToLower(string(opts.OriginalRecipientType)) + ";" + opts.OriginalRecipient)
+		}
+	}
+	s.tx.add(r, queue)
+	return nil
+}
+
+// admit decides whether this client may send to a recipient, and returns the
+// recipient's address as it goes on, and its queue.
+func (s *Session) admit(a mail.Address) (address string, q *directory.Queue, err error) {
+	snap := s.tx.snap
+	address = a.String()
+	site := a.Domain == "" // <Postmaster>, RFC 5321 4.5.1
+	if site {
+		address = snap.Site().Postmaster
+		if address == "" {
+			address = a.Local + "@" + s.in.cfg.Hostname
+		}
+	}
+	if !site && !s.record.Relay && snap.Owner(a.Domain) == nil {
+		return "", nil, s.refused("relay", refuse(550, "5.7.1", "relaying denied"))
+	}
+	d := snap.Decide(directory.Question{
+		Recipient:  address,
+		NullSender: s.tx.envelope.ReversePath == "",
+		Tenant:     s.record.Tenant,
+	})
+	if d.Refusal != nil && d.Refusal.Permanent() {
+		return "", nil, s.refused("unroutable", refuse(d.Refusal.Code, d.Refusal.Enhanced, "%s", d.Refusal.Text))
+	}
+	return address, d.Queue, nil
+}
+
+func badAddress(address, enhanced string, err error) *smtp.SMTPError {
+	switch {
+	case !utf8.ValidString(address):
+		return refuse(501, "5.6.7", "address is not UTF-8")
+	case errors.Is(err, mail.ErrNotASCII):
+		return refuse(553, "5.6.7", "address needs SMTPUTF8")
+	}
+	return refuse(501, enhanced, "malformed address")
+}
+
+func tooBig(limit int64) *smtp.SMTPError {
+	return refuse(552, "5.3.4", "message exceeds %d octets", limit)
+}
+
+// text makes outside text fit for a record, which takes only UTF-8.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// transaction is what was said from MAIL on.
+type transaction struct {
+	snap     *directory.Snapshot
+	envelope *pb.Envelope
+	seen     map[string]bool
+	class    string // of the queues' content, if they agree
+}
+
+// known reports a recipient that is there already.
+func (t *transaction) known(address string) bool {
+	key := recipientKey(address)
+	if t.seen[key] {
+		return true
+	}
+	if t.seen == nil {
+		t.seen = map[string]bool{}
+	}
+	t.seen[key] = true
+	return false
+}
+
+func recipientKey(address string) string {
+	i := strings.LastIndexByte(address, '@')
+	return address[:i+1] + mail.NormalDomain(address[i+1:])
+}

@@ -1,0 +1,255 @@
+package intake
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"qstream/bus"
+	"qstream/directory"
+	"qstream/mail"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Session is a client's session; it implements smtp.Session. It is not safe
+// for concurrent use. Errors that are for the client are *smtp.SMTPError.
+type Session struct {
+	in     *Intake
+	ctx    context.Context
+	client Client
+	record *pb.Session
+	tx     *transaction // nil between transactions
+	id     string       // of the message that was taken last
+}
+
+var _ smtp.Session = (*Session)(nil)
+
+// Accepted is the id of the message that Data took last.
+func (s *Session) Accepted() string { return s.id }
+
+// Reset forgets the transaction.
+func (s *Session) Reset() { s.tx = nil }
+
+// Logout ends the session.
+func (s *Session) Logout() error { return nil }
+
+// Data stores the content that r gives, up to its io.EOF, and publishes the
+// message. An error of r that is a *smtp.SMTPError is returned as it is.
+func (s *Session) Data(r io.Reader) error {
+	if s.tx == nil || len(s.tx.envelope.Recipients) == 0 {
+		return refuse(503, "5.5.1", "no valid recipients")
+	}
+	defer s.Reset()
+	started := s.in.deps.Now()
+	m := &message{in: s.in, id: mail.NewID(started), class: s.tx.class}
+	defer m.close()
+	if err := m.read(s.ctx, r); err != nil {
+		return s.explain(err)
+	}
+	received := &pb.Received{
+		Id: m.id, Session: s.record, Envelope: s.tx.envelope,
+		Prepend:         []byte(s.trace(m.id, started)),
+		Directory:       s.tx.snap.Number,
+		AcceptedMs:      started.UnixMilli(),
+		HeaderMessageId: m.header.MessageID(),
+	}
+	if err := m.publish(s.ctx, received); err != nil {
+		return s.explain(err)
+	}
+	s.id = m.id
+	s.in.metrics.accepted(len(received.Envelope.Recipients), m.size)
+	s.in.deps.Log.Info("accepted", "msg_id", m.id, "stage", "ingest", "tenant", s.record.Tenant,
+		"client", s.record.ClientIp, "recipients", len(received.Envelope.Recipients), "size", m.size)
+	s.in.deps.Failpoint("ingest.reply.before")
+	return nil
+}
+
+// explain turns an error into what the client is told.
+func (s *Session) explain(err error) error {
+	var reply *smtp.SMTPError
+	var broken *readError
+	switch {
+	case errors.As(err, &reply):
+		return s.refused("content", reply)
+	case errors.As(err, &broken): // the client went away: nobody to tell
+		return broken.error
+	}
+	return s.fault("store mail", err)
+}
+
+func (s *Session) refused(reason string, reply *smtp.SMTPError) error {
+	s.in.metrics.refused(reason)
+	s.in.deps.Log.Debug("refused", "stage", "ingest", "client", s.record.ClientIp, "code", reply.Code, "err", reply.Message)
+	return reply
+}
+
+func (s *Session) fault(doing string, err error) error {
+	s.in.metrics.refused("fault")
+	s.in.deps.Log.Warn("mail not taken", "stage", "ingest", "client", s.record.ClientIp, "doing", doing, "err", err)
+	return ourFault(err)
+}
+
+// trace is the Received line of a message.
+func (s *Session) trace(id string, at time.Time) string {
+	r := mail.Received{
+		HELO: s.client.HELO, ClientName: s.client.Name, ClientIP: s.record.ClientIp,
+		By: s.in.cfg.Hostname, Protocol: s.with(), ID: id, At: at,
+	}
+	if s.record.TlsVersion != "" {
+		r.TLS = s.record.TlsVersion + " " + s.record.TlsCipher
+	}
+	if rs := s.tx.envelope.Recipients; len(rs) == 1 { // others must not learn of each other
+		r.For = rs[0].Address
+	}
+	return r.String()
+}
+
+// with is the protocol as Received tells it (RFC 3848, RFC 6531 4.3).
+func (s *Session) with() string {
+	var name string
+	switch s.client.Protocol {
+	case pb.Protocol_PROTOCOL_LMTP:
+		name = "LMTP"
+	case pb.Protocol_PROTOCOL_QMQP:
+		return "QMQP"
+	case pb.Protocol_PROTOCOL_QMTP:
+		return "QMTP"
+	case pb.Protocol_PROTOCOL_HTTP:
+		return "HTTP"
+	default:
+		name = "SMTP"
+		if s.client.ESMTP && !s.tx.envelope.Smtputf8 {
+			name = "ESMTP"
+		}
+	}
+	if s.tx.envelope.Smtputf8 {
+		name = "UTF8" + name
+	}
+	if s.client.TLS != nil {
+		name += "S"
+	}
+	return name
+}
+
+func (t *transaction) add(r *pb.Recipient, q *directory.Queue) {
+	class := schemas.DefaultClass
+	if q != nil && q.ContentClass != "" {
+		class = q.ContentClass
+	}
+	if len(t.envelope.Recipients) == 0 {
+		t.class = class
+	} else if t.class != class {
+		t.class = schemas.DefaultClass
+	}
+	t.envelope.Recipients = append(t.envelope.Recipients, r)
+}
+
+// message is content on its way to the bus.
+type message struct {
+	in     *Intake
+	id     string
+	class  string
+	header mail.HeaderScan
+	size   int64
+	small  *bytes.Buffer // content up to bus.InlineLimit
+	blob   *bus.Blob     // content above it
+	cancel context.CancelFunc
+	held   bool // a place of in.large
+}
+
+// smalls are buffers of content that may travel inline, with room for one
+// octet more.
+var smalls = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, bus.InlineLimit+2*bytes.MinRead)) }}
+
+// readError is an error of the client's stream.
+type readError struct{ error }
+
+func (e *readError) Unwrap() error { return e.error }
+
+// read takes the content in: small content stays here, larger content is
+// stored while it is read.
+func (m *message) read(ctx context.Context, r io.Reader) error {
+	m.small = smalls.Get().(*bytes.Buffer)
+	m.small.Reset()
+	if _, err := m.small.ReadFrom(io.LimitReader(r, bus.InlineLimit+1)); err != nil {
+		return &readError{err}
+	}
+	if err := m.check(m.small.Bytes()); err != nil {
+		return err
+	}
+	if m.small.Len() <= bus.InlineLimit {
+		return nil
+	}
+	return m.readLarge(ctx, r)
+}
+
+// check looks at content as it comes by.
+func (m *message) check(p []byte) error {
+	m.size += int64(len(p))
+	_, _ = m.header.Write(p)
+	switch {
+	case m.header.Received > m.in.cfg.MaxHops:
+		return refuse(554, "5.4.6", "too many hops: mail loops")
+	case m.size > m.in.cfg.MaxSize:
+		return tooBig(m.in.cfg.MaxSize)
+	}
+	return nil
+}
+
+// inline is small content as the record carries it.
+func (m *message) inline() *pb.Content {
+	body := bytes.Clone(m.small.Bytes())
+	sum := sha256.Sum256(body)
+	return &pb.Content{Where: &pb.Content_Inline{Inline: body}, Size: m.size, Sha256: sum[:]}
+}
+
+// publish stores the rest and the record. It returns within Config.Timeout,
+// also if the bus does not.
+func (m *message) publish(ctx context.Context, received *pb.Received) error {
+	ctx, cancel := context.WithTimeout(ctx, m.in.cfg.Timeout)
+	blob := m.blob
+	m.blob = nil
+	if blob == nil {
+		received.Content = m.inline()
+	}
+	defer cancel()
+	if m.cancel != nil {
+		defer context.AfterFunc(ctx, m.cancel)()
+	}
+	done := make(chan error, 1)
+	release := m.handOver()
+	m.in.pending.Go(func() {
+		defer release()
+		done <- m.in.store(ctx, blob, received)
+	})
+	timer := time.NewTimer(m.in.cfg.Timeout)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return context.DeadlineExceeded
+	}
+}
+
+func (in *Intake) store(ctx context.Context, blob *bus.Blob, received *pb.Received) error {
+	if blob != nil {
+		content, err := blob.Commit()
+		if err != nil {
+			return err
+		}
+		received.Content = content
+	}
+	record := bus.NewReceived(received)
+	started := time.Now()
+	err := in.deps.Bus.Publish(ctx, &record)
+	in.metrics.stored(time.Since(started), err)
+	return err
+}

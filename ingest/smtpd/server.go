@@ -1,0 +1,211 @@
+// Package smtpd speaks SMTP as a server (RFC 5321): it drives sessions of
+// go-smtp's interfaces with a loop of its own.
+//
+// Guarantee: only CRLF.CRLF ends DATA, content reaches the session as the
+// client's mail held it, and a message that was cut short is never accepted.
+// Guarantee: an error of a session that says nothing about itself is
+// temporary (451), never permanent.
+// Guarantee: every wait has an end: for commands, for content (with a minimum
+// rate), for a client that doesn't read its replies.
+//
+// It knows PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, CHUNKING,
+// ENHANCEDSTATUSCODES and STARTTLS. It knows no AUTH, BINARYMIME, PROXY or
+// XCLIENT.
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"qstream/wire"
+)
+
+// Config is how the server speaks. Zero values take the defaults.
+type Config struct {
+	Hostname       string // in the greeting; required
+	MaxSize        int64  // announced by SIZE; the session enforces it; default 50 MiB
+	MaxRecipients  int    // announced by LIMITS (RFC 9422); the session enforces it; default 1000
+	MaxConnections int    // default 1000
+	MaxErrors      int    // protocol errors until 421; default 10
+	MaxCommand     int    // octets of a command line; default 2048
+	MaxLine        int    // octets of a text line; default 2000; below 0: no limit
+	LineEnds       wire.Policy
+	TLS            *tls.Config   // nil: no STARTTLS
+	CommandTimeout time.Duration // for a command line; default 5 min (RFC 5321 4.5.3.2.7)
+	DataTimeout    time.Duration // for the next octets of content; default 3 min (RFC 5321 4.5.3.2.5)
+	WriteTimeout   time.Duration // for replies; default 1 min
+	MinRate        int           // octets of content a second, after a minute; default 128
+	Grace          time.Duration // for running transactions at the end; default 30 s
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.MaxSize, 50<<20)
+	setDefault(&c.MaxRecipients, 1000)
+	setDefault(&c.MaxConnections, 1000)
+	setDefault(&c.MaxErrors, 10)
+	setDefault(&c.MaxCommand, 2048)
+	setDefault(&c.CommandTimeout, 5*time.Minute)
+	setDefault(&c.DataTimeout, 3*time.Minute)
+	setDefault(&c.WriteTimeout, time.Minute)
+	setDefault(&c.MinRate, 128)
+	setDefault(&c.Grace, 30*time.Second)
+	switch {
+	case c.MaxLine == 0:
+		c.MaxLine = wire.DefaultMaxLine
+	case c.MaxLine < 0:
+		c.MaxLine = 0
+	}
+	return c
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, to T) {
+	if *v <= 0 {
+		*v = to
+	}
+}
+
+// Peer is the client of a session.
+type Peer struct {
+	Addr  netip.AddrPort
+	HELO  string // hostile text
+	ESMTP bool
+	TLS   *tls.ConnectionState // nil without TLS
+}
+
+// Backend makes the session of a client that has said HELO or EHLO. ctx ends
+// when the server gives up waiting for running transactions.
+//
+// Session.Data gets a reader whose errors it must return. If the session has
+// a method Accepted() string, it names the message in the reply.
+type Backend func(ctx context.Context, p Peer) (smtp.Session, error)
+
+// Server serves SMTP; it is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	backend Backend
+	log     *slog.Logger
+	metrics *metrics
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	draining bool
+}
+
+// New checks cfg; it starts nothing. log and r may be nil.
+func New(cfg Config, b Backend, log *slog.Logger, r prometheus.Registerer) (*Server, error) {
+	if cfg.Hostname == "" || b == nil {
+		return nil, errors.New("smtpd: no host name or no backend")
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{cfg: cfg.withDefaults(), backend: b, log: log, metrics: newMetrics(r), conns: map[*conn]struct{}{}}, nil
+}
+
+// Serve accepts connections of l until ctx ends. Then it closes l, answers
+// new commands by 421, lets running transactions finish within Config.Grace,
+// and returns nil when no connection is left.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	var wg sync.WaitGroup
+	force, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	err := s.accept(ctx, l, func(c net.Conn) {
+		wg.Go(func() { s.serve(force, c) })
+	})
+	s.drain()
+	kill := time.AfterFunc(s.cfg.Grace, func() {
+		cancel()
+		s.closeAll()
+	})
+	wg.Wait()
+	kill.Stop()
+	return err
+}
+
+// accept hands on connections until ctx ends.
+func (s *Server) accept(ctx context.Context, l net.Listener, start func(net.Conn)) error {
+	backoff := 5 * time.Millisecond
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			backoff = 5 * time.Millisecond
+			start(c)
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept: %w", err)
+		default: // out of descriptors, or a connection that broke early
+			s.log.Warn("accept", "stage", "ingest", "err", err)
+			select {
+			case <-time.After(backoff):
+			case <-ctx.Done():
+			}
+			backoff = min(2*backoff, time.Second)
+		}
+	}
+}
+
+func (s *Server) serve(ctx context.Context, nc net.Conn) {
+	defer nc.Close()
+	c := newConn(s, nc)
+	if !s.enter(c) {
+		s.metrics.connections.WithLabelValues("refused").Inc()
+		c.reply(421, "4.3.2", "too many connections, try again later")
+		c.flush()
+		return
+	}
+	defer s.leave(c)
+	s.metrics.connections.WithLabelValues("accepted").Inc()
+	s.metrics.open.Inc()
+	defer s.metrics.open.Dec()
+	c.run(ctx)
+}
+
+// enter makes a connection known; false: there are too many.
+func (s *Server) enter(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) >= s.cfg.MaxConnections {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	if s.draining {
+		c.drain()
+	}
+	return true
+}
+
+func (s *Server) leave(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+func (s *Server) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	for c := range s.conns {
+		c.drain()
+	}
+}
+
+func (s *Server) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.raw.Close()
+	}
+}

@@ -1,0 +1,153 @@
+// Package ingest is the edge: it takes mail in over SMTP and publishes it on
+// the received topic. It keeps no state; any number of edges may run.
+//
+// Guarantee: 250 is durable; see intake.
+// Guarantee: it is no open relay unless the directory makes it one.
+//
+// The front ends are packages below it; all of them drive intake. There is
+// one so far: smtpd.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"qstream/bus"
+	"qstream/directory"
+	"qstream/ingest/intake"
+	"qstream/ingest/smtpd"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Deps are what the edge works with. Bus and Directory are required; the
+// directory follower is run by the caller.
+type Deps struct {
+	Bus       *bus.Bus
+	Directory *directory.Follower
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+	Now       func() time.Time
+	Failpoint func(name string)
+}
+
+// Ingest is the edge.
+type Ingest struct {
+	cfg    Config
+	log    *slog.Logger
+	dir    *directory.Follower
+	intake *intake.Intake
+	smtp   *smtpd.Server
+
+	mu       sync.Mutex
+	listener net.Listener
+	serving  bool
+}
+
+// New checks cfg and loads the certificate; it starts nothing.
+func New(cfg Config, d Deps) (*Ingest, error) {
+	if d.Directory == nil {
+		return nil, errors.New("ingest: no directory")
+	}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	front, err := cfg.smtpd()
+	if err != nil {
+		return nil, err
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Ingest{cfg: cfg, log: d.Log, dir: d.Directory}
+	s.intake, err = intake.New(cfg.intake(), intake.Deps{
+		Bus: d.Bus, Snapshot: s.snapshot, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.smtp, err = smtpd.New(front, s.session, d.Log, d.Metrics)
+	return s, err
+}
+
+// snapshot is nil until the directory has been read.
+func (s *Ingest) snapshot() *directory.Snapshot {
+	select {
+	case <-s.dir.Ready():
+		return s.dir.Snapshot()
+	default:
+		return nil
+	}
+}
+
+func (s *Ingest) session(ctx context.Context, p smtpd.Peer) (smtp.Session, error) {
+	return s.intake.NewSession(ctx, intake.Client{
+		Protocol: pb.Protocol_PROTOCOL_SMTP, Addr: p.Addr, HELO: p.HELO, ESMTP: p.ESMTP, TLS: p.TLS,
+	})
+}
+
+// Listen opens the socket, so that Addr is known before Run. Run does it by
+// itself otherwise.
+func (s *Ingest) Listen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener != nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", s.cfg.SMTP)
+	if err != nil {
+		return fmt.Errorf("ingest: %w", err)
+	}
+	s.listener = l
+	return nil
+}
+
+// Addr is where SMTP is served; nil before Listen.
+func (s *Ingest) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}
+
+// Run serves until ctx ends and what was running then has finished, at most
+// Config.Grace later.
+func (s *Ingest) Run(ctx context.Context) error {
+	if err := s.Listen(); err != nil {
+		return err
+	}
+	defer s.intake.Wait()
+	s.log.Info("serving smtp", "stage", "ingest", "addr", s.Addr().String())
+	s.serve(true)
+	defer s.serve(false)
+	return s.smtp.Serve(ctx, s.listener)
+}
+
+func (s *Ingest) serve(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = on
+}
+
+// Ready is nil while mail can be taken.
+func (s *Ingest) Ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.snapshot() == nil:
+		return errors.New("ingest: directory not read yet")
+	case !s.serving:
+		return errors.New("ingest: not serving")
+	}
+	return nil
+}
