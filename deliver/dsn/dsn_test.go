@@ -182,6 +182,7 @@ func FuzzHostileText(f *testing.F) {
 	f.Add("no\r\n--=_x\r\nContent-Type: text/html\r\n\r\n<b>", "a\r\nBcc: x@y", "rfc822;a\nb", "id\r\n\r\nx")
 	f.Add(strings.Repeat("ü", 3000), "\"a b\"@c", "x;\x00", "\x1b[2J")
 	f.Add("\xff\xfe-\n-\n", "<>", ";", strings.Repeat("y", 5000))
+	f.Add("x", strings.Repeat("a", 5000)+"@b", ";", "y")
 	f.Fuzz(func(t *testing.T, text, address, orcpt, envid string) {
 		for _, intl := range []bool{false, true} {
 			r := sample(Failed)

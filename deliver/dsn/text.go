@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxText = 1000 // bytes of a remote reply that are shown
+	maxText = 900 // bytes of a remote reply that are shown
 	width   = 76   // where lines are folded
 )
 

@@ -1,0 +1,123 @@
+package deliver
+
+import (
+	"time"
+
+	"qstream/directory"
+	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// view is what a decision about a leg depends on besides the leg.
+type view struct {
+	number    uint64 // of the snapshot
+	decide    func(directory.Question) directory.Decision
+	queue     func(name string) *directory.Queue // nil: no such queue
+	tenant    func(name string) *directory.Tenant
+	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
+	now       time.Time
+}
+
+// action is what is to be done with a leg.
+type action int
+
+const (
+	toAttempt action = iota
+	toRefuse         // the router, or the route, refused it for good
+	toExpire         // past its lifetime
+	toPark           // its scope is suspended
+	toReroute        // the directory puts it elsewhere now
+)
+
+// plan is an action and what it needs.
+type plan struct {
+	action   action
+	queue    *directory.Queue // live; as decided now if the leg's own is gone
+	decision directory.Decision
+	tenant   string
+	status   mail.Status // of a refusal
+	since    time.Time   // of a suspension
+}
+
+// planFor decides about a leg as it lies on its queue topic. Refusal and
+// expiry come before everything else.
+func planFor(l *pb.Leg, v view) plan {
+	p, same := resolve(l, v)
+	since, suspended := v.suspended(p.tenant, l.Queue, l.Destination)
+	switch {
+	case l.Refusal != nil && status(l.Refusal).Permanent():
+		p.action, p.status = toRefuse, status(l.Refusal)
+	case l.Expired || past(l, v, since, suspended):
+		p.action = toExpire
+	case !same:
+		p.action = toReroute
+	case suspended:
+		p.action, p.since = toPark, later(since, time.UnixMilli(l.BornMs))
+	}
+	return p
+}
+
+// resolve asks the directory again. A leg stays what it is while all its
+// recipients have its queue and destination and one tenant. A refusal for
+// now is an attempt's outcome; one for good is the router's to say.
+func resolve(l *pb.Leg, v view) (p plan, same bool) {
+	p.tenant, same = l.Tenant, len(l.Recipients) > 0
+	for i, r := range l.Recipients {
+		d := v.decide(directory.Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant})
+		if i == 0 {
+			p.decision, p.queue = d, d.Queue
+		}
+		same = same && d.Queue.Name == l.Queue && d.Queue.Generation == l.Generation &&
+			d.Destination == l.Destination && d.Tenant == p.decision.Tenant && d.Via == p.decision.Via &&
+			(d.Refusal == nil || !d.Refusal.Permanent())
+	}
+	if same {
+		p.tenant = p.decision.Tenant
+	}
+	if q := live(l, v); q != nil {
+		p.queue = q
+	}
+	return p, same
+}
+
+// live is the leg's own queue, nil if its generation is gone.
+func live(l *pb.Leg, v view) *directory.Queue {
+	if q := v.queue(l.Queue); q != nil && q.Generation == l.Generation {
+		return q
+	}
+	return nil
+}
+
+// past reports whether a leg gets no further attempt because of its age. One
+// is owed to a leg that never had any, and where delay says so.
+func past(l *pb.Leg, v view, since time.Time, suspended bool) bool {
+	q := live(l, v)
+	if q == nil || l.Owed || l.Attempt == 0 && l.Spills == 0 {
+		return false
+	}
+	stopped := time.Duration(l.StoppedMs) * time.Millisecond
+	if suspended {
+		stopped += max(0, v.now.Sub(later(since, time.UnixMilli(l.BornMs))))
+	}
+	return !v.now.Before(q.Expires(time.UnixMilli(l.BornMs), stopped, l.ReversePath == ""))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// expires is when a leg's lifetime ends if nothing stops it any more.
+func expires(l *pb.Leg, q *directory.Queue) time.Time {
+	return q.Expires(time.UnixMilli(l.BornMs), time.Duration(l.StoppedMs)*time.Millisecond, l.ReversePath == "")
+}
+
+func status(s *pb.Status) mail.Status {
+	return mail.Status{Code: int(s.GetCode()), Enhanced: s.GetEnhanced(), Text: s.GetText()}
+}
+
+func wire(s mail.Status) *pb.Status {
+	return &pb.Status{Code: uint32(max(0, s.Code)), Enhanced: valid(s.Enhanced), Text: valid(s.Text)}
+}
