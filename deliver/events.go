@@ -90,7 +90,7 @@ func (t *trip) tell(kind pb.EventType, rest *pb.Leg) *pb.Event {
 		if f.eventType() != kind {
 			continue
 		}
-		e.Outcomes = append(e.Outcomes, &pb.Outcome{Number: f.rcpt.Number, Address: f.rcpt.Address, Status: wire(f.status)})
+		e.Outcomes = append(e.Outcomes, &pb.Outcome{Number: f.rcpt.Number, Address: f.rcpt.Address, Status: recorded(f.status)})
 		if f.peer {
 			e.Text = peerReports
 		}

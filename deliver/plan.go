@@ -118,6 +118,6 @@ func status(s *pb.Status) mail.Status {
 	return mail.Status{Code: int(s.GetCode()), Enhanced: s.GetEnhanced(), Text: s.GetText()}
 }
 
-func wire(s mail.Status) *pb.Status {
+func recorded(s mail.Status) *pb.Status {
 	return &pb.Status{Code: uint32(max(0, s.Code)), Enhanced: valid(s.Enhanced), Text: valid(s.Text)}
 }

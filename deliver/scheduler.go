@@ -45,6 +45,7 @@ type scheduler struct {
 	lines      map[string]*line
 	gates      map[gateKey]*gate
 	partitions map[string]*partition
+	paused     bool      // nothing is spilled: what time it is, or what is suspended, isn't known
 	wake       time.Time // when next may have something by time alone; zero: never
 }
 
@@ -81,6 +82,7 @@ func (s *scheduler) add(it *item) (spill, bool) {
 func (s *scheduler) refuse(it *item, l *lane, now time.Time) (spill, bool) {
 	mixed := s.partition(it.partition).mixed(l.gate, now)
 	switch {
+	case s.paused:
 	case it.limits.Concurrency <= 0:
 		return spill{it, queueHeld, now.Add(doubled(time.Minute, it.spills, spillLast))}, true
 	case l.gate.breaker.open(now):

@@ -24,20 +24,20 @@ type sim struct {
 	spills int
 }
 
-type event struct {
+type happening struct {
 	at  time.Time
 	do  func()
 	seq int
 }
 
-type timeline []event
+type timeline []happening
 
 func (t timeline) Len() int { return len(t) }
 func (t timeline) Less(i, j int) bool {
 	return t[i].at.Before(t[j].at) || t[i].at.Equal(t[j].at) && t[i].seq < t[j].seq
 }
 func (t timeline) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t *timeline) Push(x any)   { *t = append(*t, x.(event)) }
+func (t *timeline) Push(x any)   { *t = append(*t, x.(happening)) }
 func (t *timeline) Pop() any {
 	old := *t
 	x := old[len(old)-1]
@@ -55,7 +55,7 @@ func newSim(t *testing.T, cfg SchedulerConfig, took func(*item) time.Duration) *
 }
 
 func (m *sim) at(at time.Time, do func()) {
-	heap.Push(&m.events, event{at, do, m.rnd.Int()})
+	heap.Push(&m.events, happening{at, do, m.rnd.Int()})
 }
 
 // offer lets mail arrive at a rate until the end.
@@ -114,7 +114,7 @@ func (m *sim) finish(it *item) {
 
 func (m *sim) run(end time.Time) {
 	for len(m.events) > 0 && m.events[0].at.Before(end) {
-		e := heap.Pop(&m.events).(event)
+		e := heap.Pop(&m.events).(happening)
 		if e.at.After(m.now) {
 			m.now = e.at
 		}

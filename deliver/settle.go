@@ -39,12 +39,12 @@ type fate struct {
 // became of each recipient.
 type trip struct {
 	leg       *pb.Leg
+	stored    time.Time // append time of the leg's record: the same for whoever ends it
 	plan      plan
 	number    uint64 // of the snapshot
 	attempted bool   // counts as an attempt
 	fates     []fate
 	host, ip  string
-	remote    bool // the statuses are the host's own words
 	tls       string
 	tries     []transport.Try
 	began     time.Time
@@ -104,7 +104,7 @@ func (t *trip) rest() *pb.Leg {
 		return l
 	}
 	l.Attempt++
-	l.Last, l.LastHost = wire(last), valid(t.host)
+	l.Last, l.LastHost = recorded(last), valid(t.host)
 	end := expires(l, t.plan.queue)
 	due := t.plan.queue.Schedule.NextSpread(time.UnixMilli(l.BornMs), t.ended, int(l.Attempt), l.MessageId, end)
 	if unconfirmed {

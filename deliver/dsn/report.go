@@ -218,3 +218,18 @@ func (r Report) boundary(parts ...string) string {
 		}
 	}
 }
+
+// Header is the header of a message, at most limit bytes of whole lines.
+func Header(message []byte, limit int) Original {
+	o := Original{Data: message}
+	if bytes.HasPrefix(message, []byte("\r\n")) {
+		return Original{}
+	}
+	if i := bytes.Index(message, []byte("\r\n\r\n")); i >= 0 {
+		o.Data = message[:i+2]
+	}
+	if len(o.Data) > limit {
+		o.Data, o.Cut = o.Data[:1+bytes.LastIndexByte(o.Data[:limit], '\n')], true
+	}
+	return o
+}

@@ -10,7 +10,7 @@ import (
 
 const (
 	maxText = 900 // bytes of a remote reply that are shown
-	width   = 76   // where lines are folded
+	width   = 76  // where lines are folded
 )
 
 // plain makes outside text fit for one line: no controls, bounded, and ASCII

@@ -1,0 +1,297 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/directory"
+	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
+	"qstream/transport"
+)
+
+// end takes a leg to its end in this process and tells what was learned of
+// its destination.
+func (d *Deliverer) end(t *task) contact {
+	ctx, ok := t.job.Begin(d.ctx)
+	if !ok {
+		return contactNone
+	}
+	v := d.view()
+	p := planFor(t.leg, v)
+	if t.sp != nil {
+		d.endSpilled(ctx, t, p, v)
+		return contactNone
+	}
+	if t.item.settle && p.action == toAttempt {
+		// What was to be settled may be tried after all: it needs a turn.
+		t.job.Abandon()
+		return contactNone
+	}
+	d.metrics.legs.WithLabelValues(actionNames[p.action]).Inc()
+	switch p.action {
+	case toAttempt:
+		return d.attempt(ctx, t, p, v)
+	case toRefuse, toExpire:
+		d.finish(ctx, t, settled(t, p, v))
+	case toPark:
+		t.job.Finish(parkRecords(t.leg, p, v)...)
+	case toReroute:
+		t.job.Finish(rerouteRecords(t.leg, p, v)...)
+	}
+	return contactNone
+}
+
+func (t *task) trip(p plan, v view) *trip {
+	return &trip{leg: t.leg, stored: t.job.Record.Time, plan: p, number: v.number, began: v.now, ended: v.now}
+}
+
+// settled is the trip of a leg that ends without an attempt.
+func settled(t *task, p plan, v view) *trip {
+	tr, l := t.trip(p, v), t.leg
+	f := fate{verdict: bounced, status: p.status, kind: transport.Decided}
+	if p.action == toExpire {
+		f.expired, f.status = true, lastStatus(l)
+	}
+	for _, r := range l.Recipients {
+		f.rcpt = r
+		tr.fates = append(tr.fates, f)
+	}
+	return tr
+}
+
+func lastStatus(l *pb.Leg) mail.Status {
+	if l.Last.GetCode() != 0 {
+		return status(l.Last)
+	}
+	return mail.Status{Code: 451, Enhanced: "4.4.7", Text: "no attempt could be made in the time allowed"}
+}
+
+// attempt makes one attempt for the recipients that no earlier owner has
+// delivered.
+func (d *Deliverer) attempt(ctx context.Context, t *task, p plan, v view) contact {
+	tr := t.trip(p, v)
+	tr.attempted = true
+	left := tr.honour(t.job.Marks())
+	c := contactNone
+	if len(left) > 0 {
+		res := d.deliver(ctx, t, p, left)
+		if cutOff(res) && len(tr.fates) == 0 {
+			t.job.Abandon()
+			return contactNone
+		}
+		tr.fates = append(tr.fates, judge(p, left, res)...)
+		tr.host, tr.tls, tr.tries = res.Host, res.TLS, res.Tries
+		if res.IP.IsValid() {
+			tr.ip = res.IP.String()
+		}
+		c = contactOf(res)
+	}
+	tr.ended = d.deps.Now()
+	d.metrics.attempts.Inc()
+	d.metrics.seconds.Observe(tr.ended.Sub(tr.began).Seconds())
+	d.mark(ctx, t, tr)
+	d.finish(ctx, t, tr)
+	return c
+}
+
+// deliver asks the transport, or answers for it where the route does.
+func (d *Deliverer) deliver(ctx context.Context, t *task, p plan, rs []*pb.Recipient) transport.Result {
+	l, via := t.leg, p.decision.Via
+	a := &transport.Attempt{
+		MessageID: l.MessageId, Leg: l.Number, ReversePath: l.ReversePath, Recipients: rs,
+		EnvID: l.EnvId, Ret: l.Ret, Body: l.Body, SMTPUTF8: l.Smtputf8,
+		Size: l.Content.Size, Prepend: l.Prepend, Content: d.content(l),
+		HELO: d.helo(p.queue), SourceIPs: p.queue.Identity.SourceIPs, Own: d.own(p.queue),
+		Revoked:   t.job.Revoked(),
+		BeforeDot: func() { d.deps.Failpoint("deliver.dot.before") },
+		AfterDot:  func() { d.deps.Failpoint("deliver.dot.after") },
+	}
+	if via.Scheme == directory.SchemeError {
+		return transport.Result{Outcomes: a.All(transport.Outcome{Kind: transport.Decided, At: transport.AtLookup, Status: via.Status})}
+	}
+	return d.deps.Transport.Deliver(ctx, transport.Target{
+		Scheme: via.Scheme, Host: via.Host, Port: via.Port, Path: via.Path, Domain: mail.Domain(rs[0].Address),
+	}, a)
+}
+
+// content opens a leg's content; what is wrong with it is our trouble, not
+// the mail's.
+func (d *Deliverer) content(l *pb.Leg) func(context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		r, err := d.deps.Bus.Open(ctx, l.Content)
+		if err != nil {
+			d.unreadable(l, err)
+			return nil, err
+		}
+		return &checked{ReadCloser: r, failed: func(err error) { d.unreadable(l, err) }}, nil
+	}
+}
+
+func (d *Deliverer) unreadable(l *pb.Leg, err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	d.metrics.content.Inc()
+	d.deps.Log.Error("content can't be read", "stage", stageName, "msg_id", l.MessageId, "tenant", l.Tenant,
+		"topic", l.Content.GetTopic(), "partition", l.Content.GetPartition(), "err", err)
+}
+
+// checked tells of a reader's failure.
+type checked struct {
+	io.ReadCloser
+	failed func(error)
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		c.failed(err)
+	}
+	return n, err
+}
+
+func (d *Deliverer) helo(q *directory.Queue) string {
+	if q.Identity.HELO != "" {
+		return q.Identity.HELO
+	}
+	return d.cfg.Me
+}
+
+// me is who reports come from.
+func (d *Deliverer) me(q *directory.Queue) string {
+	if q.Identity.Me != "" {
+		return q.Identity.Me
+	}
+	return d.cfg.Me
+}
+
+func (d *Deliverer) own(q *directory.Queue) []string {
+	return append([]string{d.helo(q), d.me(q), d.cfg.Me}, d.cfg.Own...)
+}
+
+// cutOff reports whether nothing came of an attempt because it was cut before
+// its final dot. What it learned of refused recipients it learns again.
+func cutOff(res transport.Result) bool {
+	cut := false
+	for _, o := range res.Outcomes {
+		if v, _ := classify(o); v == delivered || o.Kind == transport.Unconfirmed {
+			return false
+		}
+		cut = cut || o.Kind == transport.Cut
+	}
+	return cut
+}
+
+// contactOf is what a result says about the way to the destination.
+func contactOf(res transport.Result) contact {
+	for _, o := range res.Outcomes {
+		if reached(o) {
+			return contactMade
+		}
+	}
+	return contactFailed
+}
+
+// mark journals what was delivered. The journal's failure changes nothing
+// about the delivery: it is only more likely to be repeated after a crash.
+func (d *Deliverer) mark(ctx context.Context, t *task, tr *trip) {
+	e := tr.fresh()
+	if e == nil {
+		return
+	}
+	result, err := proto.Marshal(e)
+	if err == nil {
+		err = t.job.Mark(ctx, result)
+	}
+	if err != nil {
+		d.metrics.journal.Inc()
+		d.deps.Log.Error("delivery can't be journaled", "stage", stageName, "msg_id", t.leg.MessageId,
+			"tenant", t.leg.Tenant, "queue", t.leg.Queue, "err", err)
+	}
+}
+
+// fresh is the delivered event of what this attempt delivered; nil: nothing.
+func (t *trip) fresh() *pb.Event {
+	now := *t
+	now.fates = nil
+	for _, f := range t.fates {
+		if f.verdict == delivered && !f.marked {
+			f.dropped = false
+			now.fates = append(now.fates, f)
+		}
+	}
+	return now.tell(pb.EventType_EVENT_TYPE_DELIVERED, nil)
+}
+
+// honour takes over what the journal says was delivered, and returns the
+// recipients that are left.
+func (t *trip) honour(marks [][]byte) []*pb.Recipient {
+	done := map[uint32]fate{}
+	for _, m := range marks {
+		var e pb.Event
+		if proto.Unmarshal(m, &e) != nil || e.MessageId != t.leg.MessageId {
+			continue
+		}
+		t.host, t.ip, t.tls = e.Host, e.HostIp, e.TlsVersion
+		for _, o := range e.Outcomes {
+			done[o.Number] = fate{verdict: delivered, status: status(o.Status), marked: true, peer: e.Text == peerReports}
+		}
+	}
+	var left []*pb.Recipient
+	for _, r := range t.leg.Recipients {
+		f, ok := done[r.Number]
+		if !ok {
+			left = append(left, r)
+			continue
+		}
+		f.rcpt = r
+		f.dropped = t.plan.decision.Via.Scheme == directory.SchemeDiscard
+		t.fates = append(t.fates, f)
+	}
+	return left
+}
+
+// finish publishes everything that follows from a trip, at once.
+func (d *Deliverer) finish(ctx context.Context, t *task, tr *trip) {
+	if !tr.ended.Before(expires(tr.leg, tr.plan.queue)) {
+		tr.expire()
+	}
+	rest := tr.rest()
+	out := d.reports(ctx, tr, rest)
+	for _, e := range tr.events(rest) {
+		out = append(out, bus.NewEvent(e))
+	}
+	if rest != nil {
+		out = append(out, bus.NewWaiting(waitTopic(rest, tr.ended), rest))
+	}
+	for _, f := range tr.fates {
+		d.metrics.recipients.WithLabelValues(f.label()).Inc()
+	}
+	d.log(tr)
+	t.job.Finish(out...)
+}
+
+// endSpilled ends a spilled leg whose sender is told of the delay.
+func (d *Deliverer) endSpilled(ctx context.Context, t *task, p plan, v view) {
+	next := spilledLeg(t.leg, p, v, *t.sp)
+	tr := t.trip(p, v)
+	for _, r := range t.leg.Recipients {
+		tr.fates = append(tr.fates, fate{rcpt: r, status: lastStatus(t.leg), kind: transport.Decided})
+	}
+	out := d.reports(ctx, tr, next)
+	out = append(out, bus.NewWaiting(waitTopic(next, v.now), next), bus.NewEvent(spilledEvent(t.leg, next, p, v)))
+	t.job.Finish(out...)
+}
+
+func (d *Deliverer) log(tr *trip) {
+	for _, f := range tr.fates {
+		d.deps.Log.Info("recipient "+f.label(), "stage", stageName, "msg_id", tr.leg.MessageId, "tenant", tr.plan.tenant,
+			"queue", tr.leg.Queue, "destination", tr.leg.Destination, "rcpt", mail.Printable(f.rcpt.Address),
+			"host", mail.Printable(tr.host), "attempt", tr.leg.Attempt, "code", f.status.Code, "reply", mail.Printable(f.status.Text))
+	}
+}

@@ -1,0 +1,252 @@
+// Package deliver makes the attempts: it takes legs off the queue topics,
+// schedules them fairly, hands them to transports, and publishes what became
+// of every recipient, the reports to senders included.
+//
+// Guarantee: a leg ends in one transaction with all its follow-ups: events,
+// the leg of those to be tried again, reports.
+//
+// Guarantee: each remote 250 is journaled before it is told. Whoever takes a
+// leg over honours the journal and doesn't send again.
+//
+// Guarantee: no attempt is made while this process may not know of a
+// suspension, or its clock differs from the broker's.
+//
+// Guarantee: refused and expired legs are settled before every ring, limit and
+// suspension.
+//
+// An attempt past its final dot whose reply or journal entry is lost with the
+// process may be made twice. Limits of queues and destinations hold in each
+// process; more workers of a pool allow more.
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"qstream/bus"
+	"qstream/control"
+	"qstream/deliver/dsn"
+	"qstream/directory"
+	"qstream/schemas"
+	"qstream/transport"
+)
+
+// Deps are what the stage works with. Bus, Directory, Control and Transport
+// are required; the followers are run, the transport is closed by the caller.
+type Deps struct {
+	Bus       *bus.Bus
+	Directory *directory.Follower
+	Control   *control.Follower
+	Transport transport.Transport
+	Log       *slog.Logger          // default: discards
+	Metrics   prometheus.Registerer // default: none
+	Now       func() time.Time      // default time.Now
+	Failpoint func(name string)     // default: nothing; called with deliver.dot.before and deliver.dot.after
+}
+
+// Deliverer is the stage.
+type Deliverer struct {
+	cfg     Config
+	deps    Deps
+	metrics *metrics
+	seen    *bus.Seen
+	limiter *dsn.Limiter
+
+	mu        sync.Mutex // guards scheduler
+	scheduler *scheduler
+	ctx       context.Context // of Run
+	tasks     sync.WaitGroup
+}
+
+// New checks cfg and deps; it starts nothing.
+func New(cfg Config, d Deps) (*Deliverer, error) {
+	if d.Bus == nil || d.Directory == nil || d.Control == nil || d.Transport == nil {
+		return nil, errors.New("deliver: bus, directory, control and transport are required")
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Failpoint == nil {
+		d.Failpoint = func(string) {}
+	}
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	s := &Deliverer{
+		cfg: cfg, deps: d, seen: bus.NewSeen(0), limiter: dsn.NewLimiter(d.Now),
+		scheduler: newScheduler(cfg.Scheduler, d.Now),
+	}
+	s.metrics = newMetrics(d.Metrics, s.load)
+	return s, nil
+}
+
+func (d *Deliverer) load() (running, settling, held, bytes int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.scheduler.running, d.scheduler.settling, d.scheduler.held, d.scheduler.bytes
+}
+
+// Run delivers until ctx ends and what was begun has ended.
+func (d *Deliverer) Run(ctx context.Context) error {
+	for _, ready := range []<-chan struct{}{d.deps.Directory.Ready(), d.deps.Control.Ready()} {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ready:
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	d.ctx = ctx
+	topics := make([]*bus.Topics, len(d.cfg.Pools))
+	for i, pool := range d.cfg.Pools {
+		topics[i] = bus.NewTopics(d.topics(pool)...)
+		g.Go(func() error { return d.work(ctx, pool, topics[i]) })
+	}
+	g.Go(func() error {
+		d.keep(ctx, topics)
+		return nil
+	})
+	err := g.Wait()
+	d.tasks.Wait()
+	return err
+}
+
+func (d *Deliverer) work(ctx context.Context, pool string, from *bus.Topics) error {
+	err := d.deps.Bus.Work(ctx, bus.WorkConfig{
+		Group: schemas.DeliverGroup(pool), From: from, Stage: stageName,
+		MaxHeld: 2 * d.cfg.Scheduler.Held, MaxOpen: d.cfg.Scheduler.Slots, Drain: d.cfg.Drain,
+		Ready: func() bool { return d.fresh() == nil },
+	}, d.take)
+	if err != nil {
+		return fmt.Errorf("deliver pool %s: %w", pool, err)
+	}
+	return nil
+}
+
+// topics are those of a pool's live queues, and of retired ones, which are
+// drained: their legs resolve to another place.
+func (d *Deliverer) topics(pool string) []string {
+	var names []string
+	s := d.deps.Directory.Snapshot()
+	for _, q := range s.Queues() {
+		if q.Pool == pool {
+			names = append(names, q.Topic())
+		}
+	}
+	for _, q := range s.Retired() {
+		if q.Pool == pool {
+			names = append(names, q.Topic())
+		}
+	}
+	return names
+}
+
+// Intervals of the housekeeping.
+const (
+	wakeEvery  = 50 * time.Millisecond
+	sweepEvery = 5 * time.Second
+)
+
+// keep follows the directory, wakes queues whose rate allows more, and sweeps.
+func (d *Deliverer) keep(ctx context.Context, topics []*bus.Topics) {
+	wake := time.NewTicker(wakeEvery)
+	defer wake.Stop()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		changed := d.deps.Directory.Changed()
+		d.follow(topics)
+		if !d.wait(ctx, changed, wake.C, sweep.C) {
+			return
+		}
+	}
+}
+
+// wait serves the tickers until the directory changes; false: ctx ended.
+func (d *Deliverer) wait(ctx context.Context, changed <-chan struct{}, wake, sweep <-chan time.Time) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+			return true
+		case <-wake:
+			d.wake()
+		case <-sweep:
+			d.mu.Lock()
+			d.scheduler.sweep()
+			d.mu.Unlock()
+		}
+	}
+}
+
+func (d *Deliverer) wake() {
+	paused := d.fresh() != nil
+	d.mu.Lock()
+	d.scheduler.paused = paused
+	at := d.scheduler.wake
+	d.mu.Unlock()
+	if !at.IsZero() && !d.deps.Now().Before(at) {
+		d.dispatch()
+	}
+}
+
+// follow brings topics and limits to the newest snapshot.
+func (d *Deliverer) follow(topics []*bus.Topics) {
+	for i, pool := range d.cfg.Pools {
+		topics[i].Set(d.topics(pool)...)
+	}
+	d.mu.Lock()
+	for _, q := range d.deps.Directory.Snapshot().Queues() {
+		d.scheduler.limit(q.Topic(), limitsOf(q))
+	}
+	d.mu.Unlock()
+	d.dispatch()
+}
+
+func limitsOf(q *directory.Queue) Limits {
+	return Limits{Concurrency: q.Concurrency, DestinationConcurrency: q.DestinationConcurrency, Rate: q.Rate}
+}
+
+// Ready is nil while attempts may be made.
+func (d *Deliverer) Ready() error {
+	for what, ready := range map[string]<-chan struct{}{"directory": d.deps.Directory.Ready(), "control": d.deps.Control.Ready()} {
+		select {
+		case <-ready:
+		default:
+			return fmt.Errorf("deliver: no %s yet", what)
+		}
+	}
+	return d.fresh()
+}
+
+// fresh is nil while this process knows directory and control as of now, and
+// what time it is.
+func (d *Deliverer) fresh() error {
+	now := d.deps.Now()
+	skew, ok := d.deps.Bus.Skew()
+	if !ok {
+		return errors.New("deliver: the clock isn't compared with the broker's yet")
+	}
+	if skew.Abs() > d.cfg.MaxSkew {
+		return fmt.Errorf("deliver: the clock is %v off the broker's", skew)
+	}
+	if age := now.Sub(d.deps.Directory.Fresh()); age > d.cfg.Fresh {
+		return fmt.Errorf("deliver: the directory was last confirmed %v ago", age)
+	}
+	if age := now.Sub(d.deps.Control.Fresh()); age > d.cfg.Fresh {
+		return fmt.Errorf("deliver: control was last confirmed %v ago", age)
+	}
+	return nil
+}

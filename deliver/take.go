@@ -1,0 +1,182 @@
+package deliver
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// task is a leg in hand.
+type task struct {
+	job  *bus.Job
+	leg  *pb.Leg
+	item *item
+	sp   *spill // spilled, and its sender is to be told of the delay
+}
+
+// take is given each record by the bus; it doesn't block.
+func (d *Deliverer) take(job *bus.Job) {
+	l, err := decode(job.Record)
+	if err != nil {
+		d.metrics.poison.Inc()
+		job.Deadletter(err)
+		return
+	}
+	if d.seen.Repeated(job.Record, fmt.Sprintf("%s %d %d", l.MessageId, l.Number, l.Step)) {
+		d.metrics.duplicates.Inc()
+		d.deps.Log.Warn("repeated leg dropped", "stage", stageName, "msg_id", l.MessageId,
+			"topic", job.Record.Topic, "partition", job.Record.Partition, "offset", job.Record.Offset)
+		job.Finish()
+		return
+	}
+	d.hold(&task{job: job, leg: l})
+}
+
+// decode reads a leg. Its errors wrap bus.ErrPoison.
+func decode(r bus.Record) (*pb.Leg, error) {
+	var l pb.Leg
+	err := proto.Unmarshal(r.Value, &l)
+	switch {
+	case err != nil:
+	case l.MessageId == "":
+		err = errors.New("no message id")
+	case len(l.Recipients) == 0:
+		err = errors.New("no recipients")
+	case l.Content == nil:
+		err = errors.New("no content")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: leg on %s: %w", bus.ErrPoison, r.Topic, err)
+	}
+	return &l, nil
+}
+
+// hold gives a leg to the scheduler.
+func (d *Deliverer) hold(t *task) {
+	v := d.view()
+	p := planFor(t.leg, v)
+	t.item = &item{
+		tenant: p.tenant, queue: schemas.Queue(t.leg.Queue, t.leg.Generation), destination: t.leg.Destination,
+		partition: fmt.Sprintf("%s %d", t.job.Record.Topic, t.job.Record.Partition),
+		size:      len(t.job.Record.Value) + 1024, spills: t.leg.Spills,
+		limits: limitsOf(p.queue), settle: p.action != toAttempt,
+		gone: revoked(t.job), value: t,
+	}
+	d.mu.Lock()
+	sp, spilled := d.scheduler.add(t.item)
+	d.mu.Unlock()
+	if spilled {
+		d.spill(sp)
+	}
+	d.dispatch()
+}
+
+func revoked(job *bus.Job) func() bool {
+	return func() bool {
+		select {
+		case <-job.Revoked():
+			return true
+		default:
+			return false
+		}
+	}
+}
+
+// view is the world as it is now.
+func (d *Deliverer) view() view {
+	s := d.deps.Directory.Snapshot()
+	return view{
+		number: s.Number, decide: s.Decide, queue: s.Queue, tenant: s.Tenant,
+		suspended: d.deps.Control.State().Suspended, now: d.deps.Now(),
+	}
+}
+
+// dispatch starts what may start now.
+func (d *Deliverer) dispatch() {
+	for {
+		d.mu.Lock()
+		it := d.scheduler.next()
+		d.mu.Unlock()
+		if it == nil {
+			return
+		}
+		d.tasks.Go(func() { d.run(it) })
+	}
+}
+
+// run takes a leg to its end here and frees its slot.
+func (d *Deliverer) run(it *item) {
+	c := d.end(it.value.(*task))
+	d.mu.Lock()
+	spilled := d.scheduler.done(it, c)
+	d.mu.Unlock()
+	for _, sp := range spilled {
+		d.spill(sp)
+	}
+	d.dispatch()
+}
+
+// spill sends a leg to delay without an attempt. Where its sender is to be
+// told of the delay, that is settled beside the rings.
+func (d *Deliverer) spill(sp spill) {
+	t := sp.item.value.(*task)
+	d.metrics.spills.WithLabelValues(whyNames[sp.why]).Inc()
+	if late(t.leg, d.deps.Now(), d.cfg.DelayAfter) {
+		t.sp = &sp
+		t.item = &item{settle: true, gone: revoked(t.job), value: t}
+		d.mu.Lock()
+		d.scheduler.add(t.item)
+		d.mu.Unlock()
+		return
+	}
+	v := d.view()
+	t.job.Finish(spillRecords(t.leg, planFor(t.leg, v), v, sp)...)
+}
+
+// spilled is the leg as it waits.
+func spilledLeg(l *pb.Leg, p plan, v view, sp spill) *pb.Leg {
+	next := onward(l, p, v.number)
+	next.Spills++
+	next.Reason = pb.Reason_REASON_BACKPRESSURE
+	if sp.why == breakerOpen {
+		next.Reason = pb.Reason_REASON_BREAKER
+	}
+	next.DueMs = inTime(sp.due, expires(l, p.queue), v.now).UnixMilli()
+	return next
+}
+
+func spillRecords(l *pb.Leg, p plan, v view, sp spill) []bus.Record {
+	next := spilledLeg(l, p, v, sp)
+	return []bus.Record{bus.NewWaiting(waitTopic(next, v.now), next), bus.NewEvent(spilledEvent(l, next, p, v))}
+}
+
+func spilledEvent(l, next *pb.Leg, p plan, v view) *pb.Event {
+	e := event(pb.EventType_EVENT_TYPE_SPILLED, l, p, v.number, v.now)
+	e.Outcomes, e.DueMs, e.Reason = all(l.Recipients), next.DueMs, next.Reason
+	return e
+}
+
+// parked is the leg of a suspended scope as it waits.
+func parkedLeg(l *pb.Leg, p plan, v view) *pb.Leg {
+	next := onward(l, p, v.number)
+	next.Reason, next.DueMs, next.ParkedMs = pb.Reason_REASON_SUSPENDED, 0, p.since.UnixMilli()
+	return next
+}
+
+func parkRecords(l *pb.Leg, p plan, v view) []bus.Record {
+	next := parkedLeg(l, p, v)
+	e := event(pb.EventType_EVENT_TYPE_PARKED, l, p, v.number, v.now)
+	e.Outcomes, e.Reason = all(l.Recipients), next.Reason
+	return []bus.Record{bus.NewWaiting(schemas.Parked, next), bus.NewEvent(e)}
+}
+
+func rerouteRecords(l *pb.Leg, p plan, v view) []bus.Record {
+	e := event(pb.EventType_EVENT_TYPE_REROUTED, l, plan{tenant: l.Tenant}, v.number, v.now)
+	e.Outcomes = all(l.Recipients)
+	return []bus.Record{bus.NewReinject(schemas.Reroute(l, v.number)), bus.NewEvent(e)}
+}
