@@ -391,4 +391,3 @@ func TestPoison(t *testing.T) {
 	r.put(r.acme("bob@acme.example"))
 	r.want(pb.EventType_EVENT_TYPE_DELIVERED, 1)
 }
-
