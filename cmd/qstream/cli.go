@@ -14,8 +14,16 @@ type CLI struct {
 	Up   upCmd   `cmd:"" help:"Run every role in one process, on an embedded broker or on a cluster."`
 	Send sendCmd `cmd:"" help:"Submit a message, or a sample, over SMTP and print its message id."`
 
+	Apply   applyCmd   `cmd:"" help:"Change the directory: tenants, queues, routes."`
+	Get     getCmd     `cmd:"" help:"Show documents of the directory, or its history."`
+	Diff    diffCmd    `cmd:"" help:"Show what applying documents would change."`
+	Explain explainCmd `cmd:"" help:"Say why qstream does what it does."`
+	Queue   queueCmd   `cmd:"" help:"Suspend, resume and flush waiting mail."`
+
 	Router routerCmd `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
+	Delay  delayCmd  `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`
 
 	Health  healthCmd  `cmd:"" help:"Ask a process on this host whether it is fit for work."`
+	Check   checkCmd   `cmd:"" help:"Make what a verb would run, from its settings, and start nothing."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

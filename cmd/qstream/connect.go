@@ -92,7 +92,7 @@ func (s *System) Config(ctx context.Context) (bus.Config, error) {
 	b.Kafka = running.Kafka
 	cfg, err := b.config()
 	if err == nil && running.Embedded {
-		cfg.Barrier = embedded.Barrier(running.Data)
+		cfg.Barrier, err = embedded.Barrier(running.Data)
 	}
 	return cfg, err
 }

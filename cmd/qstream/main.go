@@ -42,7 +42,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return report(stderr, err)
 	}
 	exit := -1
-	parser, err := newParser(p, func(code int) { exit = code })
+	cli := &CLI{}
+	parser, err := newParser(cli, p, func(code int) { exit = code })
 	if err != nil {
 		return report(stderr, err)
 	}
@@ -56,12 +57,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signals()
 	defer stop()
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	return report(stderr, parsed.Run(p))
+	return report(stderr, parsed.Run(p, cli))
 }
 
 // newParser makes the command line; exit is called by --help.
-func newParser(p *Process, exit func(int)) (*kong.Kong, error) {
-	return kong.New(&CLI{},
+func newParser(cli *CLI, p *Process, exit func(int)) (*kong.Kong, error) {
+	return kong.New(cli,
 		kong.Name("qstream"),
 		kong.Description("A mail transfer agent whose queue is Kafka."),
 		kong.DefaultEnvars("QSTREAM"),

@@ -20,6 +20,14 @@ func TestExitCodes(t *testing.T) {
 		{"", exitUsage},
 		{"nonsense", exitUsage},
 		{"version --nonsense", exitUsage},
+		{"router", exitUsage}, // nobody said where the brokers are
+		{"check", exitDone},
+		{"check router --kafka 127.0.0.1:9", exitDone},
+		{"check router", exitUsage},
+		{"check version", exitUsage},
+		{"check up --kafka-ca nowhere.pem", exitUsage},
+		{"check up --apply nowhere.yaml", exitUsage},
+		{"send --from a@acme.example --to b@acme.example --data /nonexistent", exitFailed},
 	} {
 		var out, errs bytes.Buffer
 		if got := run(strings.Fields(c.args), nil, &out, &errs); got != c.want {

@@ -9,6 +9,7 @@ import (
 
 	"qstream/bus"
 	"qstream/control"
+	"qstream/delay"
 	"qstream/directory"
 	"qstream/router"
 )
@@ -46,11 +47,22 @@ func routerRole() role {
 	}}
 }
 
+func delayRole() role {
+	return role{"delay", func(g ground) (stage, error) {
+		return delay.New(delay.Config{}, delay.Deps{
+			Bus: g.bus, Directory: g.directory, Log: g.log, Metrics: g.metrics, Now: g.now,
+		})
+	}}
+}
+
 // The verbs of single roles.
 type (
 	routerCmd struct{ roleFlags }
+	delayCmd  struct{ roleFlags }
 )
 
-func (c *routerCmd) Run(ctx context.Context, p *Process) error {
-	return c.run(ctx, p, routerRole())
-}
+func (c *routerCmd) Run(ctx context.Context, p *Process) error { return c.run(ctx, p, routerRole()) }
+func (c *routerCmd) check(p *Process) error                    { return c.checkRoles(p, routerRole()) }
+
+func (c *delayCmd) Run(ctx context.Context, p *Process) error { return c.run(ctx, p, delayRole()) }
+func (c *delayCmd) check(p *Process) error                    { return c.checkRoles(p, delayRole()) }

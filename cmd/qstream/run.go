@@ -21,6 +21,8 @@ const startWithin = time.Minute
 // ready at once.
 const settleWithin = 15 * time.Second
 
+var errNoKafka = fmt.Errorf("--kafka says where the brokers are: %w", ErrUsage)
+
 // roleFlags are what every single role's verb has.
 type roleFlags struct {
 	Broker `embed:""`
@@ -30,7 +32,7 @@ type roleFlags struct {
 // run is the life of a process that runs roles on a cluster.
 func (f *roleFlags) run(ctx context.Context, p *Process, roles ...role) error {
 	if len(f.Kafka) == 0 {
-		return fmt.Errorf("--kafka says where the brokers are: %w", ErrUsage)
+		return errNoKafka
 	}
 	cfg, err := f.Broker.config()
 	if err != nil {
@@ -104,10 +106,7 @@ func (s *shell) await(ctx context.Context) error {
 // began is called with the stages once they run; nil: nothing is called.
 func (s *shell) live(ctx context.Context, roles []role, began func([]stage) error) error {
 	d, c := directory.Follow(s.bus).WithLog(s.log), control.Follow(s.bus, nil).WithLog(s.log)
-	g := ground{
-		bus: s.bus, directory: d, control: c, log: s.log, metrics: s.registry,
-		now: s.process.Now, failpoint: s.process.Failpoint,
-	}
+	g := s.ground(d, c)
 	ping := newPinger(s.bus)
 	s.health.watch(ping, d, c, s.process.Now)
 	parts := []part{
@@ -148,6 +147,14 @@ func (s *shell) settle(ctx context.Context, roles []role, stages []stage) {
 			}
 			break
 		}
+	}
+}
+
+// ground is what the roles of this process share.
+func (s *shell) ground(d *directory.Follower, c *control.Follower) ground {
+	return ground{
+		bus: s.bus, directory: d, control: c, log: s.log, metrics: s.registry,
+		now: s.process.Now, failpoint: s.process.Failpoint,
 	}
 }
 

@@ -66,8 +66,7 @@ func (c *upCmd) live(ctx context.Context, s *shell, dir *data, seeds []string) e
 	if err != nil {
 		return err
 	}
-	roles := []role{routerRole()}
-	return s.live(ctx, roles, func(stages []stage) error {
+	return s.live(ctx, c.roles(), func(stages []stage) error {
 		r := Running{PID: os.Getpid(), Kafka: seeds, HTTP: s.web.addr(), Data: dir.path, Embedded: len(c.Kafka) == 0}
 		s.web.tell(r)
 		if err := dir.announce(r); err != nil {
@@ -76,6 +75,9 @@ func (c *upCmd) live(ctx context.Context, s *shell, dir *data, seeds []string) e
 		return c.banner(s.process.Stdout, r, snapshot)
 	})
 }
+
+// roles are all there are, in the order of their start.
+func (c *upCmd) roles() []role { return []role{routerRole(), delayRole()} }
 
 // prepare makes the topics and fills the directory: with the files given, or
 // if it is empty with one that delivers everything into a local inbox.

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"qstream/control"
+	"qstream/mail"
+)
+
+// queueCmd are the orders about waiting mail.
+type queueCmd struct {
+	Suspend     suspendCmd     `cmd:"" help:"Attempt nothing for a tenant, queue or destination until resume; mail is kept."`
+	Resume      resumeCmd      `cmd:"" help:"End a suspension; what waited for it goes on."`
+	Flush       flushCmd       `cmd:"" help:"Try now what waits for a later attempt."`
+	Suspensions suspensionsCmd `cmd:"" help:"List what is suspended."`
+}
+
+// scopeFlags say what an order is about.
+type scopeFlags struct {
+	Tenant      string `placeholder:"NAME" help:"Mail of this tenant."`
+	Queue       string `placeholder:"NAME" help:"Mail in this queue."`
+	Destination string `placeholder:"DESTINATION" help:"Mail for this destination: a domain, host:port or path, as trace shows it."`
+	All         bool   `help:"Everything."`
+	Reason      string `placeholder:"TEXT" help:"Why, for those who wonder."`
+}
+
+func (f scopeFlags) scope(id string) (control.Scope, error) {
+	s := control.Scope{Tenant: f.Tenant, Queue: f.Queue, Destination: f.Destination, MessageID: id}
+	if (s == control.Scope{}) != f.All {
+		return s, fmt.Errorf("say either what it is about (%s) or --all: %w", "--tenant, --queue, --destination", ErrUsage)
+	}
+	return s, nil
+}
+
+func (f scopeFlags) send(ctx context.Context, p *Process, sys *System, verb, id string) error {
+	scope, err := f.scope(id)
+	if err != nil {
+		return err
+	}
+	b, err := sys.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	n, err := control.Send(ctx, b, control.Command{Verb: verb, Scope: scope, Actor: actor(), Reason: f.Reason})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.Stdout, "%s %s: command number %d\n", verb, scope, n)
+	return nil
+}
+
+type suspendCmd struct {
+	System
+	scopeFlags
+}
+
+func (c *suspendCmd) Run(ctx context.Context, p *Process) error {
+	return c.send(ctx, p, &c.System, control.Suspend, "")
+}
+
+type resumeCmd struct {
+	System
+	scopeFlags
+}
+
+func (c *resumeCmd) Run(ctx context.Context, p *Process) error {
+	err := c.send(ctx, p, &c.System, control.Resume, "")
+	if errors.Is(err, control.ErrNotSuspended) {
+		return fmt.Errorf("%w: %w", err, ErrNotFound)
+	}
+	return err
+}
+
+type flushCmd struct {
+	System
+	scopeFlags
+	ID string `name:"id" placeholder:"ID" help:"The message of this id."`
+}
+
+func (c *flushCmd) Run(ctx context.Context, p *Process) error {
+	return c.send(ctx, p, &c.System, control.Flush, c.ID)
+}
+
+type suspensionsCmd struct {
+	System
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// suspensionJSON is a suspension as JSON.
+type suspensionJSON struct {
+	Tenant      string    `json:"tenant,omitempty"`
+	Queue       string    `json:"queue,omitempty"`
+	Destination string    `json:"destination,omitempty"`
+	Since       time.Time `json:"since"`
+	Actor       string    `json:"actor"`
+	Reason      string    `json:"reason,omitempty"`
+}
+
+func (c *suspensionsCmd) Run(ctx context.Context, p *Process) error {
+	b, err := c.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	state, err := control.Read(ctx, b)
+	if err != nil {
+		return err
+	}
+	all := []suspensionJSON{}
+	for _, s := range state.Suspensions() {
+		all = append(all, suspensionJSON{s.Scope.Tenant, s.Scope.Queue, s.Scope.Destination, s.Since.UTC(), s.Actor, s.Reason})
+		if !c.JSON {
+			fmt.Fprintf(p.Stdout, "%s  since %s  by %s  %s\n", s.Scope, s.Since.Format(time.RFC3339), mail.Printable(s.Actor), mail.Printable(s.Reason))
+		}
+	}
+	if c.JSON {
+		return printJSON(p.Stdout, all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(p.Stdout, "nothing is suspended")
+	}
+	return nil
+}
