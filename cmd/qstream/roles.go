@@ -9,9 +9,7 @@ import (
 
 	"qstream/bus"
 	"qstream/control"
-	"qstream/delay"
 	"qstream/directory"
-	"qstream/router"
 )
 
 // stage is what every role is once it is made.
@@ -32,37 +30,9 @@ type ground struct {
 	failpoint func(string)
 }
 
-// role is a row of the role table: its name and its constructor. New checks
-// and starts nothing.
+// role is a row of the role table: its name and its constructor, which checks
+// and starts nothing. Each role stands in a file of its own, with its verb.
 type role struct {
 	name string
 	make func(ground) (stage, error)
 }
-
-func routerRole() role {
-	return role{"router", func(g ground) (stage, error) {
-		return router.New(router.Config{}, router.Deps{
-			Bus: g.bus, Directory: g.directory, Log: g.log, Metrics: g.metrics, Now: g.now,
-		})
-	}}
-}
-
-func delayRole() role {
-	return role{"delay", func(g ground) (stage, error) {
-		return delay.New(delay.Config{}, delay.Deps{
-			Bus: g.bus, Directory: g.directory, Log: g.log, Metrics: g.metrics, Now: g.now,
-		})
-	}}
-}
-
-// The verbs of single roles.
-type (
-	routerCmd struct{ roleFlags }
-	delayCmd  struct{ roleFlags }
-)
-
-func (c *routerCmd) Run(ctx context.Context, p *Process) error { return c.run(ctx, p, routerRole()) }
-func (c *routerCmd) check(p *Process) error                    { return c.checkRoles(p, routerRole()) }
-
-func (c *delayCmd) Run(ctx context.Context, p *Process) error { return c.run(ctx, p, delayRole()) }
-func (c *delayCmd) check(p *Process) error                    { return c.checkRoles(p, delayRole()) }

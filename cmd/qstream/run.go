@@ -126,6 +126,9 @@ func (s *shell) live(ctx context.Context, roles []role, began func([]stage) erro
 	if began != nil {
 		parts = append(parts, part{name: "start", run: untilDone, ready: func(ctx context.Context) error {
 			s.settle(ctx, roles, stages)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			return began(stages)
 		}})
 	}
@@ -135,17 +138,14 @@ func (s *shell) live(ctx context.Context, roles []role, began func([]stage) erro
 // settle gives the stages some time to become ready; one that doesn't shows
 // in the log and in /readyz.
 func (s *shell) settle(ctx context.Context, roles []role, stages []stage) {
-	ctx, cancel := context.WithTimeout(ctx, settleWithin)
-	defer cancel()
+	deadline := time.Now().Add(settleWithin)
 	for i, st := range stages {
-		for st.Ready() != nil {
-			select {
-			case <-ctx.Done():
-				s.log.Warn("not ready yet", "stage", roles[i].name, "err", st.Ready())
-			case <-time.After(20 * time.Millisecond):
-				continue
-			}
-			break
+		err := st.Ready()
+		for ; err != nil && ctx.Err() == nil && time.Now().Before(deadline); err = st.Ready() {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("not ready yet", "stage", roles[i].name, "err", err)
 		}
 	}
 }
