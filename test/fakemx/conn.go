@@ -97,6 +97,10 @@ func (c *conn) startTLS(line string) error {
 		return err
 	}
 	if c.s.cfg.BadTLS {
+		// Garbage that came before the client's first byte would be injection.
+		if _, err := c.r.Peek(1); err != nil {
+			return err
+		}
 		_, _ = c.c.Write([]byte("this is no handshake at all\r\n"))
 		return errOver
 	}

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ func (t *transaction) content(content io.Reader) *failure {
 	out := &outbox{send: func(b []byte) error { return t.s.write(b, t.s.t.Block) }}
 	dots := wire.NewDotWriter(out)
 	_, err := io.Copy(dots,
-		io.MultiReader(bytes.NewReader(t.d.a.Prepend), readErrors{content}))
+		io.MultiReader(bytes.NewReader(t.d.a.Prepend), source{t.d.early, content}))
 	if err == nil {
 		out.ending = true
 		err = dots.Close()
@@ -118,9 +119,16 @@ type readError struct{ error }
 
 func (e readError) Unwrap() error { return e.error }
 
-type readErrors struct{ r io.Reader }
+// source reads content as long as the attempt may go on.
+type source struct {
+	ctx context.Context
+	r   io.Reader
+}
 
-func (r readErrors) Read(p []byte) (int, error) {
+func (r source) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, readError{err}
+	}
 	n, err := r.r.Read(p)
 	if err != nil && err != io.EOF {
 		err = readError{err}

@@ -117,7 +117,7 @@ func (d *delivery) overHost(h host) *failure {
 
 // over makes one transaction and gives the session back.
 func (d *delivery) over(s *session) *failure {
-	d.res.Reused = s.sent > 0
+	d.res.Reused = s.kept
 	d.res.Host, d.res.IP, d.res.Source, d.res.TLS = s.host.name, s.host.ip, s.host.source, s.tls
 	d.res.DSN = s.offers("DSN")
 	unbind := s.bind(d.early)

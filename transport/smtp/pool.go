@@ -75,6 +75,7 @@ func (p *pool) keep(s *session) bool {
 		return false
 	}
 	k := keyOf(s.host, s.helo)
+	s.kept = true
 	i := &idler{s: s}
 	p.idle[k] = append(p.idle[k], i)
 	p.n++

@@ -27,6 +27,7 @@ type session struct {
 	ext    map[string]string // EHLO keywords in upper case, and their parameters
 	opened time.Time
 	sent   int  // transactions so far
+	kept   bool // was kept open for reuse
 	broken bool // not to be used again
 }
 

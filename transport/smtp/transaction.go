@@ -31,9 +31,8 @@ func (t *transaction) run() *failure {
 		return f
 	}
 	defer content.Close()
-	again := t.s.sent > 0
 	t.s.sent++
-	ready, f := t.envelope(again)
+	ready, f := t.envelope(t.s.kept)
 	if f != nil || !ready {
 		return f
 	}
