@@ -1,0 +1,2 @@
+
+qstream.queue.acme.v1c"
