@@ -19,6 +19,7 @@ const (
 	kindParked   uint8 = 1 << iota // waits for a resume, not for the clock
 	kindBounce                     // null reverse-path: the bounce lifetime counts
 	kindRepeated                   // repeats an earlier record: dropped when its time comes
+	kindHeld                       // its content is on the hold topic already
 )
 
 // far is when a parked leg would be due: never.
@@ -50,16 +51,16 @@ func identity(l *pb.Leg) string {
 	return l.MessageId + " " + strconv.FormatUint(uint64(l.Number), 10) + " " + strconv.FormatUint(l.Step, 10)
 }
 
-// newEntry is what the index remembers of a leg. Retention is how long the
-// topic keeps content.
-func newEntry(r bus.Record, l *pb.Leg, retention func(topic string) time.Duration) bus.Entry {
+// newEntry is what the index remembers of a leg. Its Content is the time at
+// which the content was stored.
+func newEntry(r bus.Record, l *pb.Leg) bus.Entry {
 	born := time.UnixMilli(l.BornMs)
 	e := bus.Entry{
 		Born: born, Tenant: l.Tenant, Queue: generational(l.Queue, l.Generation),
-		Destination: l.Destination, ID: l.MessageId,
+		Destination: l.Destination, ID: l.MessageId, Content: time.UnixMilli(l.Content.StoredMs),
 	}
-	if kept := retention(l.Content.Topic); kept > 0 {
-		e.Content = time.UnixMilli(l.Content.StoredMs).Add(kept)
+	if l.Content.Topic == schemas.Hold {
+		e.Kind |= kindHeld
 	}
 	if l.ReversePath == "" {
 		e.Kind |= kindBounce

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"qstream/bus"
@@ -15,21 +16,99 @@ import (
 // releases by the clock.
 const keepSlice = 16
 
-// ending reports whether content that is safe until then has to be copied.
-func (d *Delay) ending(safe, now time.Time) bool {
-	return !safe.IsZero() && !now.Before(safe.Add(-d.cfg.Margin))
+// Content is copied a day before its topic drops it, or earlier by a quarter
+// where it is kept for less than four days, and looked for as often as that
+// asks for.
+const (
+	keepMargin = 24 * time.Hour
+	keepScan   = 10 * time.Minute
+)
+
+// kept is for how long topics keep content; 0: for ever.
+type kept struct {
+	mail time.Duration // the shortest of the topics that mail comes in by
+	hold time.Duration
+}
+
+func (k kept) of(e bus.Entry) time.Duration {
+	if e.Kind&kindHeld != 0 {
+		return k.hold
+	}
+	return k.mail
+}
+
+// ending reports whether an entry's content has to be copied by now.
+func (k kept) ending(e bus.Entry, now time.Time) bool {
+	kept := k.of(e)
+	return kept > 0 && !now.Before(e.Content.Add(kept-margin(kept)))
+}
+
+// scan is the time until content has to be looked for again.
+func (k kept) scan() time.Duration {
+	if k.mail == 0 {
+		return keepScan
+	}
+	return max(min(keepScan, margin(k.mail)/4), 100*time.Millisecond)
+}
+
+func margin(kept time.Duration) time.Duration { return min(keepMargin, kept/4) }
+
+// kept is what the last scan found; nothing ends before it.
+func (d *Delay) kept() kept {
+	if k := d.keeps.Load(); k != nil {
+		return *k
+	}
+	return kept{}
+}
+
+// retention asks the broker, so that what was configured there counts.
+func (d *Delay) retention(ctx context.Context) (kept, error) {
+	classes := []string{schemas.DefaultClass}
+	for _, q := range d.deps.Directory.Snapshot().Queues() {
+		if q.ContentClass != "" {
+			classes = append(classes, q.ContentClass)
+		}
+	}
+	slices.Sort(classes)
+	topics := []string{schemas.Received, schemas.Reinject}
+	for _, class := range slices.Compact(classes) {
+		topics = append(topics, schemas.Content(class))
+	}
+	var k kept
+	for _, topic := range topics {
+		r, err := d.deps.Bus.Retention(ctx, topic)
+		if err != nil {
+			return kept{}, err
+		}
+		if r > 0 && (k.mail == 0 || r < k.mail) {
+			k.mail = r
+		}
+	}
+	r, err := d.deps.Bus.Retention(ctx, schemas.Hold)
+	k.hold = max(r, 0)
+	return k, err
 }
 
 // pullUnsafe copies the content of waiting legs that its topic won't keep for
-// much longer: the legs are pulled and go back with the new reference.
-func (d *Delay) pullUnsafe(ctx context.Context) {
+// much longer: the legs are pulled and go back with the new reference. It says
+// when to look again.
+func (d *Delay) pullUnsafe(ctx context.Context) time.Duration {
+	k, err := d.retention(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.deps.Log.Error("retention of content is unknown", "stage", stageName, "err", err)
+		}
+		return keepScan / 10
+	}
+	d.keeps.Store(&k)
 	failed := d.keepFailed.Load()
 	for ctx.Err() == nil {
-		n := d.pull(ctx, "unsafe", unsafe(d.deps.Now(), d.cfg.Margin, keepSlice))
+		n := d.pull(ctx, "unsafe", unsafe(k, d.deps.Now(), keepSlice))
 		if n == 0 || d.keepFailed.Load() > failed {
-			return
+			break
 		}
 	}
+	return k.scan()
 }
 
 // keep is a waiting leg's records with its content copied to hold. If that
@@ -56,7 +135,7 @@ func (d *Delay) copyContent(ctx context.Context, ref *pb.ContentRef) (*pb.Conten
 		return nil, fmt.Errorf("open content: %w", err)
 	}
 	defer from.Close()
-	to := d.deps.Bus.Create(ctx, ref.MessageId, holdClass)
+	to := d.deps.Bus.Create(ctx, ref.MessageId, schemas.HoldClass)
 	if _, err := io.Copy(to, from); err != nil {
 		to.Abort()
 		return nil, fmt.Errorf("copy content to %s: %w", schemas.Hold, err)

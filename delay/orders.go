@@ -9,32 +9,45 @@ import (
 	"qstream/control"
 )
 
+// settle is how long entries that were overlooked are gathered.
+const settle = 200 * time.Millisecond
+
 // orders are commands that wait to be obeyed.
 type orders struct {
-	wake chan struct{}
+	wake  chan struct{}
+	found chan struct{} // entries that a pull would match were read
 
 	mu      sync.Mutex
 	flushes []control.Scope
 	resumed bool
 }
 
-func newOrders() orders { return orders{wake: make(chan struct{}, 1)} }
+func newOrders() orders {
+	return orders{wake: make(chan struct{}, 1), found: make(chan struct{}, 1)}
+}
+
+// look asks for a look at what waits; it doesn't block.
+func (o *orders) look() { poke(o.found) }
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
 
 // command takes a command from the follower; it doesn't block.
 func (d *Delay) command(c control.Command) {
 	o := &d.orders
 	o.mu.Lock()
 	switch c.Verb {
-	case "flush":
+	case control.Flush:
 		o.flushes = append(o.flushes, c.Scope)
-	case "resume":
+	case control.Resume:
 		o.resumed = true
 	}
 	o.mu.Unlock()
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
+	poke(o.wake)
 }
 
 // take empties the orders.
@@ -51,11 +64,12 @@ func (o *orders) take() (flushes []control.Scope, resumed bool) {
 func (d *Delay) obey(ctx context.Context) error {
 	check := time.NewTicker(d.cfg.Check)
 	defer check.Stop()
-	keep := time.NewTicker(d.cfg.KeepEvery)
+	keep := time.NewTimer(0)
 	defer keep.Stop()
 	changed := d.deps.Directory.Changed()
 	before := d.deps.Directory.Snapshot()
 	d.pullFreed(ctx)
+	var gathered <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -68,10 +82,18 @@ func (d *Delay) obey(ctx context.Context) error {
 			d.pull(ctx, "moved", moved(before, after))
 			d.pull(ctx, "outlived", outlived(d.control.State().Suspended, after.Queue, d.deps.Now()))
 			before = after
+		case <-d.orders.found:
+			if gathered == nil {
+				gathered = time.After(settle)
+			}
+		case <-gathered:
+			gathered = nil
+			d.pullFreed(ctx)
+			keep.Reset(d.pullUnsafe(ctx))
 		case <-check.C:
 			d.pullFreed(ctx)
 		case <-keep.C:
-			d.pullUnsafe(ctx)
+			keep.Reset(d.pullUnsafe(ctx))
 		}
 	}
 }

@@ -13,9 +13,7 @@ import (
 type suspended func(tenant, queue, destination string) (since time.Time, ok bool)
 
 // freed matches parked legs that nothing holds back any more: their scope is
-// not suspended, or was so for longer than their queue's hold expiry. Legs in
-// the standing state's own topic are re-examined by it at the start and
-// periodically, so that no resume is missed.
+// not suspended, or was so for longer than their queue's hold expiry.
 func freed(s suspended, queue func(string) *directory.Queue, now time.Time) func(bus.Entry) bool {
 	return func(e bus.Entry) bool {
 		if e.Kind&kindParked == 0 {
@@ -92,9 +90,9 @@ func probed(s *directory.Snapshot, e bus.Entry) probe {
 }
 
 // unsafe matches at most limit legs whose content has to be copied by now.
-func unsafe(now time.Time, margin time.Duration, limit int) func(bus.Entry) bool {
+func unsafe(k kept, now time.Time, limit int) func(bus.Entry) bool {
 	return func(e bus.Entry) bool {
-		if limit == 0 || e.Content.IsZero() || now.Before(e.Content.Add(-margin)) {
+		if limit == 0 || !k.ending(e, now) {
 			return false
 		}
 		limit--
@@ -105,19 +103,11 @@ func unsafe(now time.Time, margin time.Duration, limit int) func(bus.Entry) bool
 // flush matches the legs in the tiers that a flush covers.
 func flush(s control.Scope) func(bus.Entry) bool {
 	return func(e bus.Entry) bool {
-		return e.Kind&kindParked == 0 && covers(s, e.Tenant, queueName(e.Queue), e.Destination, e.ID)
+		return e.Kind&kindParked == 0 && s.Matches(e.Tenant, queueName(e.Queue), e.Destination, e.ID)
 	}
 }
 
-func covers(s control.Scope, tenant, queue, destination, id string) bool {
-	return matches(s.Tenant, tenant) && matches(s.Queue, queue) &&
-		matches(s.Destination, destination) && matches(s.MessageID, id)
-}
-
-// matches compares a scope's field; an empty one matches everything.
-func matches(want, got string) bool { return want == "" || want == got }
-
 // flushes reports whether a flush covers a leg.
 func flushes(s *control.Scope, l *pb.Leg) bool {
-	return s != nil && covers(*s, l.Tenant, l.Queue, l.Destination, l.MessageId)
+	return s != nil && s.Matches(l.Tenant, l.Queue, l.Destination, l.MessageId)
 }

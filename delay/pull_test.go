@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
@@ -13,7 +14,7 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-func aWeek(string) time.Duration { return 7 * 24 * time.Hour }
+var aWeek = kept{mail: 7 * 24 * time.Hour}
 
 // record is a leg as it lies on a topic, appended at a time.
 func record(topic string, l *pb.Leg, appended float64) bus.Record {
@@ -27,7 +28,7 @@ func entryOf(topic string, change func(*pb.Leg)) bus.Entry {
 	if change != nil {
 		change(l)
 	}
-	return newEntry(record(topic, l, 1), l, aWeek)
+	return newEntry(record(topic, l, 1), l)
 }
 
 func TestEntry(t *testing.T) {
@@ -56,7 +57,7 @@ func TestEntry(t *testing.T) {
 		})
 	}
 	e := entryOf(hour, func(l *pb.Leg) { l.Generation, l.ReversePath, l.StoppedMs = 3, "", 3600_000 })
-	if e.Queue != "acme.3" || queueName(e.Queue) != "acme" || e.Kind != kindBounce || !e.Born.Equal(at(1)) || !e.Content.Equal(at(7*24)) {
+	if e.Queue != "acme.3" || queueName(e.Queue) != "acme" || e.Kind != kindBounce || !e.Born.Equal(at(1)) || !e.Content.Equal(at(0)) {
 		t.Errorf("%+v", e)
 	}
 }
@@ -91,7 +92,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		newEntry(r, l, aWeek)
+		newEntry(r, l)
 		release(l, false, inDirectory(t, documents, 1)).records()
 	})
 }
@@ -127,9 +128,14 @@ func TestPulls(t *testing.T) {
 		{"moved: in a tier", moved(s, after), entryOf(tier, func(l *pb.Leg) { l.Destination = "x.acme.example" }), false},
 		{"moved: queue gone", moved(after, s), entryOf(schemas.Parked, func(l *pb.Leg) { l.Tenant = "other" }), true},
 
-		{"unsafe", unsafe(at(6*24), 24*time.Hour, 1), entryOf(tier, nil), true},
-		{"unsafe: not yet", unsafe(at(6*24-1), 24*time.Hour, 1), entryOf(tier, nil), false},
-		{"unsafe: enough for now", unsafe(at(6*24), 24*time.Hour, 0), entryOf(tier, nil), false},
+		{"unsafe", unsafe(aWeek, at(6*24), 1), entryOf(tier, nil), true},
+		{"unsafe: not yet", unsafe(aWeek, at(6*24-1), 1), entryOf(tier, nil), false},
+		{"unsafe: enough for now", unsafe(aWeek, at(6*24), 0), entryOf(tier, nil), false},
+
+		{"unsafe: on hold", unsafe(aWeek, at(1e4), 1), entryOf(tier, func(l *pb.Leg) { l.Content.Topic = schemas.Hold }), false},
+		{"unsafe: kept for ever", unsafe(kept{}, at(1e4), 1), entryOf(tier, nil), false},
+		{"unsafe: kept for hours", unsafe(kept{mail: 4 * time.Hour}, at(3), 1), entryOf(tier, nil), true},
+		{"unsafe: kept for hours, not yet", unsafe(kept{mail: 4 * time.Hour}, at(2.9), 1), entryOf(tier, nil), false},
 
 		{"flush everything", flush(control.Scope{}), entryOf(tier, nil), true},
 		{"flush a tenant", flush(control.Scope{Tenant: "acme"}), entryOf(tier, nil), true},
@@ -173,4 +179,13 @@ func TestPoolsNameEachQueueTopic(t *testing.T) {
 	if len(topics) != 3 {
 		t.Errorf("want acme, held and the implicit default, got %v", topics)
 	}
+}
+
+// overdueIn is the gauge's value.
+func (m *metrics) overdueIn(queue string) float64 {
+	var out dto.Metric
+	if err := m.overdue.WithLabelValues(queue).Write(&out); err != nil {
+		return -1
+	}
+	return out.GetGauge().GetValue()
 }

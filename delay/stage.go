@@ -64,8 +64,10 @@ type Delay struct {
 	seen    *bus.Seen
 	metrics *metrics
 	orders  orders
+	since   time.Time                     // of New
 	flush   atomic.Pointer[control.Scope] // the flush that is being obeyed
 
+	keeps      atomic.Pointer[kept]
 	keepFailed atomic.Int64 // contents that could not be copied
 }
 
@@ -84,12 +86,13 @@ func New(cfg Config, d Deps) (*Delay, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Delay{cfg: cfg, deps: d, seen: bus.NewSeen(0), metrics: newMetrics(d.Metrics), orders: newOrders()}
+	s := &Delay{cfg: cfg, deps: d, seen: bus.NewSeen(0), metrics: newMetrics(d.Metrics), orders: newOrders(), since: d.Now()}
 	s.control = control.Follow(d.Bus, s.command)
 	s.holder, err = d.Bus.Hold(bus.HoldConfig{
 		Group: schemas.DelayGroup, Stage: stageName,
 		From:  bus.NewTopics(append(schemas.DelayTopics(), schemas.Parked)...),
 		Entry: s.entry, Release: s.release,
+		Ready: func() bool { return s.clock() == nil },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("delay: %w", err)
@@ -148,10 +151,7 @@ const maxSkew = 30 * time.Second
 // clock is nil while our clock can be trusted to release and to expire.
 func (d *Delay) clock() error {
 	skew, known := d.deps.Bus.Skew()
-	if !known {
-		return errors.New("delay: clock not compared with the broker's yet")
-	}
-	if skew.Abs() > maxSkew {
+	if known && skew.Abs() > maxSkew {
 		return fmt.Errorf("delay: clock is %s off the broker's", skew.Round(time.Second))
 	}
 	return nil
@@ -164,11 +164,26 @@ func (d *Delay) entry(r bus.Record) (bus.Entry, error) {
 		d.metrics.poison.Inc()
 		return bus.Entry{}, err
 	}
-	e := newEntry(r, l, d.cfg.Retention)
+	e := newEntry(r, l)
 	if d.seen.Repeated(r, identity(l)) {
 		e.Kind, e.Due = e.Kind|kindRepeated, r.Time
 	}
+	if d.overlooked(e, r.Time) {
+		d.orders.look()
+	}
 	return e, nil
+}
+
+// overlooked reports an entry that a pull would match though its time hasn't
+// come: parked after the resume that it waits for, or read at the take-over of
+// a partition. Content of newer records is left to the scans: it may just have
+// failed to be copied.
+func (d *Delay) overlooked(e bus.Entry, appended time.Time) bool {
+	now := d.deps.Now()
+	if freed(d.control.State().Suspended, d.deps.Directory.Snapshot().Queue, now)(e) {
+		return true
+	}
+	return appended.Before(d.since) && d.kept().ending(e, now)
 }
 
 // release is bus.HoldConfig.Release.
@@ -189,7 +204,7 @@ func (d *Delay) release(ctx context.Context, e bus.Entry, r bus.Record, pulled b
 	w := d.world()
 	m := release(l, r.Topic == schemas.Parked, w)
 	out := m.records()
-	if pulled && m.fate.waits() && d.ending(e.Content, w.now) {
+	if pulled && m.fate.waits() && d.kept().ending(e, w.now) {
 		out = d.keep(ctx, m, w)
 	}
 	d.metrics.fates.WithLabelValues(string(m.fate)).Inc()
