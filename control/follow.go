@@ -72,7 +72,7 @@ func (f *Follower) apply(r bus.Record) (c Command, live bool) {
 	c, err := f.fold.take(r)
 	switch {
 	case errors.Is(err, errLost):
-		f.log.Info("command lost its race", "topic", r.Topic, "offset", r.Offset, "err", err)
+		f.log.Debug("command lost its race", "topic", r.Topic, "offset", r.Offset, "err", err)
 		return c, false
 	case err != nil:
 		f.skipped++

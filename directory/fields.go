@@ -63,6 +63,9 @@ func read[T any](r *reading, node ast.Node, path string, into *T, keys []key[T])
 		}
 		v := &value{doc: r, node: e.Value, path: path + name}
 		r.lines[v.path] = lineOf(e.Key)
+		if !v.plain() {
+			continue
+		}
 		keys[i].set(into, v)
 		canon[i] = &yaml.MapItem{Key: name, Value: v.canon}
 	}
@@ -120,6 +123,20 @@ func scalar(node ast.Node) string {
 		return n.GetToken().Value
 	}
 	return ""
+}
+
+// plain refuses what would make a document mean more than it shows, and keys
+// without a value.
+func (v *value) plain() bool {
+	switch v.node.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		v.fail("anchors, aliases and tags are not for documents")
+	case *ast.NullNode, nil:
+		v.fail("has no value")
+	default:
+		return true
+	}
+	return false
 }
 
 func (v *value) fail(format string, args ...any) {
@@ -207,7 +224,10 @@ func (v *value) list(limit int, each func(*value)) {
 	canon := make([]any, 0, len(nodes))
 	for i, n := range nodes {
 		e := &value{doc: v.doc, node: n, path: v.path}
-		v.doc.lines[fmt.Sprintf("%s[%d]", v.path, i)] = lineOf(n)
+		v.doc.lines[element(v.path, i)] = lineOf(n)
+		if !e.plain() {
+			continue
+		}
 		each(e)
 		canon = append(canon, e.canon)
 	}

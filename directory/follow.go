@@ -72,7 +72,7 @@ func (f *Follower) take(r bus.Record) error {
 	_, err := f.fold.take(r)
 	switch {
 	case errors.Is(err, errLost):
-		f.log.Info("apply lost its race", "topic", r.Topic, "offset", r.Offset, "err", err)
+		f.log.Debug("apply lost its race", "topic", r.Topic, "offset", r.Offset, "err", err)
 		return nil
 	case err != nil:
 		f.skipped++

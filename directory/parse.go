@@ -82,7 +82,7 @@ func syntaxError(file string, err error) *Error {
 	case strings.Contains(reason, "unexpected scalar value type"):
 		reason += ` (write "*" in quotes)`
 	case strings.Contains(reason, "mapping value is not allowed"):
-		reason += " (put text that holds a colon and a space in quotes)"
+		reason += " (put text in quotes that ends with a colon or holds a colon and a space)"
 	}
 	return &Error{File: file, Line: line, Reason: reason}
 }

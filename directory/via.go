@@ -83,7 +83,7 @@ func (v Via) destination(domain string) string {
 // lmtp:///socket, maildir:PATH, discard: and error:550 5.1.1 text.
 func ParseVia(s string) (Via, error) {
 	scheme, rest, ok := strings.Cut(s, ":")
-	if !ok {
+	if !ok && s != SchemeDiscard { // YAML wants "discard:" in quotes
 		return Via{}, fmt.Errorf("via %q has no scheme: write smtp://host:port, smtp://mx, lmtp://host:port, lmtp:///socket, maildir:PATH, discard: or error:550 5.1.1 text", s)
 	}
 	switch scheme {
@@ -126,7 +126,8 @@ func parseHostVia(scheme, s string) (Via, error) {
 	}
 	switch {
 	case u.User != nil:
-		return Via{}, fmt.Errorf("via %q: credentials are not supported by this version", s)
+		u.User = nil // a secret is not shown in errors
+		return Via{}, fmt.Errorf("via %q: credentials are not supported by this version", u)
 	case u.RawQuery != "" || u.Fragment != "":
 		return Via{}, fmt.Errorf("via %q: nothing may follow host and port", s)
 	case scheme == SchemeLMTP && u.Host == "" && len(u.Path) > 1:
