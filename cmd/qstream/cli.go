@@ -20,8 +20,10 @@ type CLI struct {
 	Explain explainCmd `cmd:"" help:"Say why qstream does what it does."`
 	Queue   queueCmd   `cmd:"" help:"Suspend, resume and flush waiting mail."`
 
-	Router routerCmd `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
-	Delay  delayCmd  `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`
+	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP."`
+	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
+	Deliver deliverCmd `cmd:"" help:"Run deliver: attempts, outcomes, reports to senders."`
+	Delay   delayCmd   `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`
 
 	Health  healthCmd  `cmd:"" help:"Ask a process on this host whether it is fit for work."`
 	Check   checkCmd   `cmd:"" help:"Make what a verb would run, from its settings, and start nothing."`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +12,7 @@ import (
 	"qstream/bus"
 	"qstream/control"
 	"qstream/directory"
+	"qstream/schemas"
 )
 
 // startWithin is how long a role waits for a broker that doesn't answer yet,
@@ -44,6 +46,9 @@ func (f *roleFlags) run(ctx context.Context, p *Process, roles ...role) error {
 	}
 	defer s.close()
 	if err := s.await(ctx); err != nil {
+		return err
+	}
+	if err := s.verify(ctx, schemas.FixedTopics()); err != nil {
 		return err
 	}
 	return s.live(ctx, roles, nil)
@@ -100,6 +105,36 @@ func (s *shell) await(ctx context.Context) error {
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// verify refuses to start on topics that could lose mail.
+func (s *shell) verify(ctx context.Context, topics []schemas.Topic) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	differences, err := s.bus.VerifyTopics(ctx, topics, bus.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("verify topics: %w", err)
+	}
+	return refuse(s.log, differences)
+}
+
+// refuse turns dangerous differences into an error that says what to do;
+// others are logged.
+func refuse(log *slog.Logger, differences []bus.Difference) error {
+	var dangerous []string
+	for _, d := range differences {
+		if !d.Dangerous {
+			log.Warn("topic setting differs", "topic", d.Topic, "setting", d.Setting, "want", d.Want, "got", d.Got, "why", d.Why)
+			continue
+		}
+		dangerous = append(dangerous, fmt.Sprintf("  %s: %s is %q, want %q: %s", d.Topic, d.Setting, d.Got, d.Want, d.Why))
+	}
+	if len(dangerous) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the topics are not fit for mail:\n%s\n"+
+		"Missing topics are made by: qstream topics create\n"+
+		"What exists is never changed; compare with: qstream topics verify", strings.Join(dangerous, "\n"))
 }
 
 // live makes the roles and runs everything until ctx ends or a part fails.

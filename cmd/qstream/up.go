@@ -18,12 +18,14 @@ import (
 // upCmd runs every role in one process, with the constructors of the single
 // roles and nothing extra.
 type upCmd struct {
-	Broker `embed:""`
-	Data   string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
-	QMQP   string   `name:"qmqp" placeholder:"ADDR" help:"Accepted for later: QMQP is not served yet."`
-	QMTP   string   `name:"qmtp" placeholder:"ADDR" help:"Accepted for later: QMTP is not served yet."`
-	HTTP   string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here; empty: nowhere."`
-	Apply  []string `placeholder:"FILE" type:"existingfile" help:"Directory documents to apply at the start."`
+	Broker       `embed:""`
+	ingestFlags  `embed:""`
+	deliverFlags `embed:""`
+	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
+	QMQP         string   `name:"qmqp" placeholder:"ADDR" help:"Accepted for later: QMQP is not served yet."`
+	QMTP         string   `name:"qmtp" placeholder:"ADDR" help:"Accepted for later: QMTP is not served yet."`
+	HTTP         string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here; empty: nowhere."`
+	Apply        []string `placeholder:"FILE" type:"existingfile" help:"Directory documents to apply at the start."`
 }
 
 func (c *upCmd) Run(ctx context.Context, p *Process) error {
@@ -66,8 +68,11 @@ func (c *upCmd) live(ctx context.Context, s *shell, dir *data, seeds []string) e
 	if err != nil {
 		return err
 	}
+	if err := s.verify(ctx, append(schemas.FixedTopics(), snapshot.Topics(0)...)); err != nil {
+		return err
+	}
 	return s.live(ctx, c.roles(), func(stages []stage) error {
-		r := Running{PID: os.Getpid(), Kafka: seeds, HTTP: s.web.addr(), Data: dir.path, Embedded: len(c.Kafka) == 0}
+		r := Running{PID: os.Getpid(), Kafka: seeds, HTTP: s.web.addr(), SMTP: smtpAddr(stages), Data: dir.path, Embedded: len(c.Kafka) == 0}
 		s.web.tell(r)
 		if err := dir.announce(r); err != nil {
 			return err
@@ -77,7 +82,9 @@ func (c *upCmd) live(ctx context.Context, s *shell, dir *data, seeds []string) e
 }
 
 // roles are all there are, in the order of their start.
-func (c *upCmd) roles() []role { return []role{routerRole(), delayRole()} }
+func (c *upCmd) roles() []role {
+	return []role{routerRole(), c.deliverFlags.role(), delayRole(), c.ingestFlags.role()}
+}
 
 // prepare makes the topics and fills the directory: with the files given, or
 // if it is empty with one that delivers everything into a local inbox.

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"qstream/ingest"
+)
+
+// ingestCmd runs the edge alone.
+type ingestCmd struct {
+	roleFlags
+	ingestFlags
+}
+
+// ingestFlags are the edge's settings.
+type ingestFlags struct {
+	SMTP           string        `name:"smtp" placeholder:"ADDR" default:"127.0.0.1:2525" help:"Serve SMTP here."`
+	Hostname       string        `placeholder:"NAME" help:"Our name in greetings and Received lines (default: the host's)."`
+	TLSCert        string        `name:"tls-cert" placeholder:"FILE" type:"path" help:"PEM file of the certificate for STARTTLS; without one it isn't offered."`
+	TLSKey         string        `name:"tls-key" placeholder:"FILE" type:"path" help:"PEM file of its key."`
+	MaxSize        int64         `placeholder:"OCTETS" help:"Largest message (default: 52428800)."`
+	MaxRecipients  int           `placeholder:"N" help:"Most recipients of a message (default: 1000)."`
+	MaxConnections int           `placeholder:"N" help:"Most connections at once (default: 1000)."`
+	MaxLarge       int           `placeholder:"N" help:"Most messages above 32 KiB taken at once, 1 MiB of memory each (default: 128)."`
+	MaxHops        int           `placeholder:"N" help:"Most Received lines of a message (default: 100)."`
+	LineEnds       string        `enum:"reject,normalise" default:"reject" help:"What to do with bare CR, LF and NUL: reject or normalise."`
+	PublishTimeout time.Duration `placeholder:"TIME" help:"After this without Kafka's acknowledgement the client hears 451 (default: 15s)."`
+	CommandTimeout time.Duration `placeholder:"TIME" help:"Longest wait for a command (default: 5m)."`
+	DataTimeout    time.Duration `placeholder:"TIME" help:"Longest wait for more content (default: 3m)."`
+	MinRate        int           `placeholder:"OCTETS" help:"Slowest content, in octets a second (default: 128)."`
+	IngestGrace    time.Duration `placeholder:"TIME" help:"How long running transactions may go on at a stop (default: 30s)."`
+}
+
+func (c *ingestCmd) Run(ctx context.Context, p *Process) error {
+	return c.run(ctx, p, c.ingestFlags.role())
+}
+func (c *ingestCmd) check(p *Process) error { return c.checkRoles(p, c.ingestFlags.role()) }
+
+func (f ingestFlags) role() role {
+	return role{"ingest", func(g ground) (stage, error) {
+		return ingest.New(ingest.Config{
+			SMTP: f.SMTP, Hostname: f.Hostname, TLSCert: f.TLSCert, TLSKey: f.TLSKey,
+			MaxSize: f.MaxSize, MaxRecipients: f.MaxRecipients, MaxHops: f.MaxHops,
+			MaxConnections: f.MaxConnections, MaxLarge: f.MaxLarge, LineEnds: f.LineEnds,
+			PublishTimeout: f.PublishTimeout, CommandTimeout: f.CommandTimeout,
+			DataTimeout: f.DataTimeout, MinRate: f.MinRate, Grace: f.IngestGrace,
+		}, ingest.Deps{
+			Bus: g.bus, Directory: g.directory, Log: g.log, Metrics: g.metrics, Now: g.now, Failpoint: g.failpoint,
+		})
+	}}
+}
+
+// smtpAddr is where the edge among the stages serves SMTP; empty without one.
+func smtpAddr(stages []stage) string {
+	for _, s := range stages {
+		if i, ok := s.(*ingest.Ingest); ok && i.Addr() != nil {
+			return i.Addr().String()
+		}
+	}
+	return ""
+}
