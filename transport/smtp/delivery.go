@@ -62,7 +62,7 @@ func (d *delivery) overHosts(hosts []host) {
 			continue
 		}
 		d.fail(f)
-		if f.final {
+		if f.final || d.early.Err() != nil {
 			return
 		}
 		d.res.Tries = append(d.res.Tries, transport.Try{
@@ -123,8 +123,7 @@ func (d *delivery) over(s *session) *failure {
 	unbind := s.bind(d.early)
 	t := &transaction{d: d, s: s, unbind: unbind}
 	f := t.run()
-	t.unbind()
-	if f != nil {
+	if !t.unbind() || f != nil {
 		s.broken = true
 	}
 	d.c.pool.put(s)

@@ -32,14 +32,20 @@ func start(t *testing.T, cfg fakemx.Config) *fakemx.Server {
 	return s
 }
 
+// dead is a resolver that nobody answers, for targets given by address.
+func dead(t testing.TB) *resolver.Resolver {
+	t.Helper()
+	r, err := resolver.New(resolver.Config{Servers: []string{"127.0.0.1:1"}, Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func newClient(t *testing.T, cfg smtp.Config) *smtp.Client {
 	t.Helper()
 	if cfg.Resolver == nil {
-		r, err := resolver.New(resolver.Config{Servers: []string{"127.0.0.1:1"}, Timeout: 100 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Resolver = r
+		cfg.Resolver = dead(t)
 	}
 	c, err := smtp.New(cfg)
 	if err != nil {
