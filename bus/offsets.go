@@ -181,6 +181,10 @@ func (b *Bus) committed(ctx context.Context, group string, parts map[string][]in
 		names = append(names, t)
 	}
 	got, err := admin.FetchOffsetsForTopics(ctx, group, names...)
+	// The coordinator of a new cluster, or after a failover, takes some seconds.
+	for try := 0; kerr.IsRetriable(err) && try < 100 && pause(ctx, 200*time.Millisecond); try++ {
+		got, err = admin.FetchOffsetsForTopics(ctx, group, names...)
+	}
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return offsets{}, nil // a group begins to exist with its first commit
 	}
