@@ -152,6 +152,10 @@ func TestSendersRace(t *testing.T) {
 	if len(s.Suspensions()) != senders*rounds || s.Number != senders*rounds+1 {
 		t.Errorf("%d suspensions at number %d", len(s.Suspensions()), s.Number)
 	}
+	first := newFold()
+	if err := first.seek(t.Context(), broker.Dial(t, bus.Config{})); err != nil || first.next < snapshotEvery {
+		t.Errorf("reading starts at %d, want the snapshot (%v)", first.next, err)
+	}
 }
 
 func TestGarbageIsSkipped(t *testing.T) {

@@ -7,8 +7,6 @@ import (
 	"maps"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"qstream/bus"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -26,6 +24,7 @@ type fold struct {
 	state    *State
 	snapshot int64 // offset of the newest snapshot of the state, -1: none
 	since    int   // commands since that
+	resume   bool  // the next record may be a snapshot of any base: reading starts there
 
 	next int64          // offset to read on from
 	won  map[int64]bool // records that counted in the last read
@@ -36,16 +35,15 @@ func newFold() *fold { return &fold{state: newState(0, nil), snapshot: -1} }
 // take applies a record. An error means that it changed nothing; a snapshot
 // returns a command without a verb.
 func (f *fold) take(r bus.Record) (Command, error) {
-	p := &pb.Command{}
-	if err := proto.Unmarshal(r.Value, p); err != nil {
-		return Command{}, fmt.Errorf("%w: %w", errGarbage, err)
+	p, err := decode(r)
+	if err != nil {
+		return Command{}, err
 	}
-	if p.Number == 0 || p.Number != p.Base+1 || p.Verb == pb.Verb_VERB_UNSPECIFIED {
-		return Command{}, fmt.Errorf("%w: number %d on base %d, verb %d", errGarbage, p.Number, p.Base, p.Verb)
-	}
-	if p.Base != f.state.Number {
+	first := f.resume && p.Verb == pb.Verb_VERB_SNAPSHOT
+	if !first && p.Base != f.state.Number {
 		return Command{}, fmt.Errorf("%w: number %d is based on %d, the head is %d", errLost, p.Number, p.Base, f.state.Number)
 	}
+	f.resume = false
 	c := Command{
 		Number: p.Number, Verb: verbName(p.Verb), Scope: scopeOf(p.Scope),
 		At: r.Time, Actor: p.Actor, Reason: p.Reason,
@@ -91,11 +89,12 @@ func (f *fold) standing(p *pb.Command, c Command) map[Scope]Suspension {
 // records counted.
 func (f *fold) read(ctx context.Context, b *bus.Bus) error {
 	f.won = map[int64]bool{}
-	start := bus.Start{}
-	if f.next > 0 {
-		start.Offset = map[string]map[int32]int64{schemas.Control: {0: f.next}}
+	if f.state.Number == 0 {
+		if err := f.seek(ctx, b); err != nil {
+			return err
+		}
 	}
-	err := b.Read(ctx, []string{schemas.Control}, start, func(r bus.Record) error {
+	err := b.Read(ctx, []string{schemas.Control}, f.start(), func(r bus.Record) error {
 		if _, err := f.take(r); err == nil {
 			f.won[r.Offset] = true
 		}

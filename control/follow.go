@@ -13,12 +13,13 @@ import (
 
 // Follower follows the control topic. Safe for concurrent use.
 type Follower struct {
-	log  *slog.Logger
-	on   func(Command)
-	from *bus.Follower
+	bus *bus.Bus
+	log *slog.Logger
+	on  func(Command)
 
 	mu      sync.Mutex
 	fold    *fold
+	from    *bus.Follower // nil before Run
 	ready   chan struct{}
 	skipped uint64
 }
@@ -27,9 +28,7 @@ type Follower struct {
 // command applied after the follower had caught up; it must not block. May be
 // nil.
 func Follow(b *bus.Bus, on func(Command)) *Follower {
-	f := &Follower{log: slog.Default(), on: on, fold: newFold(), ready: make(chan struct{})}
-	f.from = b.Follow([]string{schemas.Control}, bus.Start{}, f.take)
-	return f
+	return &Follower{bus: b, log: slog.Default(), on: on, fold: newFold(), ready: make(chan struct{})}
 }
 
 // WithLog makes the follower log to log instead of slog's default. Call it
@@ -39,14 +38,22 @@ func (f *Follower) WithLog(log *slog.Logger) *Follower {
 	return f
 }
 
-// Run follows until ctx ends.
+// Run follows until ctx ends. Call it once.
 func (f *Follower) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	first := newFold()
+	if err := first.seek(ctx, f.bus); err != nil {
+		f.log.Warn("newest state not found, reading all commands", "topic", schemas.Control, "err", err)
+	}
+	from := f.bus.Follow([]string{schemas.Control}, first.start(), f.take)
+	f.mu.Lock()
+	f.fold, f.from = first, from
+	f.mu.Unlock()
 	var settling sync.WaitGroup
 	settling.Go(func() {
 		select {
-		case <-f.from.CaughtUp():
+		case <-from.CaughtUp():
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			close(f.ready)
@@ -55,7 +62,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	})
 	defer settling.Wait()
 	defer stop()
-	return f.from.Run(ctx)
+	return from.Run(ctx)
 }
 
 // take is called for each record, never concurrently.
@@ -98,7 +105,14 @@ func (f *Follower) State() *State {
 }
 
 // Fresh is as bus.Follower.Fresh.
-func (f *Follower) Fresh() time.Time { return f.from.Fresh() }
+func (f *Follower) Fresh() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.from == nil {
+		return time.Time{}
+	}
+	return f.from.Fresh()
+}
 
 // Skipped is how many records could not be read.
 func (f *Follower) Skipped() uint64 {

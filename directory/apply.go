@@ -44,7 +44,7 @@ type Options struct {
 	Actor, Note string
 	DryRun      bool
 	// Retention is how long the received topic keeps mail; lifetimes it can't
-	// cover are refused. 0: what the topic table says; below 0: for ever.
+	// cover are refused. 0: the broker is asked; below 0: for ever.
 	Retention time.Duration
 	Topics    bus.CreateOptions // of new queues' topics
 	Now       func() time.Time  // default time.Now
@@ -64,7 +64,10 @@ type Applied struct {
 // documents, or wraps ErrConflict if Base isn't the head. After any other
 // error the change may have been made; applying it again is harmless.
 func Apply(ctx context.Context, b *bus.Bus, c Change, o Options) (Applied, error) {
-	o = o.complete()
+	o, err := o.complete(ctx, b)
+	if err != nil {
+		return Applied{}, err
+	}
 	var lost error
 	for range attempts {
 		done, err := applyOnce(ctx, b, c, o)
@@ -76,28 +79,20 @@ func Apply(ctx context.Context, b *bus.Bus, c Change, o Options) (Applied, error
 	return Applied{}, fmt.Errorf("%w; given up after %d attempts", lost, attempts)
 }
 
-func (o Options) complete() Options {
+func (o Options) complete(ctx context.Context, b *bus.Bus) (_ Options, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Retention == 0 {
-		o.Retention = receivedRetention()
+		if o.Retention, err = b.Retention(ctx, schemas.Received); err != nil {
+			return o, fmt.Errorf("ask how long mail is kept: %w", err)
+		}
 	}
 	o.Actor, o.Note = outside(o.Actor), outside(o.Note)
-	return o
+	return o, nil
 }
 
 func outside(s string) string { return mail.Printable(strings.ToValidUTF8(s, " ")) }
-
-// receivedRetention is what the topic table says.
-func receivedRetention() time.Duration {
-	for _, t := range schemas.FixedTopics() {
-		if t.Name == schemas.Received {
-			return t.Retention
-		}
-	}
-	return schemas.Forever
-}
 
 func applyOnce(ctx context.Context, b *bus.Bus, c Change, o Options) (Applied, error) {
 	head := newFold()

@@ -213,6 +213,30 @@ func TestAFullRecordNowAndThen(t *testing.T) {
 	if diff := cmp.Diff([]uint64{1, fullEvery + 1}, full); diff != "" {
 		t.Error(diff)
 	}
+	// Readers start there: garbage at the end doesn't hide it, and what is
+	// read so is what reading everything makes.
+	for range lookBack - 1 {
+		bustest.Put(t, b, bus.Record{Topic: schemas.Directory, Value: []byte("garbage")})
+	}
+	head := newFold()
+	if err := head.seek(t.Context(), b); err != nil || head.next != fullEvery {
+		t.Errorf("starts at %d, want %d (%v)", head.next, fullEvery, err)
+	}
+	short, err := Read(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := ReadNumber(t.Context(), b, fullEvery+2)
+	if err != nil || len(Edits(long, short)) > 0 || short.Number != long.Number || short.Queue("acme").Number != fullEvery+2 {
+		t.Errorf("number %d, %v", short.Number, err)
+	}
+	if s := follow(t, b).Snapshot(); s.Number != long.Number {
+		t.Errorf("the follower is at %d", s.Number)
+	}
+	bustest.Put(t, b, bus.Record{Topic: schemas.Directory, Value: []byte("garbage")})
+	if s := follow(t, b).Snapshot(); s.Number != long.Number {
+		t.Errorf("the follower is at %d", s.Number)
+	}
 }
 
 func TestGenerations(t *testing.T) {

@@ -22,6 +22,8 @@ var (
 	errGarbage = errors.New("record is no apply")
 	// errLost is an apply whose base isn't the head: another one won.
 	errLost = errors.New("apply is not based on the head")
+	// errEnough ends a reading.
+	errEnough = errors.New("enough is read")
 )
 
 // fold is the directory as the records of the topic make it, one by one. All
@@ -136,11 +138,12 @@ func (f *fold) refs() []Ref { return slices.SortedFunc(maps.Keys(f.docs), compar
 // records counted.
 func (f *fold) read(ctx context.Context, b *bus.Bus) error {
 	f.won = map[int64]bool{}
-	start := bus.Start{}
-	if f.next > 0 {
-		start.Offset = map[string]map[int32]int64{schemas.Directory: {0: f.next}}
+	if f.offset < 0 {
+		if err := f.seek(ctx, b); err != nil {
+			return err
+		}
 	}
-	err := b.Read(ctx, []string{schemas.Directory}, start, func(r bus.Record) error {
+	err := b.Read(ctx, []string{schemas.Directory}, f.start(), func(r bus.Record) error {
 		if _, err := f.take(r); err == nil {
 			f.won[r.Offset] = true
 		}

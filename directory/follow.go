@@ -14,12 +14,12 @@ import (
 // Follower holds the newest snapshot of a running process; safe for
 // concurrent use.
 type Follower struct {
+	bus  *bus.Bus
 	log  *slog.Logger
-	from *bus.Follower
-
 	fold *fold // only by Run
 
 	mu      sync.Mutex
+	from    *bus.Follower // nil before Run
 	newest  *Snapshot
 	changed chan struct{}
 	ready   chan struct{}
@@ -33,12 +33,10 @@ func Follow(b *bus.Bus) *Follower {
 	if err != nil {
 		panic(err) // an empty directory is consistent
 	}
-	f := &Follower{
-		log: slog.Default(), fold: newFold(), newest: empty,
+	return &Follower{
+		bus: b, log: slog.Default(), fold: newFold(), newest: empty,
 		changed: make(chan struct{}), ready: make(chan struct{}),
 	}
-	f.from = b.Follow([]string{schemas.Directory}, bus.Start{}, f.take)
-	return f
 }
 
 // WithLog makes the follower log to log instead of slog's default. Call it
@@ -48,21 +46,28 @@ func (f *Follower) WithLog(log *slog.Logger) *Follower {
 	return f
 }
 
-// Run follows the directory topic until ctx ends.
+// Run follows the directory topic until ctx ends. Call it once.
 func (f *Follower) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	if err := f.fold.seek(ctx, f.bus); err != nil {
+		f.log.Warn("newest full directory not found, reading all", "topic", schemas.Directory, "err", err)
+	}
+	from := f.bus.Follow([]string{schemas.Directory}, f.fold.start(), f.take)
+	f.mu.Lock()
+	f.from = from
+	f.mu.Unlock()
 	var settling sync.WaitGroup
 	settling.Go(func() {
 		select {
-		case <-f.from.CaughtUp():
+		case <-from.CaughtUp():
 			f.settle()
 		case <-ctx.Done():
 		}
 	})
 	defer settling.Wait()
 	defer stop()
-	return f.from.Run(ctx)
+	return from.Run(ctx)
 }
 
 // take is called for each record, never concurrently.
@@ -129,7 +134,14 @@ func (f *Follower) Changed() <-chan struct{} {
 }
 
 // Fresh is as bus.Follower.Fresh.
-func (f *Follower) Fresh() time.Time { return f.from.Fresh() }
+func (f *Follower) Fresh() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.from == nil {
+		return time.Time{}
+	}
+	return f.from.Fresh()
+}
 
 // Skipped is how many records could not be read.
 func (f *Follower) Skipped() uint64 {
