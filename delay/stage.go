@@ -64,7 +64,8 @@ type Delay struct {
 	seen    *bus.Seen
 	metrics *metrics
 	orders  orders
-	since   time.Time                     // of New
+	since   time.Time // of New
+	skew    func() (time.Duration, bool)
 	flush   atomic.Pointer[control.Scope] // the flush that is being obeyed
 
 	keeps      atomic.Pointer[kept]
@@ -86,7 +87,7 @@ func New(cfg Config, d Deps) (*Delay, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Delay{cfg: cfg, deps: d, seen: bus.NewSeen(0), metrics: newMetrics(d.Metrics), orders: newOrders(), since: d.Now()}
+	s := &Delay{cfg: cfg, deps: d, seen: bus.NewSeen(0), metrics: newMetrics(d.Metrics), orders: newOrders(), since: d.Now(), skew: d.Bus.Skew}
 	s.control = control.Follow(d.Bus, s.command)
 	s.holder, err = d.Bus.Hold(bus.HoldConfig{
 		Group: schemas.DelayGroup, Stage: stageName,
@@ -104,6 +105,7 @@ func New(cfg Config, d Deps) (*Delay, error) {
 func (d *Delay) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.control.Run(ctx) })
+	g.Go(func() error { return d.compareClocks(ctx) })
 	g.Go(func() error {
 		if !d.awaitFollowers(ctx) {
 			return nil
@@ -148,10 +150,30 @@ func (d *Delay) Ready() error {
 // maxSkew is how far our clock may be from the broker's append times.
 const maxSkew = 30 * time.Second
 
+// compareClocks sees to a first comparison; the process repeats it.
+func (d *Delay) compareClocks(ctx context.Context) error {
+	for {
+		if _, known := d.skew(); known {
+			return nil
+		}
+		if err := d.deps.Bus.Ping(ctx); err != nil && ctx.Err() == nil {
+			d.deps.Log.Warn("clock not compared with the broker's", "stage", stageName, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // clock is nil while our clock can be trusted to release and to expire.
 func (d *Delay) clock() error {
-	skew, known := d.deps.Bus.Skew()
-	if known && skew.Abs() > maxSkew {
+	skew, known := d.skew()
+	if !known {
+		return errors.New("delay: clock not compared with the broker's yet")
+	}
+	if skew.Abs() > maxSkew {
 		return fmt.Errorf("delay: clock is %s off the broker's", skew.Round(time.Second))
 	}
 	return nil

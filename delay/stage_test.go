@@ -52,6 +52,11 @@ func start(t *testing.T, b *bus.Bus, cfg Config) (d *Delay, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return d, run(t, d, f)
+}
+
+func run(t *testing.T, d *Delay, f *directory.Follower) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	go func() { ended <- f.Run(ctx) }()
@@ -70,7 +75,7 @@ func start(t *testing.T, b *bus.Bus, cfg Config) (d *Delay, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	return d, stop
+	return stop
 }
 
 // fresh is a leg of a message received just now, due in a while.
@@ -344,5 +349,38 @@ func TestWatchCountsOverdueLegs(t *testing.T) {
 			t.Fatalf("%v legs are overdue", d.metrics.overdueIn("acme"))
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// With a clock that is ten days ahead nothing is due and nothing expires. The
+// broker of tests keeps our own time, so the difference is given.
+func TestWrongClockReleasesNothing(t *testing.T) {
+	broker := bustest.Start(t)
+	b := broker.Dial(t, bus.Config{})
+	apply(t, b, documents)
+	const off = 240 * time.Hour
+	ahead := func() time.Time { return time.Now().Add(off) }
+	bustest.Put(t, b, delayed(fresh("01A", time.Hour), fresh("01B", 0))...)
+	wrong := broker.Dial(t, bus.Config{Now: ahead})
+	f := directory.Follow(wrong)
+	d, err := New(Config{Check: 100 * time.Millisecond}, Deps{Bus: wrong, Directory: f, Now: ahead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.skew = func() (time.Duration, bool) { return off, true }
+	stop := run(t, d, f)
+	send(t, b, control.Flush, control.Scope{})
+	apply(t, b, "kind: queue\nname: acme\nlifetime: 1h\nbounce_lifetime: 1h")
+	time.Sleep(1500 * time.Millisecond)
+	if err := d.Ready(); err == nil {
+		t.Error("ready with a clock that is ten days ahead")
+	}
+	stop()
+	if got := bustest.Records(t, b, acmeTopic); len(got) != 0 {
+		t.Fatalf("%d legs released", len(got))
+	}
+	start(t, broker.Dial(t, bus.Config{}), Config{})
+	if l := once(t, bustest.Want(t, b, acmeTopic, 1))["01B"]; l == nil || l.Expired {
+		t.Errorf("%v", l)
 	}
 }
