@@ -132,6 +132,9 @@ func (c *ChunkReader) advance(p []byte) int {
 	return n
 }
 
+// Left is how much of the chunk has not been read.
+func (c *ChunkReader) Left() int64 { return c.left }
+
 // Drain reads the rest of the chunk and throws it away.
 func (c *ChunkReader) Drain() error {
 	c.dec.discard, c.dec.owed = true, nil

@@ -98,11 +98,8 @@ type contentClock struct {
 	came  int64
 }
 
-// rateGrace is how long a client may be slow.
-const rateGrace = time.Minute
-
 func (k *contentClock) deadline(now time.Time) time.Time {
-	allowed := rateGrace + time.Duration(float64(k.came)/float64(k.cfg.MinRate)*float64(time.Second))
+	allowed := k.cfg.RateGrace + time.Duration(float64(k.came)/float64(k.cfg.MinRate)*float64(time.Second))
 	return now.Add(min(k.cfg.DataTimeout, max(allowed-k.spent, 0)))
 }
 

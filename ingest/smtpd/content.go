@@ -168,7 +168,9 @@ func (c *conn) bdat(arg string) {
 		err = errAbandoned // it did not read to the end
 	}
 	if !lost(b.err) {
-		if drained := chunks.r.Drain(); drained != nil {
+		if chunks.r.Left() > c.cfg.MaxSize+drainLimit {
+			c.closing = true
+		} else if drained := chunks.r.Drain(); drained != nil {
 			b.err = drained
 		}
 	}

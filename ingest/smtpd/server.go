@@ -44,7 +44,8 @@ type Config struct {
 	CommandTimeout time.Duration // for a command line; default 5 min (RFC 5321 4.5.3.2.7)
 	DataTimeout    time.Duration // for the next octets of content; default 3 min (RFC 5321 4.5.3.2.5)
 	WriteTimeout   time.Duration // for replies; default 1 min
-	MinRate        int           // octets of content a second, after a minute; default 128
+	MinRate        int           // octets of content a second; default 128
+	RateGrace      time.Duration // for which a client may be slower; default 1 min
 	Grace          time.Duration // for running transactions at the end; default 30 s
 }
 
@@ -58,6 +59,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.DataTimeout, 3*time.Minute)
 	setDefault(&c.WriteTimeout, time.Minute)
 	setDefault(&c.MinRate, 128)
+	setDefault(&c.RateGrace, time.Minute)
 	setDefault(&c.Grace, 30*time.Second)
 	switch {
 	case c.MaxLine == 0:
