@@ -234,6 +234,9 @@ func (k *chunks) next() error {
 	defer func() { c.content = clock }()
 	for {
 		line, err := c.nextCommand()
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF // only the last chunk ends a message
+		}
 		if err != nil {
 			return err
 		}
