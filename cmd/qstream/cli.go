@@ -18,7 +18,8 @@ type CLI struct {
 	Get     getCmd     `cmd:"" help:"Show documents of the directory, or its history."`
 	Diff    diffCmd    `cmd:"" help:"Show what applying documents would change."`
 	Explain explainCmd `cmd:"" help:"Say why qstream does what it does."`
-	Queue   queueCmd   `cmd:"" help:"Suspend, resume and flush waiting mail."`
+	Queue   queueCmd   `cmd:"" help:"Suspend, resume and flush waiting mail; settle dead records."`
+	Topics  topicsCmd  `cmd:"" help:"Create, verify and list the topics; mend places on them."`
 
 	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP."`
 	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`

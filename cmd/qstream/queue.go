@@ -16,6 +16,7 @@ type queueCmd struct {
 	Resume      resumeCmd      `cmd:"" help:"End a suspension; what waited for it goes on."`
 	Flush       flushCmd       `cmd:"" help:"Try now what waits for a later attempt."`
 	Suspensions suspensionsCmd `cmd:"" help:"List what is suspended."`
+	Deadletter  deadletterCmd  `cmd:"" help:"Records that no handler could process."`
 }
 
 // scopeFlags say what an order is about.

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+type topicsCreateCmd struct {
+	System
+	sizeFlags
+}
+
+func (c *topicsCreateCmd) Run(ctx context.Context, p *Process) error {
+	size, err := c.sizing()
+	if err != nil {
+		return err
+	}
+	b, err := c.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	created, err := b.CreateTopics(ctx, size.Fixed(), c.options())
+	if err != nil {
+		return err
+	}
+	// The directory is on a topic of its own: its queues come second.
+	all, err := c.every(ctx, b)
+	if err != nil {
+		return err
+	}
+	queues, err := b.CreateTopics(ctx, all, c.options())
+	if err != nil {
+		return err
+	}
+	for _, name := range append(created, queues...) {
+		fmt.Fprintln(p.Stdout, "created topic", name)
+	}
+	if len(created)+len(queues) == 0 {
+		fmt.Fprintf(p.Stdout, "all %d topics are there\n", len(all))
+	}
+	return nil
+}
