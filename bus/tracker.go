@@ -44,17 +44,9 @@ func (t *tracker) add(offset int64) bool {
 	if offset < t.next {
 		return false
 	}
-	t.next = offset + 1
-	for len(t.known) > 0 && t.known[0].to <= offset {
-		t.known = t.known[1:]
-		t.tail = true
-	}
-	if len(t.known) > 0 && t.known[0].from <= offset {
-		t.known[0].from = offset + 1
-		if t.known[0].from == t.known[0].to {
-			t.known = t.known[1:]
-		}
-		t.tail = true
+	was := t.knows(offset)
+	t.advance(offset + 1)
+	if was {
 		return false
 	}
 	t.held = append(t.held, slot{offset: offset, gap: t.tail && len(t.held) > 0})
@@ -65,7 +57,20 @@ func (t *tracker) add(offset int64) bool {
 // skip passes an offset that holds no record to work on.
 func (t *tracker) skip(offset int64) {
 	if offset >= t.next {
-		t.next = offset + 1
+		t.advance(offset + 1)
+	}
+}
+
+// advance moves next, over what an earlier owner has finished.
+func (t *tracker) advance(next int64) {
+	t.next = next
+	for len(t.known) > 0 && t.known[0].from < next {
+		t.tail = true
+		if t.known[0].to > next {
+			t.known[0].from = next
+			return
+		}
+		t.known = t.known[1:]
 	}
 }
 
