@@ -32,7 +32,7 @@ func (e *engine) onAssigned(ctx context.Context, cl *kgo.Client, added map[strin
 // more partitions when ctx is cancelled: so a part is published only at the
 // end, and only if nil is returned. Any other error would cost the whole
 // assignment, so none is ever returned.
-func (e *engine) onFetched(ctx context.Context, cl *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+func (e *engine) onFetched(ctx context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
 	e.pollBarrier(ctx)
 	fresh := e.newParts(resp)
 	if e.journal != nil {
@@ -41,8 +41,17 @@ func (e *engine) onFetched(ctx context.Context, cl *kgo.Client, resp *kmsg.Offse
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return e.publish(fresh)
+}
+
+// publish makes parts visible to the poll and commit loops.
+func (e *engine) publish(fresh []*part) error {
 	resume := map[string][]int32{}
 	e.mu.Lock()
+	if e.closing {
+		e.mu.Unlock()
+		return context.Canceled
+	}
 	for _, p := range fresh {
 		if old := e.parts[p.key()]; old != nil {
 			e.drop(old)
@@ -53,7 +62,8 @@ func (e *engine) onFetched(ctx context.Context, cl *kgo.Client, resp *kmsg.Offse
 		resume[p.topic] = append(resume[p.topic], p.partition)
 	}
 	e.mu.Unlock()
-	cl.ResumeFetchPartitions(resume)
+	// What was paused stays so over a new assignment.
+	e.client.ResumeFetchPartitions(resume)
 	e.pushed()
 	return nil
 }
@@ -70,27 +80,28 @@ func (e *engine) newParts(resp *kmsg.OffsetFetchResponse) []*part {
 					e.stop(topicPartition{t.Topic, rp.Partition}, "the group has no commit")
 					continue
 				}
-				fresh = append(fresh, e.newPart(t.Topic, rp))
+				c := commit{topicPartition: topicPartition{t.Topic, rp.Partition}, offset: rp.Offset}
+				if rp.Metadata != nil {
+					c.metadata = *rp.Metadata
+				}
+				fresh = append(fresh, e.partOf(c))
 			}
 		}
 	}
 	return fresh
 }
 
-func (e *engine) newPart(topic string, rp kmsg.OffsetFetchResponseGroupTopicPartition) *part {
-	text := ""
-	if rp.Metadata != nil {
-		text = *rp.Metadata
-	}
-	was, err := decodeProgress(rp.Offset, text)
+// partOf makes a part that goes on at a commit.
+func (e *engine) partOf(c commit) *part {
+	was, err := decodeProgress(c.offset, c.metadata)
 	if err != nil {
-		e.log.Warn("commit metadata ignored", "topic", topic, "partition", rp.Partition, "offset", rp.Offset, "err", err)
+		e.log.Warn("commit metadata ignored", "topic", c.topic, "partition", c.partition, "offset", c.offset, "err", err)
 		was = progress{floor: noFloor, journalPart: -1}
 	}
-	p := newPart(topic, rp.Partition)
-	p.track = newTracker(rp.Offset, was.finished)
+	p := newPart(c.topic, c.partition)
+	p.track = newTracker(c.offset, was.finished)
 	p.window = p.track
-	p.committed, p.sequence = rp.Offset, was.sequence
+	p.committed, p.sequence = c.offset, was.sequence
 	p.state, p.saved = was.state, was.state
 	p.journal = journalMark{part: was.journalPart, floor: was.floor}
 	return p
@@ -110,6 +121,7 @@ func (e *engine) onLost(_ context.Context, _ *kgo.Client, lost map[string][]int3
 	}
 	e.mu.Lock()
 	for _, p := range ps {
+		e.counts.lost++
 		e.drop(p)
 	}
 	e.mu.Unlock()

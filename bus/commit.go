@@ -83,16 +83,17 @@ func (e *engine) commitOnce(ctx context.Context) (busy bool, err error) {
 	if member == "" || generation <= 0 {
 		return false, nil
 	}
-	if err := e.ensureProducer(); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	if err := e.ensureProducer(ctx); err != nil {
 		return false, err
 	}
 	b := e.snapshot(member, generation)
 	if len(b.parts) == 0 {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, commitTime)
-	defer cancel()
 	bad, err := e.transact(ctx, b)
+	e.ended(b, err)
 	if err == nil {
 		e.committed(b)
 		return true, nil
@@ -107,17 +108,16 @@ func (e *engine) transact(ctx context.Context, b *batch) (*produced, error) {
 	e.bus.cfg.Failpoint("txn.begin")
 	p := e.producer
 	if err := p.client.BeginTransaction(); err != nil {
-		return nil, errors.Join(fmt.Errorf("begin transaction: %w", err), e.retire(ctx))
+		e.retire(ctx)
+		return nil, fmt.Errorf("begin transaction: %w", err)
 	}
 	out, err := e.fill(ctx, p, b)
 	if err != nil {
-		if aerr := p.client.EndTransaction(ctx, kgo.TryAbort); aerr != nil {
-			return out, errors.Join(err, e.retire(ctx))
-		}
+		e.abort(ctx)
 		return out, err
 	}
-	if err := p.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
-		return out, e.resolve(ctx, b, err)
+	if err := e.end(ctx, p.client); err != nil {
+		return out, e.resolve(ctx, b, fmt.Errorf("end transaction: %w", err))
 	}
 	e.bus.cfg.Failpoint("txn.ended")
 	return out, nil
@@ -180,17 +180,17 @@ func (e *engine) produce(ctx context.Context, p *producer, b *batch, out *produc
 // fence ends it, then the stable commit tells. There is no going on before:
 // outputs could be published twice.
 func (e *engine) resolve(ctx context.Context, b *batch, cause error) error {
-	if err := e.retire(ctx); err != nil {
-		e.log.Warn("producer not fenced", "err", err)
-	}
+	e.retire(ctx)
 	for {
 		names := e.stillOwned(b)
 		if len(names) == 0 {
 			return cause
 		}
-		cs, err := fetchCommits(ctx, e.client, e.group, names, true)
+		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+		cs, err := fetchCommits(ask, e.client, e.group, names, true)
+		cancel()
 		if err == nil {
-			if e.stands(b, cs) {
+			if stands(b, cs) {
 				e.log.Info("transaction had committed, its reply was lost")
 				return nil
 			}
@@ -198,9 +198,6 @@ func (e *engine) resolve(ctx context.Context, b *batch, cause error) error {
 		}
 		e.log.Warn("outcome of a transaction unknown", "err", err)
 		time.Sleep(commitTick)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), commitTime)
-		defer cancel()
 	}
 }
 
@@ -218,7 +215,7 @@ func (e *engine) stillOwned(b *batch) map[string][]int32 {
 
 // stands compares what is committed with what the batch would have committed;
 // owner and sequence are in the metadata.
-func (e *engine) stands(b *batch, cs []commit) bool {
+func stands(b *batch, cs []commit) bool {
 	for _, c := range cs {
 		for i := range b.parts {
 			if b.parts[i].commit == c {
@@ -235,6 +232,7 @@ func (e *engine) snapshot(member string, generation int32) *batch {
 	b := &batch{member: member, generation: generation}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.begun = time.Now()
 	for _, p := range e.parts {
 		bp := batchPart{part: p, results: e.take(p, b)}
 		bp.release = p.releasing && !p.released && len(bp.results) == len(p.results)
@@ -245,6 +243,9 @@ func (e *engine) snapshot(member string, generation int32) *batch {
 		p.results = p.results[len(bp.results):]
 		e.seal(p, &bp, b)
 		b.parts = append(b.parts, bp)
+	}
+	if len(b.parts) == 0 {
+		e.begun = time.Time{}
 	}
 	return b
 }
@@ -291,6 +292,7 @@ func (e *engine) seal(p *part, bp *batchPart, b *batch) {
 	text, size := pr.encode(base)
 	p.metadata = size
 	if size > metadataLimit {
+		e.counts.cut++
 		e.log.Warn("progress cut off", "topic", p.topic, "partition", p.partition, "bytes", size)
 	}
 	bp.commit = commit{topicPartition: p.key(), offset: base, metadata: text}

@@ -10,6 +10,7 @@ import (
 
 // deadletter is the record that keeps a record which can't be processed.
 func (e *engine) deadletter(r Record, cause error) Record {
+	e.counts.dead.Add(1)
 	dead := &pb.Deadletter{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, AppendedMs: r.Time.UnixMilli(),
 		Stage: e.stage, Error: strings.ToValidUTF8(cause.Error(), "?"),

@@ -38,6 +38,8 @@ type Bus struct {
 
 	routes sync.Map // topic name -> *layout, for fetches by offset
 	skew   skew
+
+	engines engines // the shapes that run
 }
 
 // ErrClosed is returned by a Bus that was closed.
@@ -55,6 +57,9 @@ func Dial(cfg Config) (*Bus, error) {
 	}
 	if err := kgo.ValidateOpts(b.clientOpts()...); err != nil {
 		return nil, fmt.Errorf("broker settings: %w", err)
+	}
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(&b.engines)
 	}
 	return b, nil
 }

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -61,6 +59,7 @@ type engine struct {
 	shape shape
 	log   *slog.Logger
 	lease *lease
+	end   func(context.Context, *kgo.Client) error // commits a transaction; planted by tests
 
 	client  *kgo.Client
 	journal *journal // nil without
@@ -69,15 +68,21 @@ type engine struct {
 	mu      sync.Mutex
 	parts   map[topicPartition]*part
 	stopped map[topicPartition]string // why a partition stands still
+	looked  time.Time                 // at those, last
 	waiting time.Time                 // oldest result in no commit; zero: none
 	pending int                       // results in no commit
 	weight  int                       // and the bytes of their outputs
 	changed chan struct{}             // closed and replaced at every commit
 
 	producer *producer // the commit loop's
+	doubtful []string  // ids of retired producers that are not fenced yet
+	closing  bool      // no part is made any more
+	begun    time.Time // of the open transaction; zero: none
+	counts   counts
 	kick     chan struct{}
 	polls    atomic.Uint64
 	pollEnd  atomic.Pointer[context.CancelFunc]
+	purging  map[string]bool
 	polled   chan struct{}
 	done     chan struct{} // the poll loop has ended
 	workers  sync.WaitGroup
@@ -86,11 +91,15 @@ type engine struct {
 func (b *Bus) newEngine(group, stage string, from *Topics, drain time.Duration, maxOpen int) *engine {
 	return &engine{
 		bus: b, group: group, from: from, stage: stage, drain: drain,
-		log:     b.cfg.Log.With("group", group),
-		lease:   newLease(b.cfg.Session),
+		log:   b.cfg.Log.With("group", group),
+		lease: newLease(b.cfg.Session),
+		end: func(ctx context.Context, cl *kgo.Client) error {
+			return cl.EndTransaction(ctx, kgo.TryCommit)
+		},
 		open:    make(chan struct{}, maxOpen),
 		parts:   map[topicPartition]*part{},
 		stopped: map[topicPartition]string{},
+		purging: map[string]bool{},
 		changed: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
 		polled:  make(chan struct{}, 1),
@@ -107,15 +116,21 @@ func (e *engine) run(ctx context.Context) error {
 	if e.client, err = kgo.NewClient(e.consumerOpts(names)...); err != nil {
 		return fmt.Errorf("consume as %s: %w", e.group, err)
 	}
+	e.bus.engines.add(e)
+	defer e.bus.engines.remove(e)
 	commits, stopCommits := context.WithCancel(context.WithoutCancel(ctx))
 	commitEnd := make(chan struct{})
 	go func() { defer close(commitEnd); e.commitLoop(commits) }()
 	e.poll(ctx, names)
+	e.mu.Lock()
+	e.closing = true
+	e.mu.Unlock()
 	e.release(e.owned())
+	e.leave()
 	stopCommits()
 	<-commitEnd
 	e.workers.Wait()
-	e.leave()
+	e.client.Close()
 	return nil
 }
 
@@ -127,7 +142,6 @@ func (e *engine) leave() {
 	if err := e.client.LeaveGroupContext(ctx); err != nil {
 		e.log.Warn("group not left", "err", err)
 	}
-	e.client.Close()
 }
 
 // firstTopics waits until there is a topic: a group without any can't start.
@@ -201,6 +215,7 @@ func (e *engine) poll(ctx context.Context, names []string) {
 		if time.Since(looked) >= topicsLook {
 			looked = time.Now()
 			names = e.follow(names)
+			e.retryStopped()
 		}
 	}
 }
@@ -277,47 +292,18 @@ func (e *engine) pollBarrier(ctx context.Context) {
 	}
 }
 
-// fetchFailed logs; a partition that can't go on is marked.
-func (e *engine) fetchFailed(topic string, partition int32, err error) {
-	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrClientClosed):
-	case errors.Is(err, kerr.OffsetOutOfRange), isLoss(err):
-		e.stop(topicPartition{topic, partition}, "the commit is out of the log's range")
-	default:
-		e.log.Warn("fetch failed", "topic", topic, "partition", partition, "err", err)
-	}
-}
-
-func isLoss(err error) bool {
-	var loss *kgo.ErrDataLoss
-	return errors.As(err, &loss)
-}
-
-func (e *engine) stop(tp topicPartition, why string) {
-	e.mu.Lock()
-	_, known := e.stopped[tp]
-	e.stopped[tp] = why
-	e.mu.Unlock()
-	if !known {
-		e.log.Error("partition stands still", "topic", tp.topic, "partition", tp.partition, "err", why)
-	}
-}
-
 // follow takes over changes of the set of topics: what is new in one call,
-// what is gone after its partitions are drained.
+// what is gone after its partitions are drained. A topic that comes back
+// meanwhile is added after that.
 func (e *engine) follow(now []string) []string {
 	want := e.from.Names()
-	var add, gone []string
-	for _, n := range want {
-		if !slices.Contains(now, n) {
-			add = append(add, n)
-		}
+	e.mu.Lock()
+	add := without(want, now, e.purging)
+	gone := without(now, want, nil)
+	for _, name := range gone {
+		e.purging[name] = true
 	}
-	for _, n := range now {
-		if !slices.Contains(want, n) {
-			gone = append(gone, n)
-		}
-	}
+	e.mu.Unlock()
 	if len(add) > 0 {
 		e.client.AddConsumeTopics(add...)
 	}
@@ -325,10 +311,18 @@ func (e *engine) follow(now []string) []string {
 		e.workers.Add(1)
 		go func() { defer e.workers.Done(); e.purge(gone) }()
 	}
-	if len(add)+len(gone) == 0 {
-		return now
+	return append(without(now, gone, nil), add...)
+}
+
+// without are the names of a that are neither in b nor in c.
+func without(a, b []string, c map[string]bool) []string {
+	var rest []string
+	for _, name := range a {
+		if !slices.Contains(b, name) && !c[name] {
+			rest = append(rest, name)
+		}
 	}
-	return slices.Clone(want)
+	return rest
 }
 
 func (e *engine) purge(topics []string) {
@@ -340,6 +334,16 @@ func (e *engine) purge(topics []string) {
 	}
 	e.release(ps)
 	e.client.PurgeTopicsFromConsuming(topics...)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, name := range topics {
+		delete(e.purging, name)
+	}
+	for tp := range e.stopped {
+		if slices.Contains(topics, tp.topic) {
+			delete(e.stopped, tp)
+		}
+	}
 }
 
 // pushed tells the commit loop that there is something to commit.

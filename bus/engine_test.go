@@ -50,7 +50,7 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(cl.Close)
 	r.admin = kadm.NewClient(cl)
-	r.ensure(1, schemas.Journal, schemas.Deadletter)
+	r.ensure(3, schemas.Journal, schemas.Deadletter)
 	return r
 }
 
@@ -80,6 +80,9 @@ func (r *rig) topic(group, short string, partitions int32) string {
 
 func (r *rig) commitZero(group, topic string, partitions int32) {
 	r.t.Helper()
+	if err := r.bus().tuneGroups(r.t.Context(), []schemas.Topic{{Groups: []string{group}}}); err != nil {
+		r.t.Fatal(err)
+	}
 	os := kadm.Offsets{}
 	for p := range partitions {
 		os.Add(kadm.Offset{Topic: topic, Partition: p, At: 0, LeaderEpoch: -1})

@@ -123,12 +123,13 @@ func (h *Holder) waiting(p *part) []*waiting {
 }
 
 func (h *Holder) opened(p *part) {
-	x := newIndex(p.committed)
+	base := p.committed
+	x := newIndex(base)
 	p.own, p.window = x, x
 	h.engine.workers.Add(1)
 	go func() {
 		defer h.engine.workers.Done()
-		h.complete(p)
+		h.complete(p, base)
 		h.releases(p)
 	}()
 }
@@ -228,11 +229,11 @@ func (h *Holder) marker(p *part, rs []*result) (Record, bool) {
 // released. An empty marker is appended for it: once it is read, everything
 // that was there at the assignment is read as well, whatever gaps, open
 // transactions and aborted ends there are.
-func (h *Holder) complete(p *part) {
+func (h *Holder) complete(p *part, base int64) {
 	e := h.engine
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		ctx, cancel := e.whileOwned(p)
-		target, err := h.target(ctx, p)
+		target, err := h.target(ctx, p, base)
 		cancel()
 		if err == nil {
 			e.mu.Lock()
@@ -251,14 +252,14 @@ func (h *Holder) complete(p *part) {
 	}
 }
 
-func (h *Holder) target(ctx context.Context, p *part) (int64, error) {
+func (h *Holder) target(ctx context.Context, p *part, base int64) (int64, error) {
 	b := h.engine.bus
 	ends, err := b.listOffsetsAs(ctx, newest, 0, map[string][]int32{p.topic: {p.partition}})
 	if err != nil {
 		return 0, err
 	}
-	if end := ends[p.topic][p.partition]; end <= p.committed {
-		return p.committed, nil
+	if end := ends[p.topic][p.partition]; end <= base {
+		return base, nil
 	}
 	m := newMarker(p.topic, p.partition, nil)
 	if err := b.Publish(ctx, &m); err != nil {

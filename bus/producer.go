@@ -59,8 +59,15 @@ func (e *engine) owner() string {
 	return e.producer.id
 }
 
-// ensureProducer makes the producer if there is none.
-func (e *engine) ensureProducer() error {
+// ensureProducer makes the producer if there is none, after the transactions
+// of those before are ended.
+func (e *engine) ensureProducer(ctx context.Context) error {
+	for len(e.doubtful) > 0 {
+		if err := fence(ctx, e.client, e.doubtful[0]); err != nil {
+			return err
+		}
+		e.doubtful = e.doubtful[1:]
+	}
 	if e.producer != nil {
 		return nil
 	}
@@ -74,16 +81,36 @@ func (e *engine) ensureProducer() error {
 	return nil
 }
 
+// abort ends a transaction that failed. A producer that can't is given up.
+func (e *engine) abort(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+	defer cancel()
+	err := e.producer.client.AbortBufferedRecords(ctx)
+	if err == nil {
+		err = e.producer.client.EndTransaction(ctx, kgo.TryAbort)
+	}
+	if err != nil {
+		e.retire(ctx)
+	}
+}
+
 // retire gives up a producer whose state is in doubt, and fences its id so
 // that its transaction ends, one way or the other.
-func (e *engine) retire(ctx context.Context) error {
+func (e *engine) retire(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+	defer cancel()
 	p := e.producer
 	e.mu.Lock()
 	e.producer = nil
 	e.mu.Unlock()
 	p.client.Close()
-	return fence(ctx, e.client, p.id)
+	if err := fence(ctx, e.client, p.id); err != nil {
+		e.log.Warn("producer not fenced", "err", err)
+		e.doubtful = append(e.doubtful, p.id)
+	}
 }
+
+const abortTime = 10 * time.Second
 
 // produced is the outcome of producing a transaction's records.
 type produced struct {

@@ -60,7 +60,7 @@ func TestTrackerProperty(t *testing.T) {
 			case 6:
 				tr, m = nextOwner(rt, tr, m)
 			}
-			compare(rt, tr, m)
+			sameAsModel(rt, tr, m)
 		}
 	})
 }
@@ -109,7 +109,7 @@ func nextOwner(rt *rapid.T, tr *tracker, m *model) (*tracker, *model) {
 	return newTracker(tr.base(), got.finished), next
 }
 
-func compare(rt *rapid.T, tr *tracker, m *model) {
+func sameAsModel(rt *rapid.T, tr *tracker, m *model) {
 	if got, want := tr.base(), m.base(); got != want {
 		rt.Fatalf("base %d, want %d", got, want)
 	}
