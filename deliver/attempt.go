@@ -5,9 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"google.golang.org/protobuf/proto"
-
-	"qstream/bus"
 	"qstream/directory"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
@@ -195,103 +192,4 @@ func contactOf(res transport.Result) contact {
 		}
 	}
 	return contactFailed
-}
-
-// mark journals what was delivered. The journal's failure changes nothing
-// about the delivery: it is only more likely to be repeated after a crash.
-func (d *Deliverer) mark(ctx context.Context, t *task, tr *trip) {
-	e := tr.fresh()
-	if e == nil {
-		return
-	}
-	result, err := proto.Marshal(e)
-	if err == nil {
-		err = t.job.Mark(ctx, result)
-	}
-	if err != nil {
-		d.metrics.journal.Inc()
-		d.deps.Log.Error("delivery can't be journaled", "stage", stageName, "msg_id", t.leg.MessageId,
-			"tenant", t.leg.Tenant, "queue", t.leg.Queue, "err", err)
-	}
-}
-
-// fresh is the delivered event of what this attempt delivered; nil: nothing.
-func (t *trip) fresh() *pb.Event {
-	now := *t
-	now.fates = nil
-	for _, f := range t.fates {
-		if f.verdict == delivered && !f.marked {
-			f.dropped = false
-			now.fates = append(now.fates, f)
-		}
-	}
-	return now.tell(pb.EventType_EVENT_TYPE_DELIVERED, nil)
-}
-
-// honour takes over what the journal says was delivered, and returns the
-// recipients that are left.
-func (t *trip) honour(marks [][]byte) []*pb.Recipient {
-	done := map[uint32]fate{}
-	for _, m := range marks {
-		var e pb.Event
-		if proto.Unmarshal(m, &e) != nil || e.MessageId != t.leg.MessageId {
-			continue
-		}
-		t.host, t.ip, t.tls = e.Host, e.HostIp, e.TlsVersion
-		for _, o := range e.Outcomes {
-			done[o.Number] = fate{verdict: delivered, status: status(o.Status), marked: true, peer: e.Text == peerReports}
-		}
-	}
-	var left []*pb.Recipient
-	for _, r := range t.leg.Recipients {
-		f, ok := done[r.Number]
-		if !ok {
-			left = append(left, r)
-			continue
-		}
-		f.rcpt = r
-		f.dropped = t.plan.decision.Via.Scheme == directory.SchemeDiscard
-		t.fates = append(t.fates, f)
-	}
-	return left
-}
-
-// finish publishes everything that follows from a trip, at once.
-func (d *Deliverer) finish(ctx context.Context, t *task, tr *trip) {
-	if !tr.ended.Before(expires(tr.leg, tr.plan.queue)) {
-		tr.expire()
-	}
-	rest := tr.rest()
-	out := d.reports(ctx, tr, rest)
-	for _, e := range tr.events(rest) {
-		out = append(out, bus.NewEvent(e))
-	}
-	if rest != nil {
-		out = append(out, bus.NewWaiting(waitTopic(rest, tr.ended), rest))
-	}
-	for _, f := range tr.fates {
-		d.metrics.recipients.WithLabelValues(f.label()).Inc()
-	}
-	d.log(tr)
-	t.job.Finish(out...)
-}
-
-// endSpilled ends a spilled leg whose sender is told of the delay.
-func (d *Deliverer) endSpilled(ctx context.Context, t *task, p plan, v view) {
-	next := spilledLeg(t.leg, p, v, *t.sp)
-	tr := t.trip(p, v)
-	for _, r := range t.leg.Recipients {
-		tr.fates = append(tr.fates, fate{rcpt: r, status: lastStatus(t.leg), kind: transport.Decided})
-	}
-	out := d.reports(ctx, tr, next)
-	out = append(out, bus.NewWaiting(waitTopic(next, v.now), next), bus.NewEvent(spilledEvent(t.leg, next, p, v)))
-	t.job.Finish(out...)
-}
-
-func (d *Deliverer) log(tr *trip) {
-	for _, f := range tr.fates {
-		d.deps.Log.Info("recipient "+f.label(), "stage", stageName, "msg_id", tr.leg.MessageId, "tenant", tr.plan.tenant,
-			"queue", tr.leg.Queue, "destination", tr.leg.Destination, "rcpt", mail.Printable(f.rcpt.Address),
-			"host", mail.Printable(tr.host), "attempt", tr.leg.Attempt, "code", f.status.Code, "reply", mail.Printable(f.status.Text))
-	}
 }

@@ -114,6 +114,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		g.Go(func() error { return d.work(ctx, pool, topics[i]) })
 	}
 	g.Go(func() error {
+		d.compareClocks(ctx)
 		d.keep(ctx, topics)
 		return nil
 	})
@@ -125,7 +126,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 func (d *Deliverer) work(ctx context.Context, pool string, from *bus.Topics) error {
 	err := d.deps.Bus.Work(ctx, bus.WorkConfig{
 		Group: schemas.DeliverGroup(pool), From: from, Stage: stageName,
-		MaxHeld: 2 * d.cfg.Scheduler.Held, MaxOpen: d.cfg.Scheduler.Slots, Drain: d.cfg.Drain,
+		MaxHeld: 2 * d.cfg.Scheduler.Held, MaxOpen: d.cfg.Scheduler.Slots + d.cfg.Scheduler.SettleSlots, Drain: d.cfg.Drain,
 		Ready: func() bool { return d.fresh() == nil },
 	}, d.take)
 	if err != nil {
@@ -152,8 +153,29 @@ func (d *Deliverer) topics(pool string) []string {
 	return names
 }
 
+// compareClocks pings until the clock's difference from the broker's is
+// known; who runs the stage pings on.
+func (d *Deliverer) compareClocks(ctx context.Context) {
+	again := time.NewTicker(clockEvery)
+	defer again.Stop()
+	for ctx.Err() == nil {
+		err := d.deps.Bus.Ping(ctx)
+		if _, ok := d.deps.Bus.Skew(); ok {
+			return
+		}
+		if err != nil {
+			d.deps.Log.Warn("clock can't be compared", "stage", stageName, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-again.C:
+		}
+	}
+}
+
 // Intervals of the housekeeping.
 const (
+	clockEvery = 500 * time.Millisecond
 	wakeEvery  = 50 * time.Millisecond
 	sweepEvery = 5 * time.Second
 )
@@ -235,7 +257,11 @@ func (d *Deliverer) Ready() error {
 // what time it is.
 func (d *Deliverer) fresh() error {
 	now := d.deps.Now()
-	if skew, ok := d.deps.Bus.Skew(); ok && skew.Abs() > d.cfg.MaxSkew {
+	skew, ok := d.deps.Bus.Skew()
+	if !ok {
+		return errors.New("deliver: the clock isn't compared with the broker's yet")
+	}
+	if skew.Abs() > d.cfg.MaxSkew {
 		return fmt.Errorf("deliver: the clock is %v off the broker's", skew)
 	}
 	if age := now.Sub(d.deps.Directory.Fresh()); age > d.cfg.Fresh {

@@ -30,12 +30,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rig is a broker with a directory, a peer and deliver workers.
 type rig struct {
-	t     *testing.T
-	b     *bus.Bus
-	mx    *fakemx.Server
-	box   string // folder of the maildir route
-	queue string // topic of acme
-	n     int    // legs put
+	t      *testing.T
+	broker *bustest.Broker
+	b      *bus.Bus
+	mx     *fakemx.Server
+	box    string // folder of the maildir route
+	queue  string // topic of acme
 }
 
 const site = `
@@ -76,7 +76,8 @@ func newRig(t *testing.T, cfg fakemx.Config, queue string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(mx.Close)
-	r := &rig{t: t, b: bustest.New(t), mx: mx, box: filepath.Join(t.TempDir(), "box"), queue: schemas.Queue("acme", 1)}
+	broker := bustest.Start(t)
+	r := &rig{t: t, broker: broker, b: broker.Dial(t, bus.Config{}), mx: mx, box: filepath.Join(t.TempDir(), "box"), queue: schemas.Queue("acme", 1)}
 	r.apply(fmt.Sprintf(site, queue, mx.Port(), r.box))
 	return r
 }
@@ -152,7 +153,6 @@ const body = "From: alice@client.example\r\nSubject: hello\r\n\r\nbody\r\n"
 // leg makes a leg with stored content, changes it, and doesn't put it yet.
 func (r *rig) leg(destination string, to ...string) *pb.Leg {
 	r.t.Helper()
-	r.n++
 	id := mail.NewID(time.Now())
 	content := inline([]byte(body))
 	rec := bus.NewReceived(&pb.Received{Id: id, Envelope: &pb.Envelope{}, Content: content, Session: &pb.Session{}})
