@@ -195,11 +195,12 @@ func (b *Bus) awaitPartitions(ctx context.Context, topics []string) (map[string]
 }
 
 // groupSettings are what the groups ask of a broker, so that a process that
-// is gone is replaced within seconds.
+// is gone is replaced within seconds; heartbeats are a quarter of the session,
+// since a worker's lease is a heartbeat's age.
 func (b *Bus) groupSettings() map[string]string {
 	return map[string]string{
 		"consumer.session.timeout.ms":    strconv.FormatInt(b.cfg.Session.Milliseconds(), 10),
-		"consumer.heartbeat.interval.ms": strconv.FormatInt(min(b.cfg.Session/3, 5*time.Second).Milliseconds(), 10),
+		"consumer.heartbeat.interval.ms": strconv.FormatInt(min(b.cfg.Session/4, 5*time.Second).Milliseconds(), 10),
 	}
 }
 

@@ -57,10 +57,14 @@ func (b *Broker) create(t testing.TB, topics []schemas.Topic) {
 	}
 }
 
-// Dial connects another bus, closed at the test's end. Seeds are filled in.
+// Dial connects another bus, closed at the test's end. Seeds are filled in,
+// and a barrier, which also says that records keep this machine's time.
 func (b *Broker) Dial(t testing.TB, cfg bus.Config) *bus.Bus {
 	t.Helper()
 	cfg.Seeds = b.Seeds
+	if cfg.Barrier == nil {
+		cfg.Barrier = func(context.Context) error { return nil }
+	}
 	d, err := bus.Dial(cfg)
 	if err != nil {
 		t.Fatalf("dial: %v", err)

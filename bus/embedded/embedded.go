@@ -97,7 +97,7 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":                    segmentBytes,
 			"group.consumer.session.timeout.ms":    "6000",
-			"group.consumer.heartbeat.interval.ms": "1000",
+			"group.consumer.heartbeat.interval.ms": "1500",
 			"group.min.session.timeout.ms":         "1000",
 			"offsets.retention.minutes":            "525600",
 			"transaction.max.timeout.ms":           "900000",
