@@ -1,0 +1,59 @@
+package directory
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestConfigurationPage: docs/configuration.md names every key, and what it
+// shows is a directory.
+func TestConfigurationPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := map[string]string{}
+	for _, s := range strings.Split(string(page), "\n## ")[1:] {
+		title, body, _ := strings.Cut(s, "\n")
+		sections[strings.TrimPrefix(title, "kind: ")] = body
+	}
+	named := func(kind, key string) {
+		if !strings.Contains(sections[kind], "`"+key+"`") && !strings.Contains(sections[kind], "`"+key+":") {
+			t.Errorf("kind %s: key %s is not on the page", kind, key)
+		}
+	}
+	for _, k := range namesOf(siteKeys) {
+		named(KindSite, k)
+	}
+	for _, k := range append(namesOf(queueKeys), "identity.me", "identity.helo", "identity.source_ips") {
+		if k != "identity" {
+			named(KindQueue, k)
+		}
+	}
+	for _, k := range namesOf(tenantKeys) {
+		named(KindTenant, k)
+	}
+	for _, k := range append(namesOf(routeKeys), "match.domain", "match.null_sender") {
+		if k != "match" {
+			named(KindRoute, k)
+		}
+	}
+	text := "kind: queue\nname: bounces\n"
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		text += "---\n" + block[1]
+	}
+	if n := len(snapshotOf(t, text).Documents()); n != 6 {
+		t.Errorf("%d documents, want 6", n)
+	}
+}
+
+func namesOf[T any](keys []key[T]) (all []string) {
+	for _, k := range keys {
+		if k.name != "kind" && k.name != "name" {
+			all = append(all, k.name)
+		}
+	}
+	return all
+}
