@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -142,6 +143,9 @@ func refuse(log *slog.Logger, differences []bus.Difference) error {
 func (s *shell) live(ctx context.Context, roles []role, began func([]stage) error) error {
 	d, c := directory.Follow(s.bus).WithLog(s.log), control.Follow(s.bus, nil).WithLog(s.log)
 	g := s.ground(d, c)
+	if err := errors.Join(d.Register(g.metrics), c.Register(g.metrics)); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	ping := newPinger(s.bus)
 	s.health.watch(ping, d, c, s.process.Now)
 	parts := []part{
