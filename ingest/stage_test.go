@@ -71,6 +71,11 @@ func apply(t testing.TB, b *bus.Bus, text string) {
 // start runs an edge on a free port until stop or the test's end.
 func start(t testing.TB, b *bus.Bus, cfg Config) (in *Ingest, stop func() error) {
 	t.Helper()
+	return startWith(t, b, cfg, func(*Deps) {})
+}
+
+func startWith(t testing.TB, b *bus.Bus, cfg Config, change func(*Deps)) (in *Ingest, stop func() error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	dir := directory.Follow(b)
 	followed := make(chan error, 1)
@@ -80,7 +85,9 @@ func start(t testing.TB, b *bus.Bus, cfg Config) (in *Ingest, stop func() error)
 	if cfg.Hostname == "" {
 		cfg.Hostname = "edge.example"
 	}
-	in, err := New(cfg, Deps{Bus: b, Directory: dir})
+	deps := Deps{Bus: b, Directory: dir}
+	change(&deps)
+	in, err := New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,15 +7,32 @@ import (
 	"qstream/wire"
 )
 
-// Every reply that the dialogue can give, by what leads to it.
-func TestReplies(t *testing.T) {
-	hello := []string{"< 220 mx.example ESMTP", "> EHLO client.example", "< 250"}
-	open := append(hello[:3:3], "> MAIL FROM:<a@x>", "< 250 2.1.0", "> RCPT TO:<b@x>", "< 250 2.1.5")
-	for _, tt := range []struct {
-		name   string
-		before []string
-		script []string
-	}{
+// hello and open are how a dialogue begins, and how a transaction does.
+var (
+	hello = []string{"< 220 mx.example ESMTP", "> EHLO client.example", "< 250"}
+	open  = append(hello[:3:3], "> MAIL FROM:<a@x>", "< 250 2.1.0", "> RCPT TO:<b@x>", "< 250 2.1.5")
+)
+
+// dialogue is a row of the tables of replies.
+type dialogue struct {
+	name   string
+	before []string
+	script []string
+}
+
+func playAll(t *testing.T, rows []dialogue) {
+	t.Helper()
+	for _, tt := range rows {
+		t.Run(tt.name, func(t *testing.T) {
+			addr, _, _ := serve(t, Config{MaxSize: 50_000})
+			connect(t, addr).play(append(tt.before[:len(tt.before):len(tt.before)], tt.script...)...)
+		})
+	}
+}
+
+// The tables hold every reply that the dialogue can give, by what leads to it.
+func TestSessionReplies(t *testing.T) {
+	playAll(t, []dialogue{
 		{"helo", nil, []string{"< 220", "> HELO x", "< 250 mx.example"}},
 		{"greeting lower case", nil, []string{"< 220", "> ehlo x", "< 250", "> mail from:<a@x>", "< 250 2.1.0", "> rcpt to:<b@x>", "< 250", "> quit", "< 221"}},
 		{"helo without name", nil, []string{"< 220", "> HELO", "< 501 5.5.4"}},
@@ -38,7 +55,11 @@ func TestReplies(t *testing.T) {
 		{"NUL in command", hello, []string{"> NOOP \x00", "< 500 5.5.2 NUL", "> NOOP", "< 250"}},
 		{"bare LF in command", hello, []string{">> NOOP\n", "< 500 5.5.2 bare LF", "> NOOP", "< 250"}},
 		{"bare CR in command", hello, []string{">> NOOP\rNOOP\r\n", "< 500 5.5.2 bare CR", "> NOOP", "< 250"}},
+	})
+}
 
+func TestMailReplies(t *testing.T) {
+	playAll(t, []dialogue{
 		{"mail syntax", hello, []string{"> MAIL", "< 501 5.5.4", "> MAIL <a@x>", "< 501 5.5.4", "> MAIL TO:<a@x>", "< 501 5.5.4"}},
 		{"mail path", hello, []string{"> MAIL FROM:<a>", "< 501 5.1.7", "> MAIL FROM:<a@>", "< 501 5.1.7", "> MAIL FROM:<a@b", "< 501 5.1.7"}},
 		{"mail not UTF-8", hello, []string{"> MAIL FROM:<\xff@x>", "< 501 5.6.7"}},
@@ -57,7 +78,11 @@ func TestReplies(t *testing.T) {
 		{"bad smtputf8", hello, []string{"> MAIL FROM:<a@x> SMTPUTF8=yes", "< 501 5.5.4"}},
 		{"parameter twice", hello, []string{"> MAIL FROM:<a@x> SIZE=1 size=2", "< 501 5.5.4"}},
 		{"unknown parameter", hello, []string{"> MAIL FROM:<a@x> AUTH=<>", "< 555 5.5.4", "> MAIL FROM:<a@x> FOO", "< 555 5.5.4"}},
+	})
+}
 
+func TestRcptReplies(t *testing.T) {
+	playAll(t, []dialogue{
 		{"rcpt first", hello, []string{"> RCPT TO:<a@x>", "< 503 5.5.1"}},
 		{"rcpt syntax", open, []string{"> RCPT", "< 501 5.5.4", "> RCPT FROM:<a@x>", "< 501 5.5.4"}},
 		{"rcpt path", open, []string{"> RCPT TO:<>", "< 501 5.1.3", "> RCPT TO:<a b@x>", "< 501 5.1.3"}},
@@ -70,7 +95,11 @@ func TestReplies(t *testing.T) {
 		{"bad notify", open, []string{"> RCPT TO:<c@x> NOTIFY=NEVER,SUCCESS", "< 501 5.5.4", "> RCPT TO:<c@x> NOTIFY=", "< 501 5.5.4", "> RCPT TO:<c@x> NOTIFY=DELAY,DELAY", "< 501 5.5.4"}},
 		{"bad orcpt", open, []string{"> RCPT TO:<c@x> ORCPT=c@y", "< 501 5.5.4", "> RCPT TO:<c@x> ORCPT=rfc822;+0A", "< 501 5.5.4"}},
 		{"unknown rcpt parameter", open, []string{"> RCPT TO:<c@x> RRVS=1", "< 555 5.5.4"}},
+	})
+}
 
+func TestDataReplies(t *testing.T) {
+	playAll(t, []dialogue{
 		{"data", open, []string{"> DATA", "< 354", "> hello", "> .", "< 250 2.0.0 ok ID", "> DATA", "< 503 5.5.1"}},
 		{"data with argument", open, []string{"> DATA now", "< 501 5.5.4", "> DATA", "< 354", "> .", "< 250"}},
 		{"data first", hello, []string{"> DATA", "< 503 5.5.1"}},
@@ -83,7 +112,11 @@ func TestReplies(t *testing.T) {
 		{"text line too long", open, []string{"> DATA", "< 354", "> " + strings.Repeat("x", 2000), "> .", "< 550 5.6.0", "> NOOP", "< 250"}},
 		{"rset ends it", open, []string{"> RSET", "< 250 2.0.0", "> RCPT TO:<b@x>", "< 503 5.5.1"}},
 		{"ehlo ends it", open, []string{"> EHLO again", "< 250", "> RCPT TO:<b@x>", "< 503 5.5.1"}},
+	})
+}
 
+func TestBdatReplies(t *testing.T) {
+	playAll(t, []dialogue{
 		{"bdat", open, []string{">> BDAT 3\r\na\r\n", "< 250 2.0.0 3", ">> BDAT 3 LAST\r\nb\r\n", "< 250 2.0.0 ok ID"}},
 		{"bdat at once", open, []string{">> BDAT 1 last\r\na", "< 250 2.0.0 ok ID"}},
 		{"bdat ended empty", open, []string{">> BDAT 1\r\na", "< 250", "> BDAT 0 LAST", "< 250 2.0.0 ok ID"}},
@@ -104,16 +137,15 @@ func TestReplies(t *testing.T) {
 		{"bdat too big", open, []string{">> BDAT 60000\r\n" + strings.Repeat("a", 60000), "< 552 5.3.4", "> NOOP", "< 250"}},
 		{"bdat absurd", open, []string{"> BDAT 9000000000000000000", "< 552 5.3.4", "< EOF"}},
 		{"bdat absurd refused", hello, []string{"> BDAT 9000000000000000000", "< 503 5.5.1", "< EOF"}},
+	})
+}
 
+func TestErrorLimit(t *testing.T) {
+	playAll(t, []dialogue{
 		{"too many errors", hello, append(repeat("> X", "< 500", 10), "< 421 4.7.0", "< EOF")},
 		{"errors forgiven by mail", open, append(append(repeat("> X", "< 500", 9), "> DATA", "< 354", "> .", "< 250"), repeat("> X", "< 500", 9)...)},
 		{"refusals are no errors", open, append(repeat("> RCPT TO:<refuse@x>", "< 550", 30), repeat("> RCPT TO:<bad>", "< 501", 30)...)},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			addr, _, _ := serve(t, Config{MaxSize: 50_000})
-			connect(t, addr).play(append(tt.before[:len(tt.before):len(tt.before)], tt.script...)...)
-		})
-	}
+	})
 }
 
 func repeat(a, b string, n int) []string {
