@@ -87,7 +87,7 @@ default_internal_group = nogroup
 default_login_user = nobody
 first_valid_uid = 1
 first_valid_gid = 1
-mail_location = maildir:%[1]s/mail/%%u
+mail_location = maildir:%[1]s/mail/%%n
 mail_plugins = quota
 service anvil {
   chroot =
@@ -107,11 +107,11 @@ service lmtp {
 }
 userdb {
   driver = passwd-file
-  args = username_format=%%u %[1]s/users
+  args = username_format=%%n %[1]s/users
 }
 passdb {
   driver = passwd-file
-  args = username_format=%%u %[1]s/users
+  args = username_format=%%n %[1]s/users
 }
 plugin {
   quota = maildir:User quota
