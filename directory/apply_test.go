@@ -33,8 +33,20 @@ func applyText(t testing.TB, b *bus.Bus, text string, del ...Ref) Applied {
 	return done
 }
 
-// follow runs a follower for the test and waits for a number.
+// follow runs a follower for the test and waits until it is ready.
 func follow(t testing.TB, b *bus.Bus) *Follower {
+	t.Helper()
+	f := start(t, b)
+	select {
+	case <-f.Ready():
+	case <-time.After(20 * time.Second):
+		t.Fatal("follower not ready")
+	}
+	return f
+}
+
+// start runs a follower for the test.
+func start(t testing.TB, b *bus.Bus) *Follower {
 	t.Helper()
 	f := Follow(b)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -45,11 +57,6 @@ func follow(t testing.TB, b *bus.Bus) *Follower {
 		}
 	})
 	t.Cleanup(func() { cancel(); done.Wait() })
-	select {
-	case <-f.Ready():
-	case <-time.After(20 * time.Second):
-		t.Fatal("follower not ready")
-	}
 	return f
 }
 

@@ -23,6 +23,7 @@ type Follower struct {
 	newest  *Snapshot
 	changed chan struct{}
 	ready   chan struct{}
+	settled bool // everything that was there at the start is read
 	skipped uint64
 	fault   error
 }
@@ -84,10 +85,8 @@ func (f *Follower) take(r bus.Record) error {
 		f.log.Error("directory record skipped", "topic", r.Topic, "offset", r.Offset, "err", err)
 		return nil
 	}
-	select {
-	case <-f.ready:
+	if f.settled { // before, one snapshot is made when everything is read
 		f.swap()
-	default: // one snapshot is made when everything is read
 	}
 	return nil
 }
@@ -96,27 +95,31 @@ func (f *Follower) take(r bus.Record) error {
 func (f *Follower) settle() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.settled = true
 	f.swap()
-	close(f.ready)
 }
 
 // swap takes the snapshot at the head, or keeps the old one if the head isn't
-// understood: mail goes on by the last directory that was.
+// understood: mail goes on by the last directory that was. If there was none,
+// the process isn't ready: by an empty directory mail would bounce.
 func (f *Follower) swap() {
-	if f.fold.number == f.newest.Number {
-		return
-	}
 	s, err := f.fold.snapshot()
 	if f.fault = err; err != nil {
 		f.log.Error("directory not understood, the last one stays in force", "err", err)
 		return
 	}
 	f.newest = s
+	select {
+	case <-f.ready:
+	default:
+		close(f.ready)
+	}
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
 
-// Ready is closed once the first complete snapshot is there.
+// Ready is closed once the first complete snapshot is there: everything that
+// was on the topic at the start is read, and understood.
 func (f *Follower) Ready() <-chan struct{} { return f.ready }
 
 // Snapshot is the newest one; before Ready it is the empty directory.
