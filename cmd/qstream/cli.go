@@ -20,6 +20,8 @@ type CLI struct {
 	Explain explainCmd `cmd:"" help:"Say why qstream does what it does."`
 	Queue   queueCmd   `cmd:"" help:"Suspend, resume and flush waiting mail; settle dead records."`
 	Topics  topicsCmd  `cmd:"" help:"Create, verify and list the topics; mend places on them."`
+	Trace   traceCmd   `cmd:"" help:"Print the life of a message: times, hosts, replies, DSNs."`
+	Tail    tailCmd    `cmd:"" help:"Print the records of a topic."`
 
 	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP."`
 	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
