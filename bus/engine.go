@@ -83,6 +83,7 @@ type engine struct {
 	polls    atomic.Uint64
 	pollEnd  atomic.Pointer[context.CancelFunc]
 	purging  map[string]bool
+	again    map[string]bool // topics to give up and take again
 	polled   chan struct{}
 	done     chan struct{} // the poll loop has ended
 	workers  sync.WaitGroup
@@ -100,6 +101,7 @@ func (b *Bus) newEngine(group, stage string, from *Topics, drain time.Duration, 
 		parts:   map[topicPartition]*part{},
 		stopped: map[topicPartition]string{},
 		purging: map[string]bool{},
+		again:   map[string]bool{},
 		changed: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
 		polled:  make(chan struct{}, 1),
@@ -109,6 +111,9 @@ func (b *Bus) newEngine(group, stage string, from *Topics, drain time.Duration, 
 
 // run consumes until ctx ends, then drains, commits and leaves the group.
 func (e *engine) run(ctx context.Context) error {
+	if e.journal != nil {
+		defer e.journal.client.Close()
+	}
 	names, err := e.firstTopics(ctx)
 	if err != nil {
 		return nil //nolint:nilerr // ctx ended before there was anything to do
@@ -300,6 +305,12 @@ func (e *engine) follow(now []string) []string {
 	e.mu.Lock()
 	add := without(want, now, e.purging)
 	gone := without(now, want, nil)
+	for name := range e.again {
+		if slices.Contains(now, name) && !slices.Contains(gone, name) {
+			gone = append(gone, name)
+		}
+		delete(e.again, name)
+	}
 	for _, name := range gone {
 		e.purging[name] = true
 	}

@@ -27,7 +27,8 @@ func (j *Job) Marks() [][]byte {
 }
 
 // Begin asks for leave to do something that can't be undone. It waits for
-// room, for the lease and for WorkConfig.Ready; it returns false once the
+// room, for the partition's claim to be committed, for the lease and for
+// WorkConfig.Ready; it returns false once the
 // partition is revoked or the process stops, or ctx ends: forget the job
 // then. ctx bounds the wait alone: the context returned carries its values
 // and ends when the drain's time is over; finish the job as unconfirmed then.
@@ -72,7 +73,9 @@ func (j *Job) admit(cancel context.CancelFunc) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	stale := !e.waiting.IsZero() && time.Since(e.waiting) > staleCommit
-	if stale || j.part.draining || j.begun || j.ended || !e.lease.valid() {
+	// Without a claim the next owner would not know what to fence, nor where
+	// in the journal to look.
+	if stale || !j.part.claimed || j.part.draining || j.begun || j.ended || !e.lease.valid() {
 		return false
 	}
 	j.begun, j.cancel = true, cancel

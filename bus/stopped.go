@@ -61,6 +61,8 @@ func (e *engine) stop(tp topicPartition, why string) {
 }
 
 // retryStopped takes a stopped partition up again once its commit is mended.
+// The client can't set the position of a partition that it never consumed, so
+// its topic is given up and subscribed to again.
 func (e *engine) retryStopped() {
 	e.mu.Lock()
 	look := map[string][]int32{}
@@ -93,26 +95,12 @@ func (e *engine) takeUp(look map[string][]int32) {
 	if err != nil {
 		return
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, c := range commits {
 		if c.offset >= 0 && c.offset >= starts[c.topic][c.partition] && c.offset <= ends[c.topic][c.partition] {
-			e.log.Info("partition goes on", "topic", c.topic, "partition", c.partition, "offset", c.offset)
-			e.restart(ctx, c)
+			e.log.Info("commit is mended, topic is taken up again", "topic", c.topic, "partition", c.partition, "offset", c.offset)
+			e.again[c.topic] = true
 		}
 	}
-}
-
-// restart makes a part at a commit and sets the position there.
-func (e *engine) restart(ctx context.Context, c commit) {
-	p := e.partOf(c)
-	if e.journal != nil {
-		e.journal.replay(ctx, []*part{p})
-	}
-	e.mu.Lock()
-	_, still := e.stopped[c.topicPartition]
-	e.mu.Unlock()
-	if ctx.Err() != nil || !still {
-		return
-	}
-	e.publish([]*part{p})
-	e.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{c.topic: {c.partition: {Epoch: -1, Offset: c.offset}}})
 }

@@ -32,8 +32,19 @@ type WorkConfig struct {
 // Guarantee: nothing begins unless the group coordinator heard of this
 // process within the session timeout.
 func (b *Bus) Work(ctx context.Context, cfg WorkConfig, take func(*Job)) error {
+	e, err := b.newWork(ctx, cfg, take)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	return e.run(ctx)
+}
+
+func (b *Bus) newWork(ctx context.Context, cfg WorkConfig, take func(*Job)) (*engine, error) {
 	if cfg.Group == "" || cfg.From == nil || take == nil {
-		return errors.New("work needs a group, topics and a function")
+		return nil, errors.New("work needs a group, topics and a function")
 	}
 	if cfg.MaxHeld <= 0 {
 		cfg.MaxHeld = maxHeldDefault
@@ -45,17 +56,10 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, take func(*Job)) error {
 		cfg.Drain = drainDefault
 	}
 	e := b.newEngine(cfg.Group, cfg.Stage, cfg.From, cfg.Drain, cfg.MaxOpen)
-	j, err := e.newJournal(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	defer j.client.Close()
-	e.journal = j
 	e.shape = &work{engine: e, cfg: cfg, take: take}
-	return e.run(ctx)
+	j, err := e.newJournal(ctx)
+	e.journal = j
+	return e, err
 }
 
 // work is the shape of jobs. held is under the engine's lock.
