@@ -82,10 +82,7 @@ func (d *Deliverer) attempt(ctx context.Context, t *task, p plan, v view) contac
 			return contactNone
 		}
 		tr.fates = append(tr.fates, judge(p, left, res)...)
-		tr.host, tr.tls, tr.tries = res.Host, res.TLS, res.Tries
-		if res.IP.IsValid() {
-			tr.ip = res.IP.String()
-		}
+		tr.met(res)
 		c = contactOf(res)
 	}
 	tr.ended = d.deps.Now()
@@ -94,6 +91,19 @@ func (d *Deliverer) attempt(ctx context.Context, t *task, p plan, v view) contac
 	d.mark(ctx, t, tr)
 	d.finish(ctx, t, tr)
 	return c
+}
+
+// met notes the host that an attempt ended with: the one that answered, else
+// the last that was tried.
+func (t *trip) met(res transport.Result) {
+	host, ip := res.Host, res.IP
+	if n := len(res.Tries); host == "" && n > 0 {
+		host, ip = res.Tries[n-1].Host, res.Tries[n-1].IP
+	}
+	t.host, t.tls, t.tries = host, res.TLS, res.Tries
+	if ip.IsValid() {
+		t.ip = ip.String()
+	}
 }
 
 // deliver asks the transport, or answers for it where the route does.

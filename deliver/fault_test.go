@@ -19,6 +19,7 @@ import (
 // A worker that is stopped awaits replies to final dots, so that nothing is
 // sent twice.
 func TestStopAwaitsReplies(t *testing.T) {
+	t.Parallel()
 	hold := make(chan struct{})
 	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{{Line: ".", Hold: hold}}}, "")
 	var sent atomic.Int64
@@ -87,6 +88,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // A worker that is stopped before the final dot cuts the attempt: the next
 // owner makes it, and it doesn't count.
 func TestStopCutsBeforeTheDot(t *testing.T) {
+	t.Parallel()
 	hold := make(chan struct{})
 	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{{Line: "RCPT", Hold: hold, Times: 1}}}, "")
 	w := r.start(r.b, Config{}, nil)
@@ -105,6 +107,7 @@ func TestStopCutsBeforeTheDot(t *testing.T) {
 
 // A reply that comes after the drain is over: the leg waits as unconfirmed.
 func TestDrainEndsUnconfirmed(t *testing.T) {
+	t.Parallel()
 	hold := make(chan struct{})
 	defer close(hold)
 	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{{Line: ".", Hold: hold}}}, "")
@@ -153,6 +156,7 @@ func TestTakeoverHonoursTheJournal(t *testing.T) {
 }
 
 func TestMarksOfAnEarlierOwner(t *testing.T) {
+	t.Parallel()
 	l := testLeg("a@acme.example", "b@acme.example")
 	before := testTrip(t, l, replied(1, 250, ""), replied(1, 450, ""))
 	before.fates[0].verdict, before.fates[0].peer = delivered, true
@@ -177,6 +181,7 @@ func TestMarksOfAnEarlierOwner(t *testing.T) {
 // A dead destination opens its breaker: what waits goes to delay without an
 // attempt.
 func TestDeadDestinationSpills(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{}, "")
 	var ls []*pb.Leg
 	for range 30 {
@@ -207,6 +212,7 @@ func TestDeadDestinationSpills(t *testing.T) {
 // A bounce that bounces goes to who looks after it; that one's failure ends
 // there.
 func TestBouncesOfBouncesEnd(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{{Line: "RCPT", Reply: "550 5.1.1 no"}}}, "double_bounce_to: postmaster@acme.example")
 	r.start(r.b, Config{}, nil)
 	bounce := r.acme("bob@acme.example")
@@ -228,6 +234,7 @@ func TestBouncesOfBouncesEnd(t *testing.T) {
 
 // Reports to one sender are bounded; what is withheld is told.
 func TestReportsAreBounded(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{{Line: "RCPT", Reply: "550 5.1.1 no"}}}, "")
 	r.apply("kind: tenant\nname: acme\ndomains: [acme.example, box.example]\ndsn_rate: 2\n")
 	r.start(r.b, Config{}, nil)
@@ -246,6 +253,7 @@ func TestReportsAreBounded(t *testing.T) {
 // Who asked for success hears of it from us where the next hop makes no
 // reports, or where we deliver; a report repeated has the same id.
 func TestSuccessReports(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{Extensions: []string{"PIPELINING"}}, "bounce_format: qsbmf")
 	r.start(r.b, Config{}, nil)
 	relayed, stored := r.acme("bob@acme.example"), r.leg(r.box, "bob@box.example")

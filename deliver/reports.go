@@ -104,6 +104,7 @@ func (t *trip) report(n notice, id, me string) dsn.Report {
 	r := dsn.Report{
 		ID: id, Kind: n.kind, At: t.ended, Me: me, To: n.to, UTF8: l.Smtputf8, EnvID: l.EnvId,
 		Arrived: time.UnixMilli(l.BornMs), Double: n.double, MessageID: l.MessageId, ReversePath: l.ReversePath,
+		References: l.HeaderMessageId,
 	}
 	if n.kind == dsn.Delayed {
 		r.Expires = expires(l, t.plan.queue)

@@ -129,20 +129,22 @@ func TestTarpitLeavesOthersAtFullRate(t *testing.T) {
 		share float64
 		rate  float64 // offered
 		want  float64 // to healthy destinations
+		lasts time.Duration
 	}{
-		{0.02, 950, 925}, // all of the healthy 931
-		{0.10, 950, 850}, // all of the healthy 855
-		{0.02, 2000, 900},
-		{0.10, 2000, 900},
+		{0.02, 950, 925, 5 * time.Minute}, // all of the healthy 931
+		{0.10, 950, 850, 5 * time.Minute}, // all of the healthy 855
+		{0.02, 2000, 900, time.Minute},
+		{0.10, 2000, 900, time.Minute},
 	} {
 		t.Run(fmt.Sprintf("%v of %v", c.share, c.rate), func(t *testing.T) {
+			t.Parallel()
 			m := newSim(t, SchedulerConfig{}, func(it *item) time.Duration {
 				if it.destination == "tarpit" {
 					return time.Minute
 				}
 				return 200 * time.Millisecond
 			})
-			start, end := m.now, m.now.Add(5*time.Minute)
+			start, end := m.now, m.now.Add(c.lasts)
 			m.offer(c.rate, end, func() *item {
 				d := fmt.Sprintf("d%d", m.rnd.IntN(200))
 				if m.rnd.Float64() < c.share {
@@ -152,7 +154,7 @@ func TestTarpitLeavesOthersAtFullRate(t *testing.T) {
 					limits: Limits{Concurrency: 200, DestinationConcurrency: 10}}
 			})
 			pinned := 0
-			m.at(start.Add(4*time.Minute), func() { pinned = m.s.partition("0").held })
+			m.at(start.Add(c.lasts*4/5), func() { pinned = m.s.partition("0").held })
 			m.run(end)
 			healthy := 0
 			for d, n := range m.done {

@@ -234,6 +234,7 @@ func (r *rig) reinjected(n int) []*pb.Reinject {
 }
 
 func TestDeliversToPeerAndMaildir(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{}, "")
 	w := r.start(r.b, Config{}, nil)
 	smtp, box, void := r.acme("bob@acme.example"), r.leg(r.box, "bob@box.example"), r.leg("discard", "x@void.example")
@@ -278,6 +279,7 @@ func (r *rig) lag() (n int) {
 
 // One recipient is taken, one deferred, one refused, of the same message.
 func TestMixedReplies(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{
 		{Line: "RCPT TO:<later@", Reply: "450 4.2.1 try\nagain"},
 		{Line: "RCPT TO:<nobody@", Reply: "550 5.1.1 no \x1bsuch user"},
@@ -322,6 +324,7 @@ func TestMixedReplies(t *testing.T) {
 }
 
 func TestSettledWithoutAttempt(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{}, "")
 	r.start(r.b, Config{}, nil)
 	refused := r.leg("error", "x@acme.example")
@@ -351,6 +354,7 @@ func TestSettledWithoutAttempt(t *testing.T) {
 }
 
 func TestSuspendedIsParked(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{}, "")
 	if _, err := control.Send(t.Context(), r.b, control.Command{Verb: "suspend", Scope: control.Scope{Tenant: "acme"}}); err != nil {
 		t.Fatal(err)
@@ -368,6 +372,7 @@ func TestSuspendedIsParked(t *testing.T) {
 }
 
 func TestMovedIsRerouted(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{}, "")
 	r.start(r.b, Config{}, nil)
 	elsewhere := r.leg("192.0.2.1:25", "bob@acme.example")
@@ -383,6 +388,7 @@ func TestMovedIsRerouted(t *testing.T) {
 }
 
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fakemx.Config{}, "")
 	r.start(r.b, Config{}, nil)
 	bustest.Put(t, r.b, bus.Record{Topic: r.queue, Partition: bus.AnyPartition, Key: []byte("x"), Value: []byte("\xff garbage")},

@@ -53,6 +53,7 @@ type Report struct {
 	Double      bool   // about a bounce, to somebody who looks after it
 	MessageID   string // id of the message, for people to ask about
 	ReversePath string // of the message; shown in a double bounce
+	References  string // Message-ID field of the message; empty: none
 
 	// What of the message goes along: its header, or all of it.
 	Original Original

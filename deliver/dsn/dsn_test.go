@@ -30,7 +30,7 @@ func sample(kind Kind) Report {
 	return Report{
 		ID: ID("01KAREPORTEDMESSAGE0000000", 1, 2, kind, at), Kind: kind, At: at, Me: "mx.hub.example",
 		To: "alice@client.example", EnvID: "QQ314159", Arrived: at.Add(-5 * time.Hour), Expires: at.Add(43 * time.Hour),
-		MessageID: "01KAREPORTEDMESSAGE0000000", ReversePath: "alice@client.example",
+		MessageID: "01KAREPORTEDMESSAGE0000000", ReversePath: "alice@client.example", References: "<m1@client.example>",
 		Recipients: []Recipient{
 			{Address: "bob@acme.example", Original: "rfc822;Bob@acme.example", Remote: "mx1.acme.example", Attempted: at,
 				Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "no such user\nask postmaster"}},
@@ -186,7 +186,7 @@ func FuzzHostileText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, address, orcpt, envid string) {
 		for _, intl := range []bool{false, true} {
 			r := sample(Failed)
-			r.UTF8, r.EnvID, r.To = intl, envid, address
+			r.UTF8, r.EnvID, r.To, r.References = intl, envid, address, "<"+text+">"
 			r.Recipients[0] = Recipient{Address: address, Original: orcpt, Status: mail.Status{Code: 550, Enhanced: text, Text: text}, Remote: text}
 			report := Build(r)
 			p := parse(t, report)

@@ -88,8 +88,16 @@ func (r Report) header() string {
 	b.WriteString(field("To", "<"+atom(r.To, r.UTF8)+">"))
 	b.WriteString(field("Subject", r.subject()))
 	b.WriteString(field("Message-ID", "<"+r.ID+"@"+me+">"))
+	if isMessageID(r.References) {
+		b.WriteString(field("References", r.References))
+	}
 	b.WriteString("Auto-Submitted: auto-replied\r\n")
 	return b.String()
+}
+
+// isMessageID: anything odd is left out, so that it can't spoil our header.
+func isMessageID(s string) bool {
+	return len(s) < 250 && len(s) > 2 && s == "<"+atom(s[1:len(s)-1], false)+">"
 }
 
 func (r Report) subject() string {
