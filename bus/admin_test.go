@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ func TestCreatedTopicsVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range ds {
-		if d.Topic != "broker 0" {
+		if !strings.HasPrefix(d.Topic, "broker ") {
 			t.Errorf("%+v", d)
 		}
 	}
@@ -30,22 +31,24 @@ func TestCreatedTopicsVerify(t *testing.T) {
 }
 
 func TestVerifyTellsWhatIsDangerous(t *testing.T) {
-	b := newContentBus(t)
+	b, _ := newTestBus(t)
+	topic := newTopic(t, b, 1)
 	admin, err := b.admin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	set := func(k, v string) {
 		t.Helper()
-		if _, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: k, Value: &v}}, schemas.Received); err != nil {
+		if _, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: k, Value: &v}}, topic.Name); err != nil {
 			t.Fatal(err)
 		}
 	}
 	set("retention.ms", "1000")
 	set("unclean.leader.election.enable", "true")
 	set("max.message.bytes", "2000000")
-	topics := append(schemas.FixedTopics(), schemas.QueueTopics("none", 1, "default", 1)...)
-	ds, err := b.VerifyTopics(t.Context(), topics, CreateOptions{})
+	gone := topic
+	gone.Name += ".gone"
+	ds, err := b.VerifyTopics(t.Context(), []schemas.Topic{topic, gone}, CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +58,7 @@ func TestVerifyTellsWhatIsDangerous(t *testing.T) {
 			found[d.Topic+" "+d.Setting] = true
 		}
 	}
-	want := []string{"qstream.queue.none.v1 topic", schemas.Received + " retention.ms", schemas.Received + " unclean.leader.election.enable"}
+	want := []string{gone.Name + " topic", topic.Name + " retention.ms", topic.Name + " unclean.leader.election.enable"}
 	for _, w := range want {
 		if !found[w] {
 			t.Errorf("%s isn't told as dangerous", w)
@@ -92,18 +95,19 @@ func TestEnough(t *testing.T) {
 }
 
 func TestResumeMendsOnlyWhatIsBroken(t *testing.T) {
-	b := newContentBus(t)
-	topics := schemas.FixedTopics()
-	publishN(t, b, schemas.Received, 30)
-	ends, err := b.Ends(t.Context(), schemas.Received)
+	b, _ := newTestBus(t)
+	topic := newTopic(t, b, 3)
+	topics, group := []schemas.Topic{topic}, topic.Groups[0]
+	publishN(t, b, topic.Name, 30)
+	ends, err := b.Ends(t.Context(), topic.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Partition 0: behind the end; 1: in range.
 	broken := offsets{}
-	broken.set(schemas.Received, 0, ends[0]+100)
-	broken.set(schemas.Received, 1, 1)
-	if err := b.commit(t.Context(), schemas.RouterGroup, broken); err != nil {
+	broken.set(topic.Name, 0, ends[0]+100)
+	broken.set(topic.Name, 1, 1)
+	if err := b.commit(t.Context(), group, broken); err != nil {
 		t.Fatal(err)
 	}
 	mended, err := b.Resume(t.Context(), topics, time.Time{}, true)
@@ -113,11 +117,11 @@ func TestResumeMendsOnlyWhatIsBroken(t *testing.T) {
 	if _, err := b.Resume(t.Context(), topics, time.Now().Add(time.Hour), false); err != nil {
 		t.Fatal(err)
 	}
-	got, err := b.committed(t.Context(), schemas.RouterGroup, map[string][]int32{schemas.Received: {0, 1, 2}})
+	got, err := b.committed(t.Context(), group, map[string][]int32{topic.Name: {0, 1, 2}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got[schemas.Received][0] != ends[0] || got[schemas.Received][1] != 1 || got[schemas.Received][2] != 0 {
+	if at := got[topic.Name]; at[0] != ends[0] || at[1] != 1 || at[2] != 0 {
 		t.Fatalf("commits %v, ends %v", got, ends)
 	}
 	if mended, err = b.Resume(t.Context(), topics, time.Time{}, false); err != nil || len(mended) != 0 {
@@ -132,23 +136,27 @@ func TestCommitReachesAGroupWithMembers(t *testing.T) {
 		"848":     {kgo.ServerSideBalancer()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newContentBus(t)
-			member, err := kgo.NewClient(b.clientOpts(append(opts, kgo.ConsumerGroup("g"), kgo.ConsumeTopics(schemas.Received))...)...)
+			b, _ := newTestBus(t)
+			first, second := newTopic(t, b, 1), newTopic(t, b, 1).Name
+			group := first.Groups[0]
+			member, err := kgo.NewClient(b.clientOpts(append(opts, kgo.ConsumerGroup(group), kgo.ConsumeTopics(first.Name))...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer member.Close()
-			publishN(t, b, schemas.Received, 1)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			publishN(t, b, first.Name, 1)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			member.PollFetches(ctx)
+			if member.PollFetches(ctx).NumRecords() == 0 {
+				t.Fatal("the member consumes nothing")
+			}
 			at := offsets{}
-			at.set(schemas.Events, 0, 0)
-			if err := b.commit(t.Context(), "g", at); err != nil {
+			at.set(second, 0, 0)
+			if err := b.commit(t.Context(), group, at); err != nil {
 				t.Fatal(err)
 			}
-			got, err := b.committed(t.Context(), "g", map[string][]int32{schemas.Events: {0, 1}})
-			if err != nil || len(got[schemas.Events]) != 1 {
+			got, err := b.committed(t.Context(), group, map[string][]int32{second: {0}})
+			if err != nil || len(got[second]) != 1 {
 				t.Fatalf("commits %v, %v", got, err)
 			}
 		})

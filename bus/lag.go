@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // Ends are the committed ends of a topic's partitions: the offset of the next
@@ -68,4 +70,28 @@ func (b *Bus) Lag(ctx context.Context, group string, topics []string) (map[strin
 		}
 	}
 	return ends, nil
+}
+
+// Trim removes the records of a topic below the given offsets. On the
+// embedded broker it isn't durable: a kill of the process brings them back.
+func (b *Bus) Trim(ctx context.Context, topic string, below map[int32]int64) error {
+	if len(below) == 0 {
+		return nil
+	}
+	admin, err := b.admin()
+	if err != nil {
+		return err
+	}
+	var to kadm.Offsets
+	for p, o := range below {
+		to.AddOffset(topic, p, o, -1)
+	}
+	rs, err := admin.DeleteRecords(ctx, to)
+	if err == nil {
+		err = rs.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("trim %s: %w", topic, err)
+	}
+	return nil
 }

@@ -44,6 +44,8 @@ func (b *Bus) publish(ctx context.Context, c *kgo.Client, rs []*Record) error {
 	b.cfg.Failpoint("publish.after")
 	b.metrics.published(len(rs), time.Since(started), err)
 	if err != nil {
+		// The client may not know yet that the topic or its partitions are new.
+		c.ForceMetadataRefresh()
 		return fmt.Errorf("publish to %s: %w", rs[0].Topic, err)
 	}
 	for _, r := range rs {

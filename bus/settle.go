@@ -94,7 +94,30 @@ func (b *Bus) commitTransactional(ctx context.Context, group string, at offsets)
 	if endErr == nil {
 		endErr = kerr.ErrorForCode(ended.ErrorCode)
 	}
-	return errors.Join(err, endErr)
+	if err := errors.Join(err, endErr); err != nil {
+		return err
+	}
+	return b.awaitCommit(ctx, group, at)
+}
+
+// awaitCommit waits until commits are seen: the end of a transaction is
+// acknowledged before the group's own log has it.
+func (b *Bus) awaitCommit(ctx context.Context, group string, at offsets) error {
+	for try := 0; ; try++ {
+		have, err := b.committed(ctx, group, at.keys())
+		if err != nil {
+			return err
+		}
+		if len(missing(at.keys(), have)) == 0 {
+			return nil
+		}
+		if try == 200 {
+			return errors.New("commit isn't seen after 10 s")
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
 }
 
 func txnOffsets(id string, pid int64, epoch int16, group string, at offsets) *kmsg.TxnOffsetCommitRequest {
