@@ -29,20 +29,22 @@ type value struct {
 
 // reading is a document as it is being read.
 type reading struct {
-	file  string
-	lines map[string]int
-	errs  Errors
+	file   string
+	before int            // lines of the file before what the parser was given
+	lines  map[string]int // line of each key
+	text   string         // the canonical form, if it is known
+	errs   Errors
 }
 
 func (r *reading) fail(node ast.Node, format string, args ...any) {
-	r.errs = append(r.errs, &Error{File: r.file, Line: lineOf(node), Reason: fmt.Sprintf(format, args...)})
+	r.errs = append(r.errs, &Error{File: r.file, Line: r.lineOf(node), Reason: fmt.Sprintf(format, args...)})
 }
 
-func lineOf(node ast.Node) int {
+func (r *reading) lineOf(node ast.Node) int {
 	if node == nil || node.GetToken() == nil {
-		return 1
+		return r.before + 1
 	}
-	return node.GetToken().Position.Line
+	return r.before + node.GetToken().Position.Line
 }
 
 // read sets what keys name from a mapping; other keys are faults. It returns
@@ -62,7 +64,7 @@ func read[T any](r *reading, node ast.Node, path string, into *T, keys []key[T])
 			continue
 		}
 		v := &value{doc: r, node: e.Value, path: path + name}
-		r.lines[v.path] = lineOf(e.Key)
+		r.lines[v.path] = r.lineOf(e.Key)
 		if !v.plain() {
 			continue
 		}
@@ -224,7 +226,7 @@ func (v *value) list(limit int, each func(*value)) {
 	canon := make([]any, 0, len(nodes))
 	for i, n := range nodes {
 		e := &value{doc: v.doc, node: n, path: v.path}
-		v.doc.lines[element(v.path, i)] = lineOf(n)
+		v.doc.lines[element(v.path, i)] = v.doc.lineOf(n)
 		if !e.plain() {
 			continue
 		}

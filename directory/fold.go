@@ -96,7 +96,7 @@ func decodeApply(r bus.Record) (*pb.Apply, error) {
 
 func readEntry(number uint64, ref Ref, text string) entry {
 	file := fmt.Sprintf("directory number %d, %s", number, mail.Printable(ref.String()))
-	docs, err := Parse(File{Name: file, Data: []byte(text)})
+	docs, err := Parse(File{Name: file, Data: []byte(text), stored: true})
 	switch {
 	case err != nil:
 	case len(docs) != 1 || docs[0].Ref != ref:

@@ -16,6 +16,8 @@ import (
 type File struct {
 	Name string // shown in errors
 	Data []byte
+
+	stored bool // it is one document in canonical form, as it stands on the topic
 }
 
 // maxFile bounds a file. One tenant with 100,000 domains fits.
@@ -44,20 +46,53 @@ func parseFile(f File) (docs []Document, errs Errors) {
 	if line := tooDeep(f.Data); line > 0 {
 		return nil, Errors{{File: f.Name, Line: line, Reason: "is nested too deeply"}}
 	}
-	tree, err := parseYAML(f.Data)
-	if err != nil {
-		return nil, Errors{syntaxError(f.Name, err)}
-	}
-	for _, d := range tree.Docs {
-		if d.Body == nil || d.Body.Type() == ast.NullType {
+	for _, part := range split(f.Data) {
+		tree, err := parseYAML(part.text)
+		if err != nil {
+			errs = append(errs, syntaxError(f.Name, part.line, err))
 			continue
 		}
-		doc, es := parseDocument(f.Name, d.Body)
-		if errs = append(errs, es...); len(es) == 0 {
-			docs = append(docs, doc)
+		for _, d := range tree.Docs {
+			if d.Body == nil || d.Body.Type() == ast.NullType {
+				continue
+			}
+			r := &reading{file: f.Name, before: part.line, lines: map[string]int{}}
+			if f.stored {
+				r.text = string(f.Data)
+			}
+			doc, es := r.document(d.Body)
+			if errs = append(errs, es...); len(es) == 0 {
+				docs = append(docs, doc)
+			}
 		}
 	}
 	return docs, errs
+}
+
+// part is the text of one document and the number of lines before it.
+type part struct {
+	text []byte
+	line int
+}
+
+// split cuts a file before each line that begins with "---", which is never
+// anything else in YAML. The parser gets slow with the length of what it is
+// given, and a syntax error in one document doesn't hide those in others.
+func split(data []byte) (parts []part) {
+	start, line, first := 0, 0, 0
+	for at := 0; at < len(data); line++ {
+		if marker := data[at:]; at > start && bytes.HasPrefix(marker, []byte("---")) && (len(marker) == 3 || bytes.IndexByte([]byte(" \t\r\n"), marker[3]) >= 0) {
+			parts = append(parts, part{data[start:at], first})
+			start, first = at, line
+		}
+		next := bytes.IndexByte(data[at:], '\n')
+		if next < 0 {
+			line++
+			break
+		}
+		at += next + 1
+	}
+	return append(parts, part{data[start:], first})
 }
 
 // parseYAML guards against panics of the parser: what it is given may come
@@ -71,13 +106,13 @@ func parseYAML(data []byte) (tree *ast.File, err error) {
 	return parser.ParseBytes(data, 0)
 }
 
-func syntaxError(file string, err error) *Error {
+func syntaxError(file string, before int, err error) *Error {
 	var at yaml.Error
 	if !errors.As(err, &at) || at.GetToken() == nil {
-		return &Error{File: file, Line: 1, Reason: err.Error()}
+		return &Error{File: file, Line: before + 1, Reason: err.Error()}
 	}
 	reason := at.GetMessage()
-	line := at.GetToken().Position.Line
+	line := before + at.GetToken().Position.Line
 	switch {
 	case strings.Contains(reason, "unexpected scalar value type"):
 		reason += ` (write "*" in quotes)`
@@ -112,8 +147,7 @@ func tooDeep(data []byte) int {
 	return 0
 }
 
-func parseDocument(file string, body ast.Node) (Document, Errors) {
-	r := &reading{file: file, lines: map[string]int{}}
+func (r *reading) document(body ast.Node) (Document, Errors) {
 	kind := kindOf(body)
 	var doc Document
 	switch kind {
@@ -148,7 +182,10 @@ func kindOf(body ast.Node) string {
 
 func build[T any](r *reading, body ast.Node, into *T, keys []key[T]) Document {
 	canon := read(r, body, "", into, keys)
-	doc := Document{file: r.file, line: lineOf(body), lines: r.lines, value: into}
+	doc := Document{file: r.file, line: r.lineOf(body), lines: r.lines, value: into}
+	if doc.YAML = r.text; doc.YAML != "" {
+		return doc
+	}
 	text, err := yaml.Marshal(canon)
 	if err != nil {
 		r.fail(body, "can't be written: %s", err)
