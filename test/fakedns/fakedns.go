@@ -16,8 +16,8 @@ import (
 
 // Server is a running name server. Its methods are safe for concurrent use.
 type Server struct {
-	// NoEDNS makes it an old server that refuses EDNS. Set it before use.
-	NoEDNS bool
+	// NoEDNS makes it an old server that refuses EDNS.
+	NoEDNS atomic.Bool
 
 	addr    string
 	mu      sync.Mutex
@@ -111,7 +111,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	name := strings.ToLower(q.Question[0].Name)
 	label, _, _ := strings.Cut(name, ".")
 	switch {
-	case s.NoEDNS && q.IsEdns0() != nil:
+	case s.NoEDNS.Load() && q.IsEdns0() != nil:
 		m.Rcode = dns.RcodeFormatError
 	case label == "servfail":
 		m.Rcode = dns.RcodeServerFailure

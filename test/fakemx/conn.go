@@ -229,7 +229,7 @@ func (c *conn) answer(line, usual string) (byte, error) {
 	if r == nil {
 		return c.send(render(usual))
 	}
-	if !c.wait(r) {
+	if !c.wait(r.Delay, r.Hold) {
 		return 0, errOver
 	}
 	switch {
@@ -258,21 +258,25 @@ func (c *conn) answer(line, usual string) (byte, error) {
 	if t, ok := c.c.(*net.TCPConn); ok && err == nil && r.Half {
 		err = t.CloseWrite()
 	}
+	if err == nil && r.Stall != nil && !c.wait(0, r.Stall) {
+		err = errOver
+	}
 	return code, err
 }
 
-// wait does what a rule asks for before the answer; false: the server closes.
-func (c *conn) wait(r *Rule) bool {
+// wait waits for a time and, unless hold is nil, until hold is closed; false:
+// the server closes.
+func (c *conn) wait(d time.Duration, hold <-chan struct{}) bool {
 	select {
-	case <-time.After(r.Delay):
+	case <-time.After(d):
 	case <-c.s.closing:
 		return false
 	}
-	if r.Hold == nil {
+	if hold == nil {
 		return true
 	}
 	select {
-	case <-r.Hold:
+	case <-hold:
 		return true
 	case <-c.s.closing:
 		return false

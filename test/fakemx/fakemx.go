@@ -57,6 +57,8 @@ type Rule struct {
 	Half   bool   // close our side for writing after answering, and go on reading
 	Silent bool   // answer nothing any more, and go on reading
 	Reset  bool   // hang up with a TCP reset
+	// Stall, when set, stops reading after answering until it is closed.
+	Stall <-chan struct{}
 }
 
 // Message is what a client sent up to its final dot.

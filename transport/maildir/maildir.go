@@ -163,36 +163,37 @@ func (d *delivery) name(r *pb.Recipient) string {
 	return fmt.Sprintf("%d.%s-%d-%d.qstream", made.Unix(), id, d.a.Leg, r.GetNumber())
 }
 
-// present are the names of this message that a reader's view already has.
+// present are the names of this message that are there already. In cur they
+// carry flags, so all names have to be read there; in new, where a flood piles
+// up, they stand as we made them.
 func (d *delivery) present() (map[string]bool, error) {
-	wanted := map[string]bool{}
+	found, wanted := map[string]bool{}, map[string]bool{}
 	for _, r := range d.a.Recipients {
-		wanted[d.name(r)] = true
+		name := d.name(r)
+		wanted[name] = true
+		if _, err := os.Lstat(filepath.Join(d.folder, "new", name)); err == nil {
+			found[name] = true
+		}
 	}
-	found := map[string]bool{}
-	for _, sub := range []string{"new", "cur"} {
-		f, err := os.Open(filepath.Join(d.folder, sub))
+	cur, err := os.Open(filepath.Join(d.folder, "cur"))
+	if err != nil {
+		return nil, err
+	}
+	defer cur.Close()
+	for {
+		names, err := cur.Readdirnames(1024)
+		for _, name := range names {
+			if base, _, _ := strings.Cut(name, ":"); wanted[base] {
+				found[base] = true
+			}
+		}
+		if err == io.EOF {
+			return found, nil
+		}
 		if err != nil {
 			return nil, err
 		}
-		for {
-			names, err := f.Readdirnames(1024)
-			for _, name := range names {
-				if base, _, _ := strings.Cut(name, ":"); wanted[base] {
-					found[base] = true
-				}
-			}
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				f.Close()
-				return nil, err
-			}
-		}
-		f.Close()
 	}
-	return found, nil
 }
 
 // create opens a recipient's file and writes its own lines.

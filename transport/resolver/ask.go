@@ -20,9 +20,13 @@ type mx struct {
 type answer struct {
 	mx    []mx
 	addrs []netip.Addr
-	err   error // errNoDomain, kept as long as its negative time to live
+	err   error // errNoDomain or errTemp
 	until time.Time
 }
+
+// failureTime is how long a failure is kept (RFC 9520 3.2): a thousand mails
+// to a domain whose servers are dead don't wait a thousand times.
+const failureTime = 5 * time.Second
 
 // ask answers from the cache, or from the first server that says anything
 // definite. A name that exists without records of the type is an empty answer.
@@ -37,6 +41,9 @@ func (r *Resolver) ask(ctx context.Context, name string, qtype uint16) (answer, 
 	m.SetEdns0(1232, false) // DNS flag day 2020: never fragmented
 	resp, err := r.exchange(ctx, m)
 	if err != nil {
+		if ctx.Err() == nil {
+			r.cache.put(key, answer{err: err, until: now.Add(failureTime)}, now)
+		}
 		return answer{}, err
 	}
 	a := r.read(resp, key)

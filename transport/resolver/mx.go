@@ -20,6 +20,8 @@ import (
 // addresses that are ourselves: a host among them, and all that are not
 // preferred to it, are left out; if nothing is left, the error is 5.4.6.
 func (r *Resolver) Mail(ctx context.Context, domain string, own []string) ([]Host, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Total)
+	defer cancel()
 	hosts, err := r.mail(ctx, domain, own)
 	if err != nil {
 		return nil, fmt.Errorf("mail hosts of %s: %w", mail.Printable(domain), err)

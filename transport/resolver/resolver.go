@@ -29,6 +29,7 @@ type Config struct {
 	Servers  []string         // host:port; default: those of /etc/resolv.conf
 	Timeout  time.Duration    // for one question to one server; default 3 s
 	Tries    int              // rounds over the servers; default 2
+	Total    time.Duration    // for all questions of one lookup; default 30 s
 	MaxHosts int              // addresses that Mail returns at most; default 16
 	Cache    int              // answers kept; default 10000
 	MaxTTL   time.Duration    // upper bound of an answer's time to live; default 1 h
@@ -44,15 +45,17 @@ type Host struct {
 
 // Resolver asks and remembers; it is safe for concurrent use.
 type Resolver struct {
-	cfg   Config
-	udp   *dns.Client
-	tcp   *dns.Client
-	cache *cache
+	cfg    Config
+	system bool // no servers were given
+	udp    *dns.Client
+	tcp    *dns.Client
+	cache  *cache
 }
 
 // New checks cfg and fills in defaults; it asks nothing yet.
 func New(cfg Config) (*Resolver, error) {
-	if len(cfg.Servers) == 0 {
+	system := len(cfg.Servers) == 0
+	if system {
 		cfg.Servers = systemServers("/etc/resolv.conf")
 	}
 	for _, s := range cfg.Servers {
@@ -62,6 +65,7 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	setDefault(&cfg.Timeout, 3*time.Second)
 	setDefault(&cfg.Tries, 2)
+	setDefault(&cfg.Total, 30*time.Second)
 	setDefault(&cfg.MaxHosts, 16)
 	setDefault(&cfg.Cache, 10000)
 	setDefault(&cfg.MaxTTL, time.Hour)
@@ -69,7 +73,7 @@ func New(cfg Config) (*Resolver, error) {
 		cfg.Now = time.Now
 	}
 	return &Resolver{
-		cfg:   cfg,
+		cfg: cfg, system: system,
 		udp:   &dns.Client{Net: "udp", Timeout: cfg.Timeout},
 		tcp:   &dns.Client{Net: "tcp", Timeout: cfg.Timeout},
 		cache: newCache(cfg.Cache),
@@ -103,25 +107,44 @@ var (
 	errNoHost   = mail.Status{Code: 550, Enhanced: "5.4.4", Text: "no host that takes mail has an address"}
 	errNullMX   = mail.Status{Code: 556, Enhanced: "5.1.10", Text: "the domain takes no mail (null MX)"}
 	errLoop     = mail.Status{Code: 554, Enhanced: "5.4.6", Text: "the domain's best mail host is this one: mail loops back"}
+	errNoAddr   = mail.Status{Code: 451, Enhanced: "4.4.4", Text: "the host that the route names has no address"}
 	errTemp     = mail.Status{Code: 451, Enhanced: "4.4.3", Text: "DNS gave no usable answer"}
 )
 
-// Addresses are the addresses of a named host, or of an address literal, IPv6
-// and IPv4 in turns. Names of this machine's hosts file are not known here,
-// but localhost is (RFC 6761 6.3).
+// Addresses are the addresses of a host that a route names, or of an address
+// literal, IPv6 and IPv4 in turns. Unless servers are configured the system is
+// asked, with its hosts file and search list. A host that is not found is
+// temporary: the route is wrong, not the recipient.
 func (r *Resolver) Addresses(ctx context.Context, name string) ([]Host, error) {
 	if a, ok := literal(name); ok {
 		return []Host{{Name: name, Addr: a}}, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Total)
+	defer cancel()
 	name = strings.TrimSuffix(name, ".")
-	if lower := strings.ToLower(name); lower == "localhost" || strings.HasSuffix(lower, ".localhost") {
-		return interleave(name, 0, []netip.Addr{netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1})}), nil
+	addrs, err := r.named(ctx, name)
+	if permanent(err) || err == nil && len(addrs) == 0 {
+		err = errNoAddr
 	}
-	addrs, err := r.addrs(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("addresses of %s: %w", mail.Printable(name), err)
 	}
 	return interleave(name, 0, addrs), nil
+}
+
+func (r *Resolver) named(ctx context.Context, name string) ([]netip.Addr, error) {
+	if lower := strings.ToLower(name); lower == "localhost" || strings.HasSuffix(lower, ".localhost") {
+		// RFC 6761 6.3
+		return []netip.Addr{netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
+	}
+	if !r.system {
+		return r.addrs(ctx, name)
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errTemp, err)
+	}
+	return addrs, nil
 }
 
 // addrs asks for AAAA and A. One family's failure is hidden by the other's

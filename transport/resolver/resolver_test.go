@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -172,7 +173,7 @@ func TestCacheHonoursTimes(t *testing.T) {
 	}{
 		{"one.example", 0, 3}, {"One.Example", 59 * time.Second, 0}, {"one.example", 2 * time.Second, 3},
 		{"nowhere.example", 0, 1}, {"nowhere.example", 29 * time.Second, 0}, {"nowhere.example", 2 * time.Second, 1},
-		{"servfail.example", 0, 2}, {"servfail.example", 0, 2},
+		{"servfail.example", 0, 2}, {"servfail.example", 4 * time.Second, 0}, {"servfail.example", 2 * time.Second, 2},
 	} {
 		now = now.Add(c.after)
 		if got := ask(c.domain); got != c.want {
@@ -188,7 +189,7 @@ func TestSecondServerAndOldServer(t *testing.T) {
 		t.Errorf("with a dead first server: %v, %v", hosts, err)
 	}
 	old := startServer(t)
-	old.NoEDNS = true
+	old.NoEDNS.Store(true)
 	r = newResolver(t, resolver.Config{Servers: []string{old.Addr()}})
 	if hosts, err := r.Mail(t.Context(), "one.example", nil); err != nil || len(hosts) != 2 {
 		t.Errorf("without EDNS: %v, %v", hosts, err)
@@ -223,8 +224,36 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
-	if _, err := r.Addresses(t.Context(), "nowhere.example"); err == nil {
-		t.Error("a host that does not exist has addresses")
+	for _, name := range []string{"nowhere.example", "empty.example", "servfail.example", "a..b"} {
+		_, err := r.Addresses(t.Context(), name)
+		var status mail.Status
+		if !errors.As(err, &status) || status.Permanent() {
+			t.Errorf("%s: %v, want a temporary failure", name, err)
+		}
+	}
+}
+
+func TestLookupIsBounded(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0") // never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	r := newResolver(t, resolver.Config{
+		Servers: []string{pc.LocalAddr().String()}, Timeout: 10 * time.Second, Total: 100 * time.Millisecond,
+	})
+	begun := time.Now()
+	_, err = r.Mail(t.Context(), "one.example", nil)
+	var status mail.Status
+	if !errors.As(err, &status) || status.Permanent() || time.Since(begun) > 5*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begun))
+	}
+}
+
+func TestSystemNames(t *testing.T) {
+	r := newResolver(t, resolver.Config{})
+	if hosts, err := r.Addresses(t.Context(), "localhost"); err != nil || len(hosts) == 0 {
+		t.Errorf("%v, %v", hosts, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"qstream/mail"
 	"qstream/transport"
@@ -73,6 +74,7 @@ func (t *transaction) dot(tail []byte) *failure {
 		// The end did not leave this machine.
 		return t.lost(err)
 	}
+	t.s.until = time.Time{}
 	t.d.res.Sent = true
 	call(t.d.a.AfterDot)
 	t.replies()

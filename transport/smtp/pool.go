@@ -1,7 +1,10 @@
 package smtp
 
 import (
+	"errors"
+	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -34,9 +37,18 @@ func keyOf(h host, helo string) key {
 	return key{h, helo}
 }
 
-// get takes the session used last, which is the least likely to be closed by
-// the peer; nil if there is none.
+// get takes the session used last that still lives; nil if there is none.
 func (p *pool) get(h host, helo string) *session {
+	for {
+		s := p.take(h, helo)
+		if s == nil || quiet(s.raw) {
+			return s
+		}
+		s.drop()
+	}
+}
+
+func (p *pool) take(h host, helo string) *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k := keyOf(h, helo)
@@ -48,6 +60,25 @@ func (p *pool) get(h host, helo string) *session {
 	p.remove(k, i)
 	i.timer.Stop()
 	return i.s
+}
+
+// quiet reports whether a peer has neither closed nor said anything while its
+// connection idled. What it said would be taken for the next reply.
+func quiet(c net.Conn) bool {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	silent := false
+	err = raw.Control(func(fd uintptr) {
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		silent = errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EWOULDBLOCK)
+	})
+	return err == nil && silent
 }
 
 // has reports whether a session to h is idle.
@@ -65,7 +96,7 @@ func (p *pool) put(s *session) {
 }
 
 func (p *pool) keep(s *session) bool {
-	worn := s.broken || s.sent >= p.cfg.MaxMessages || p.cfg.Now().Sub(s.opened) >= p.cfg.MaxAge
+	worn := s.broken || s.r.Buffered() > 0 || s.sent >= p.cfg.MaxMessages || p.cfg.Now().Sub(s.opened) >= p.cfg.MaxAge
 	if worn || p.cfg.Idle < 0 {
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -20,8 +21,10 @@ type session struct {
 	helo   string
 	lmtp   bool
 	t      Timeouts
+	raw    net.Conn // below TLS
 	conn   net.Conn
 	r      *bufio.Reader
+	until  time.Time       // bounds several steps together; zero: nothing
 	ctx    context.Context // what bounds the present step
 	tls    string
 	ext    map[string]string // EHLO keywords in upper case, and their parameters
@@ -60,7 +63,7 @@ func (c *Client) dial(ctx context.Context, h host, helo string) (*session, *fail
 	}
 	s := &session{
 		host: h, helo: helo, lmtp: c.cfg.LMTP, t: c.cfg.Timeouts,
-		ctx: ctx, opened: c.cfg.Now(),
+		ctx: ctx, opened: c.cfg.Now(), raw: conn,
 	}
 	s.use(conn)
 	return s, nil
@@ -82,7 +85,11 @@ func (s *session) bind(ctx context.Context) (unbind func() bool) {
 // within bounds the next reads and writes. The order matters: a context that
 // ends after the check sets the deadline after us.
 func (s *session) within(d time.Duration) error {
-	if err := s.conn.SetDeadline(time.Now().Add(d)); err != nil {
+	end := time.Now().Add(d)
+	if !s.until.IsZero() && s.until.Before(end) {
+		end = s.until
+	}
+	if err := s.conn.SetDeadline(end); err != nil {
 		return err
 	}
 	return s.ctx.Err()
@@ -192,10 +199,20 @@ func (s *session) startTLS() *failure {
 
 // command sends one line and reads its reply.
 func (s *session) command(line string) (mail.Status, []string, error) {
-	if err := s.write([]byte(line+"\r\n"), s.t.Command); err != nil {
+	if err := s.say([]byte(line + "\r\n")); err != nil {
 		return mail.Status{}, nil, err
 	}
 	return s.read(s.t.Command)
+}
+
+// say sends command lines. What came before they were sent answers nothing,
+// and would shift every reply after it.
+func (s *session) say(lines []byte) error {
+	if s.r.Buffered() > 0 {
+		s.broken = true
+		return fmt.Errorf("%w: one that nothing was asked for", errReply)
+	}
+	return s.write(lines, s.t.Command)
 }
 
 func (s *session) write(b []byte, d time.Duration) error {
@@ -232,10 +249,10 @@ func (s *session) offers(keyword string) bool {
 	return ok
 }
 
-// drop closes at once, without a word.
+// drop closes at once, without a word: a farewell inside TLS could block.
 func (s *session) drop() {
 	s.broken = true
-	_ = s.conn.Close()
+	_ = s.raw.Close()
 }
 
 // quit takes leave (RFC 5321 4.1.1.10) without waiting for the reply, which
@@ -243,7 +260,9 @@ func (s *session) drop() {
 func (s *session) quit() {
 	if !s.broken {
 		_ = s.conn.SetDeadline(time.Now().Add(time.Second))
-		_, _ = s.conn.Write([]byte("QUIT\r\n"))
+		if _, err := s.conn.Write([]byte("QUIT\r\n")); err == nil {
+			_ = s.conn.Close()
+		}
 	}
 	s.drop()
 }

@@ -33,6 +33,7 @@ type Config struct {
 	Resolver *resolver.Resolver
 	NoTLS    bool // never STARTTLS
 	Timeouts Timeouts
+	MinRate  int64 // bytes of content a second that a peer must take, beyond one Timeouts.Block; default 4096
 	// MaxHosts bounds the addresses tried in one attempt (default 5),
 	// MaxSessions those of them that greeted us (default 2).
 	MaxHosts, MaxSessions int
@@ -46,12 +47,14 @@ type Config struct {
 	Now         func() time.Time // default time.Now
 }
 
-// Timeouts bound single steps of a dialogue. The defaults are those of
-// RFC 5321 4.5.3.2; connecting has 30 s.
+// Timeouts bound the steps of a dialogue. The defaults are those of RFC 5321
+// 4.5.3.2; connecting has 30 s, and an envelope as a whole 15 min, so that a
+// peer can't hold us by answering each of a hundred recipients just in time.
 type Timeouts struct {
 	Connect  time.Duration // default 30 s
 	Greeting time.Duration // default 5 min
 	Command  time.Duration // EHLO, STARTTLS with handshake, MAIL, RCPT, RSET; default 5 min
+	Envelope time.Duration // all of MAIL to the reply to DATA; default 15 min
 	Data     time.Duration // reply to DATA; default 2 min
 	Block    time.Duration // each write of content; default 3 min
 	Dot      time.Duration // reply to the final dot; default 10 min
@@ -63,7 +66,7 @@ func (t *Timeouts) defaults() {
 		to time.Duration
 	}{
 		{&t.Connect, 30 * time.Second}, {&t.Greeting, 5 * time.Minute},
-		{&t.Command, 5 * time.Minute}, {&t.Data, 2 * time.Minute},
+		{&t.Command, 5 * time.Minute}, {&t.Envelope, 15 * time.Minute}, {&t.Data, 2 * time.Minute},
 		{&t.Block, 3 * time.Minute}, {&t.Dot, 10 * time.Minute},
 	} {
 		if *d.v == 0 {
@@ -86,6 +89,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("no resolver")
 	}
 	cfg.Timeouts.defaults()
+	orDefault(&cfg.MinRate, 4096)
 	orDefault(&cfg.MaxHosts, 5)
 	orDefault(&cfg.MaxSessions, 2)
 	orDefault(&cfg.Idle, 5*time.Second)
@@ -98,7 +102,7 @@ func New(cfg Config) (*Client, error) {
 	return &Client{cfg: cfg, pool: newPool(cfg)}, nil
 }
 
-func orDefault[T int | time.Duration](v *T, to T) {
+func orDefault[T int | int64 | time.Duration](v *T, to T) {
 	if *v == 0 {
 		*v = to
 	}

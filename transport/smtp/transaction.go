@@ -1,8 +1,10 @@
 package smtp
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"qstream/mail"
 	"qstream/transport"
@@ -32,11 +34,21 @@ func (t *transaction) run() *failure {
 	}
 	defer content.Close()
 	t.s.sent++
+	defer func() { t.s.until = time.Time{} }()
+	t.s.until = time.Now().Add(t.s.t.Envelope)
 	ready, f := t.envelope(t.s.kept)
 	if f != nil || !ready {
 		return f
 	}
+	t.s.until = time.Now().Add(t.contentTime())
 	return t.content(content)
+}
+
+// contentTime is how long a peer may take over the content as a whole: one
+// that takes a few bytes before each time limit would hold us for days.
+func (t *transaction) contentTime() time.Duration {
+	size := t.d.a.Size + int64(len(t.d.a.Prepend))
+	return t.s.t.Block + time.Duration(size/t.d.c.cfg.MinRate)*time.Second
 }
 
 // errContent is content that can't be read: our side's trouble.
@@ -59,7 +71,7 @@ func (t *transaction) envelope(again bool) (ready bool, f *failure) {
 		return t.pipelined(again)
 	}
 	if again {
-		if err := t.s.write([]byte("RSET\r\n"), t.s.t.Command); err != nil {
+		if err := t.s.say([]byte("RSET\r\n")); err != nil {
 			return false, stale(err)
 		}
 		if f := t.reset(); f != nil {
@@ -82,7 +94,7 @@ func (t *transaction) pipelined(again bool) (ready bool, f *failure) {
 	lines = append(lines, "DATA\r\n"...)
 	// A peer that refuses early may close while we write: its replies so far
 	// still count, so a failed write shows when reading.
-	werr := t.s.write(lines, t.s.t.Command)
+	werr := t.s.say(lines)
 	if again {
 		if f := t.reset(); f != nil {
 			return false, f
@@ -113,7 +125,7 @@ func (t *transaction) drain(n int) {
 
 // lockstep sends one command at a time.
 func (t *transaction) lockstep() (ready bool, f *failure) {
-	refusal, f := t.readMail(t.s.write([]byte(t.mail+"\r\n"), t.s.t.Command))
+	refusal, f := t.readMail(t.s.say([]byte(t.mail + "\r\n")))
 	if f != nil {
 		return false, f
 	}
@@ -122,7 +134,7 @@ func (t *transaction) lockstep() (ready bool, f *failure) {
 		return false, nil
 	}
 	for n, i := range t.to {
-		if err := t.s.write([]byte(t.rcpt[n]+"\r\n"), t.s.t.Command); err != nil {
+		if err := t.s.say([]byte(t.rcpt[n] + "\r\n")); err != nil {
 			return false, broken(transport.AtRcpt, err)
 		}
 		if f := t.readRcpt(i); f != nil {
@@ -132,7 +144,7 @@ func (t *transaction) lockstep() (ready bool, f *failure) {
 	if len(t.accepted) == 0 {
 		return false, nil
 	}
-	if err := t.s.write([]byte("DATA\r\n"), t.s.t.Command); err != nil {
+	if err := t.s.say([]byte("DATA\r\n")); err != nil {
 		return false, broken(transport.AtData, err)
 	}
 	return t.readData()
@@ -170,6 +182,9 @@ func (s *session) readCompletion() (mail.Status, error) {
 
 // readMail reads the reply to MAIL; a refusal speaks for all recipients.
 func (t *transaction) readMail(werr error) (refusal *mail.Status, f *failure) {
+	if errors.Is(werr, errReply) {
+		return nil, broken(transport.AtMail, werr)
+	}
 	reply, err := t.s.readCompletion()
 	switch {
 	case err != nil && werr != nil:
