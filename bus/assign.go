@@ -34,7 +34,7 @@ func (e *engine) onAssigned(ctx context.Context, cl *kgo.Client, added map[strin
 // assignment, so none is ever returned.
 func (e *engine) onFetched(ctx context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
 	e.pollBarrier(ctx)
-	fresh := e.newParts(resp)
+	fresh := e.newParts(ctx, resp)
 	if e.journal != nil {
 		e.journal.replay(ctx, fresh)
 	}
@@ -68,7 +68,7 @@ func (e *engine) publish(fresh []*part) error {
 	return nil
 }
 
-func (e *engine) newParts(resp *kmsg.OffsetFetchResponse) []*part {
+func (e *engine) newParts(ctx context.Context, resp *kmsg.OffsetFetchResponse) []*part {
 	var fresh []*part
 	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
@@ -84,7 +84,7 @@ func (e *engine) newParts(resp *kmsg.OffsetFetchResponse) []*part {
 				if rp.Metadata != nil {
 					c.metadata = *rp.Metadata
 				}
-				fresh = append(fresh, e.partOf(c))
+				fresh = append(fresh, e.partOf(ctx, c))
 			}
 		}
 	}
@@ -92,9 +92,13 @@ func (e *engine) newParts(resp *kmsg.OffsetFetchResponse) []*part {
 }
 
 // partOf makes a part that goes on at a commit.
-func (e *engine) partOf(c commit) *part {
+func (e *engine) partOf(ctx context.Context, c commit) *part {
 	was, err := decodeProgress(c.offset, c.metadata)
-	if err != nil {
+	if err == nil {
+		if werr := e.bus.whole(ctx, c, &was); werr != nil && ctx.Err() == nil {
+			e.log.Error("records may be done again", "topic", c.topic, "partition", c.partition, "err", werr)
+		}
+	} else {
 		e.log.Warn("commit metadata ignored", "topic", c.topic, "partition", c.partition, "offset", c.offset, "err", err)
 		was = progress{floor: noFloor, journalPart: -1}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
 
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -33,6 +34,8 @@ type batchPart struct {
 	part    *part
 	results []*result
 	extra   *Record // the shape's marker
+	more    *Record // progress that has no room in the metadata
+	prog    progress
 	commit  commit
 	state   []byte
 	release bool
@@ -136,6 +139,9 @@ func (e *engine) fill(ctx context.Context, p *producer, b *batch) (*produced, er
 	if out.bad != nil {
 		return out, fmt.Errorf("produce: %w", out.last)
 	}
+	for i := range b.parts {
+		b.parts[i].refer()
+	}
 	e.bus.cfg.Failpoint("txn.produced")
 	if err := e.bus.barrier(ctx); err != nil {
 		return out, err
@@ -165,6 +171,12 @@ func (e *engine) produce(ctx context.Context, p *producer, b *batch, out *produc
 		}
 		if bp.extra != nil {
 			send(nil, bp.extra)
+		}
+		if bp.more != nil {
+			p.client.Produce(ctx, e.bus.toClient(bp.more), func(k *kgo.Record, err error) {
+				bp.prog.more = overflow{set: true, part: k.Partition, offset: k.Offset}
+				out.note(nil, err)
+			})
 		}
 	}
 	if b.records == 0 {
@@ -291,11 +303,48 @@ func (e *engine) seal(p *part, bp *batchPart, b *batch) {
 	}
 	text, size := pr.encode(base)
 	p.metadata = size
+	bp.commit = commit{topicPartition: p.key(), offset: base, metadata: text}
 	if size > metadataLimit {
 		e.counts.cut++
-		e.log.Warn("progress cut off", "topic", p.topic, "partition", p.partition, "bytes", size)
+		b.records++
+		bp.prog, bp.more = pr, &Record{
+			Topic: schemas.Journal, Partition: AnyPartition, Key: []byte(p.topic),
+			Value: encode(&pb.Journaled{Result: encodeSpans(base, pr.finished)}),
+		}
 	}
-	bp.commit = commit{topicPartition: p.key(), offset: base, metadata: text}
+}
+
+// refer puts the place of the progress that had no room into the metadata.
+func (bp *batchPart) refer() {
+	if bp.more != nil {
+		bp.commit.metadata, _ = bp.prog.encode(bp.commit.offset)
+	}
+}
+
+// whole reads the progress that had no room in the metadata. It goes on trying
+// until ctx ends.
+func (b *Bus) whole(ctx context.Context, c commit, p *progress) error {
+	for wait := retryFirst; p.more.set; wait = min(2*wait, retryMost) {
+		f, err := b.fetch(ctx, schemas.Journal, p.more.part, p.more.offset, fetchSparse)
+		var entry pb.Journaled
+		switch {
+		case errors.Is(err, errOutOfRange):
+			return fmt.Errorf("progress of %s/%d is no longer in the journal", c.topic, c.partition)
+		case err == nil && len(f.records) > 0 && f.records[0].Offset == p.more.offset:
+			if err := proto.Unmarshal(f.records[0].Value, &entry); err != nil {
+				return fmt.Errorf("progress of %s/%d: %w", c.topic, c.partition, err)
+			}
+			d := metadataReader{b: entry.Result}
+			if spans := d.spans(c.offset); !d.bad {
+				p.finished = spans
+			}
+			return nil
+		}
+		if !pause(ctx, wait) {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // committed takes note of a transaction that stands.

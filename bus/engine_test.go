@@ -23,6 +23,7 @@ import (
 type rig struct {
 	t     *testing.T
 	seeds []string
+	plain *kgo.Client
 	fake  *kfake.Cluster // nil on a real broker
 	admin *kadm.Client
 	name  string // makes topics and groups this test's own
@@ -44,12 +45,12 @@ func newRig(t *testing.T) *rig {
 		t.Cleanup(c.Close)
 		r.fake, r.seeds = c, c.ListenAddrs()
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(r.seeds...))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.seeds...), kgo.MaxVersions(kafkaVersions()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	r.admin = kadm.NewClient(cl)
+	r.admin, r.plain = kadm.NewClient(cl), cl
 	r.ensure(3, schemas.Journal, schemas.Deadletter)
 	return r
 }
@@ -192,3 +193,5 @@ func (r *runner) stop(t *testing.T) {
 		}
 	})
 }
+
+func (r *rig) client() *kgo.Client { return r.plain }

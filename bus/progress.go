@@ -27,9 +27,21 @@ type progress struct {
 	floor       int64 // first journal offset that matters, or noFloor
 	state       []byte
 	finished    []span // above the committed offset
+	more        overflow
 }
 
-const flagReleased = 1
+// overflow is the journal record that holds all of finished, when metadata
+// has no room for it. Without it what was cut off would be done twice.
+type overflow struct {
+	set    bool
+	part   int32
+	offset int64
+}
+
+const (
+	flagReleased = 1
+	flagOverflow = 2
+)
 
 // encode makes the metadata text for a commit at base. What doesn't fit is
 // cut off at the end, which tells it unfinished; size is the length it would
@@ -44,16 +56,34 @@ func (p *progress) encode(base int64) (text string, size int) {
 	head = binary.AppendVarint(head, int64(p.journalPart))
 	head = binary.AppendVarint(head, p.floor)
 	head = appendBytes(head, p.state)
+	if p.more.set {
+		head[1] |= flagOverflow
+		head = binary.AppendVarint(head, int64(p.more.part))
+		head = binary.AppendVarint(head, p.more.offset)
+	}
 	fits, at := head, base
 	for _, s := range p.finished {
-		head = binary.AppendUvarint(head, uint64(s.from-at))
-		head = binary.AppendUvarint(head, uint64(s.to-s.from))
+		head = appendSpan(head, at, s)
 		at = s.to
 		if base64.RawStdEncoding.EncodedLen(len(head)) <= metadataLimit {
 			fits = head
 		}
 	}
 	return base64.RawStdEncoding.EncodeToString(fits), base64.RawStdEncoding.EncodedLen(len(head))
+}
+
+func appendSpan(to []byte, at int64, s span) []byte {
+	to = binary.AppendUvarint(to, uint64(s.from-at))
+	return binary.AppendUvarint(to, uint64(s.to-s.from))
+}
+
+// encodeSpans is all of finished, for an overflow.
+func encodeSpans(base int64, spans []span) (b []byte) {
+	for _, s := range spans {
+		b = appendSpan(b, base, s)
+		base = s.to
+	}
+	return b
 }
 
 func appendBytes(to, b []byte) []byte {
@@ -82,20 +112,29 @@ func decodeProgress(base int64, text string) (progress, error) {
 	p.journalPart = int32(d.varint())
 	p.floor = d.varint()
 	p.state = d.bytes()
-	for at := base; len(d.b) > 0 && !d.bad; {
+	if raw[1]&flagOverflow != 0 {
+		p.more = overflow{set: true, part: int32(d.varint()), offset: d.varint()}
+	}
+	p.finished = d.spans(base)
+	if d.bad {
+		return progress{}, fmt.Errorf("%w: cut short", errMetadata)
+	}
+	return p, nil
+}
+
+// spans reads to the end.
+func (d *metadataReader) spans(at int64) (spans []span) {
+	for len(d.b) > 0 && !d.bad {
 		from := at + int64(d.uvarint())
 		to := from + int64(d.uvarint())
 		if from < at || to <= from {
 			d.bad = true
 			break
 		}
-		p.finished = append(p.finished, span{from, to})
+		spans = append(spans, span{from, to})
 		at = to
 	}
-	if d.bad {
-		return progress{}, fmt.Errorf("%w: cut short", errMetadata)
-	}
-	return p, nil
+	return spans
 }
 
 type metadataReader struct {

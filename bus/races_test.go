@@ -129,7 +129,7 @@ func TestRaceNoMemberNoCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.client.Close()
-	p := e.partOf(commit{topicPartition: topicPartition{in, 0}})
+	p := e.partOf(t.Context(), commit{topicPartition: topicPartition{in, 0}})
 	p.track.add(0)
 	e.parts[p.key()] = p
 	e.finish(p, &result{offset: 0})
@@ -302,8 +302,9 @@ func TestRaceLostAndRegained(t *testing.T) {
 	}
 }
 
-// Thousands of holes that don't fit into the metadata: handing out stops, and
-// the broker takes every commit.
+// Thousands of holes that don't fit into the metadata: handing out stops, the
+// broker takes every commit, and after a clean hand-over nothing that was
+// finished comes again.
 func TestRaceMetadataFull(t *testing.T) {
 	r := newRig(t)
 	b := r.bus()
@@ -311,55 +312,40 @@ func TestRaceMetadataFull(t *testing.T) {
 	in, out := r.topic(group, "in", 1), r.topic("", "out", 1)
 	const n = 9000
 	r.put(b, in, 0, n)
-	var mu sync.Mutex
-	var kept []*Job
+	var held atomic.Int64
 	e, run := r.workEngine(b, WorkConfig{Group: group, From: NewTopics(in)}, func(j *Job) {
 		if j.Record.Offset%3 == 0 {
-			mu.Lock()
-			kept = append(kept, j)
-			mu.Unlock()
+			held.Add(1)
 			return
 		}
 		j.Finish(Record{Topic: out, Partition: AnyPartition, Value: j.Record.Value})
 	})
-	full := func() bool {
+	eventually(t, 20*time.Second, "full metadata", func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		p := e.parts[topicPartition{in, 0}]
 		return p != nil && p.metadata > metadataFull && e.pending == 0
-	}
-	eventually(t, 20*time.Second, "full metadata", full)
-	time.Sleep(300 * time.Millisecond)
-	cs, err := fetchCommits(t.Context(), e.client, group, map[string][]int32{in: {0}}, true)
+	})
+	run.stop(t)
+	cs, err := fetchCommits(t.Context(), r.client(), group, map[string][]int32{in: {0}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if size := len(cs[0].metadata); size > metadataLimit || size < metadataFull {
 		t.Errorf("metadata of %d characters", size)
 	}
-	mu.Lock()
-	t.Logf("%d held when the metadata was full", len(kept))
-	mu.Unlock()
-	stop := make(chan struct{})
-	go func() {
-		for {
-			mu.Lock()
-			js := kept
-			kept = nil
-			mu.Unlock()
-			for _, j := range js {
-				j.Finish(Record{Topic: out, Partition: AnyPartition, Value: j.Record.Value})
-			}
-			select {
-			case <-stop:
-				return
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	}()
+	t.Logf("%d held when the metadata was full, %d characters", held.Load(), len(cs[0].metadata))
+	waiting := 0
+	if err := b.Waiting(t.Context(), group, []string{in}, func(Record) error { waiting++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if done := len(r.values(b, out)); waiting != n-done {
+		t.Errorf("%d wait and %d are done of %d", waiting, done, n)
+	}
+	r.workEngine(b, WorkConfig{Group: group, From: NewTopics(in)}, func(j *Job) {
+		j.Finish(Record{Topic: out, Partition: AnyPartition, Value: j.Record.Value})
+	})
 	r.wantOnce(b, out, n)
-	close(stop)
-	run.stop(t)
 }
 
 // An output that no broker takes goes to deadletter with its job's record;

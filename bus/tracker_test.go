@@ -141,6 +141,9 @@ func TestProgressRoundTrip(t *testing.T) {
 			journalPart: rapid.Int32Range(-1, 1000).Draw(rt, "part"), floor: rapid.Int64Range(-1, 1<<60).Draw(rt, "floor"),
 			state: rapid.SliceOfN(rapid.Byte(), 0, 1024).Draw(rt, "state"),
 		}
+		if rapid.Bool().Draw(rt, "more") {
+			p.more = overflow{true, rapid.Int32Range(0, 100).Draw(rt, "morePart"), rapid.Int64Range(0, 1<<60).Draw(rt, "moreOffset")}
+		}
 		at := base
 		for range rapid.IntRange(0, 300).Draw(rt, "runs") {
 			from := at + rapid.Int64Range(1, 1<<20).Draw(rt, "hole")
@@ -163,7 +166,7 @@ func TestProgressRoundTrip(t *testing.T) {
 		if len(want.state) == 0 {
 			want.state, got.state = nil, nil
 		}
-		if d := cmp.Diff(want, got, cmp.AllowUnexported(progress{}, span{})); d != "" {
+		if d := cmp.Diff(want, got, cmp.AllowUnexported(progress{}, span{}, overflow{})); d != "" {
 			rt.Fatal(d)
 		}
 	})

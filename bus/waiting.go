@@ -27,6 +27,9 @@ func (b *Bus) Waiting(ctx context.Context, group string, topics []string, each f
 		}
 		from.set(c.topic, c.partition, c.offset)
 		if was, err := decodeProgress(c.offset, c.metadata); err == nil {
+			if err := b.whole(ctx, c, &was); err != nil && ctx.Err() != nil {
+				return err
+			}
 			finished[c.topicPartition] = was.finished
 		}
 	}

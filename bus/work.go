@@ -78,8 +78,13 @@ func (w *work) closed(p *part) { w.held, p.held = w.held-p.held, 0 }
 func (w *work) marker(*part, []*result) (Record, bool) { return Record{}, false }
 
 func (w *work) full(p *part) bool {
-	return len(p.backlog) > 0 || w.held >= w.cfg.MaxHeld || p.metadata > metadataFull
+	return len(p.backlog) > 0 || w.held >= w.cfg.MaxHeld || crowded(p)
 }
+
+// crowded says that more unfinished records would not fit into the metadata.
+// What an earlier owner left between its finished ones must be handed out all
+// the same: only that makes room.
+func crowded(p *part) bool { return p.metadata > metadataFull && len(p.track.known) == 0 }
 
 // pump hands out the backlog, as far as the caps let it.
 func (w *work) pump(p *part) {
@@ -98,7 +103,7 @@ func (w *work) pump(p *part) {
 // next is the next record as a job, or nil. The lock is held.
 func (w *work) next(p *part) *Job {
 	for len(p.backlog) > 0 && !p.draining {
-		if w.held >= w.cfg.MaxHeld || p.metadata > metadataFull {
+		if w.held >= w.cfg.MaxHeld || crowded(p) {
 			return nil
 		}
 		r := p.backlog[0]
