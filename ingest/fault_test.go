@@ -24,8 +24,8 @@ const begin = "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@acme.example>\r\nDATA\r\n"
 
 var begun = []string{"250", "250", "250", "354"}
 
-// big is content that is stored in chunks.
-var big = strings.Repeat(strings.Repeat("x", 76)+"\r\n", 20_000)
+// huge is content that is stored in chunks.
+var huge = strings.Repeat(strings.Repeat("x", 76)+"\r\n", 20_000)
 
 // A broker that takes mail and doesn't answer is a matter of the edge's own
 // timer, wherever the message stands.
@@ -38,7 +38,7 @@ func TestFrozenBrokerIsTemporary(t *testing.T) {
 	dial(t, in).say(begin+"hello\r\n.\r\n", append(begun, "250 2.0.0")...)
 	thaw := broker.Freeze()
 	defer thaw()
-	for name, content := range map[string]string{"small": "hello\r\n", "chunk": big[:78*1000], "large": big} {
+	for name, content := range map[string]string{"small": "hello\r\n", "chunk": huge[:78*1000], "large": huge} {
 		started := time.Now()
 		dial(t, in).say(begin+content+".\r\n", append(begun, "451 4.3.0")...)
 		if took := time.Since(started); took > 5*time.Second {
@@ -65,7 +65,7 @@ func TestHangingDiskIsTemporary(t *testing.T) {
 	apply(t, b, site)
 	in, stop := start(t, b, Config{PublishTimeout: 200 * time.Millisecond})
 	hanging.Store(true)
-	for _, content := range []string{"hello\r\n", big[:78*1000]} {
+	for _, content := range []string{"hello\r\n", huge[:78*1000]} {
 		started := time.Now()
 		dial(t, in).say(begin+content+".\r\n", append(begun, "451 4.3.0")...)
 		if took := time.Since(started); took > 5*time.Second {
@@ -89,7 +89,7 @@ func TestFullStorageIsTemporary(t *testing.T) {
 	}})
 	apply(t, b, site)
 	in, _ := start(t, b, Config{})
-	for _, content := range []string{"hello\r\n", big[:78*1000], big} {
+	for _, content := range []string{"hello\r\n", huge[:78*1000], huge} {
 		dial(t, in).say(begin+content+".\r\n", append(begun, "452 4.3.1")...)
 	}
 	full.Store(false)
@@ -157,10 +157,10 @@ func TestCutConnection(t *testing.T) {
 	in, stop := start(t, b, Config{MaxLarge: 1})
 	for range 3 {
 		c := dial(t, in)
-		c.say(begin+big, begun...)
+		c.say(begin+huge, begun...)
 		c.Close()
 	}
-	dial(t, in).say(begin+big+".\r\n", append(begun, "250 2.0.0")...) // its place is free
+	dial(t, in).say(begin+huge+".\r\n", append(begun, "250 2.0.0")...) // its place is free
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
@@ -179,7 +179,7 @@ func TestLargeMessagesTakeTurns(t *testing.T) {
 		c := dial(t, in)
 		c.say(begin, begun...)
 		go func() {
-			_, _ = io.WriteString(c, big+".\r\n")
+			_, _ = io.WriteString(c, huge+".\r\n")
 			reply, _ := c.in.ReadString('\n')
 			done <- reply
 		}()

@@ -61,8 +61,8 @@ func TestSizeLimit(t *testing.T) {
 	c := dial(t, in)
 	c.say("EHLO x\r\nMAIL FROM:<> SIZE=100001\r\n", "250", "552 5.3.4")
 	c.say("MAIL FROM:<> SIZE=100000\r\nRCPT TO:<a@acme.example>\r\nDATA\r\n", "250", "250", "354")
-	c.say(big+".\r\n", "552 5.3.4")
-	c.say("MAIL FROM:<>\r\nRCPT TO:<a@acme.example>\r\n"+fmt.Sprintf("BDAT %d\r\n", len(big))+big, "250", "250", "552 5.3.4")
+	c.say(huge+".\r\n", "552 5.3.4")
+	c.say("MAIL FROM:<>\r\nRCPT TO:<a@acme.example>\r\n"+fmt.Sprintf("BDAT %d\r\n", len(huge))+huge, "250", "250", "552 5.3.4")
 	line := strings.Repeat("x", 98) + "\r\n"
 	c.say("RSET\r\n"+begin[8:]+strings.Repeat(line, 1000)+".\r\n", "250", "250", "250", "354", "250 2.0.0")
 	c.say(begin[8:]+strings.Repeat(line, 1000)+"\r\n.\r\n", "250", "250", "354", "552 5.3.4")
@@ -77,7 +77,7 @@ func TestHopLimit(t *testing.T) {
 	in, _ := start(t, b, Config{})
 	hops := strings.Repeat("Received: from x by y; Tue, 3 Nov 2026 14:04:05 +0000\r\n", 100)
 	dial(t, in).say(begin+hops+"\r\nhello\r\n.\r\n", append(begun, "250 2.0.0")...)
-	dial(t, in).say(begin+hops+"received: once more\r\n\r\n"+big+".\r\n", append(begun, "554 5.4.6")...)
+	dial(t, in).say(begin+hops+"received: once more\r\n\r\n"+huge+".\r\n", append(begun, "554 5.4.6")...)
 }
 
 func TestBrokenTexts(t *testing.T) {
@@ -126,7 +126,7 @@ func TestContentClass(t *testing.T) {
 	b := bustest.New(t)
 	apply(t, b, strings.Replace(site, "kind: queue\nname: acme", "kind: queue\nname: acme\ncontent_class: archive", 1))
 	in, _ := start(t, b, Config{})
-	dial(t, in).say(begin+big+".\r\n", append(begun, "250 2.0.0")...)
+	dial(t, in).say(begin+huge+".\r\n", append(begun, "250 2.0.0")...)
 	if ref := received(t, b, 1)[0].Content.GetRef(); ref.GetTopic() != schemas.Content("archive") {
 		t.Errorf("%v", ref)
 	}

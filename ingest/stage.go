@@ -127,7 +127,7 @@ func (s *Ingest) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.intake.Wait()
-	s.log.Info("serving smtp", "stage", "ingest", "addr", s.Addr().String())
+	s.log.Info("serving smtp", "stage", "ingest", "host", s.Addr().String())
 	s.serve(true)
 	defer s.serve(false)
 	return s.smtp.Serve(ctx, s.listener)

@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
 	"qstream/directory"
@@ -54,7 +56,9 @@ func (s *Session) Data(r io.Reader) error {
 		return s.explain(err)
 	}
 	received := &pb.Received{
-		Id: m.id, Session: s.record, Envelope: s.tx.envelope,
+		Id: m.id, Envelope: s.tx.envelope,
+		// A copy: what publishes may outlive this transaction.
+		Session:         proto.Clone(s.record).(*pb.Session),
 		Prepend:         []byte(s.trace(m.id, started)),
 		Directory:       s.tx.snap.Number,
 		AcceptedMs:      started.UnixMilli(),
@@ -65,8 +69,7 @@ func (s *Session) Data(r io.Reader) error {
 	}
 	s.id = m.id
 	s.in.metrics.accepted(len(received.Envelope.Recipients), m.size)
-	s.in.deps.Log.Info("accepted", "msg_id", m.id, "stage", "ingest", "tenant", s.record.Tenant,
-		"client", s.record.ClientIp, "recipients", len(received.Envelope.Recipients), "size", m.size)
+	s.in.deps.Log.Info("accepted", "msg_id", m.id, "stage", "ingest", "tenant", s.record.Tenant, "host", s.record.ClientIp)
 	s.in.deps.Failpoint("ingest.reply.before")
 	return nil
 }
@@ -86,13 +89,13 @@ func (s *Session) explain(err error) error {
 
 func (s *Session) refused(reason string, reply *smtp.SMTPError) error {
 	s.in.metrics.refused(reason)
-	s.in.deps.Log.Debug("refused", "stage", "ingest", "client", s.record.ClientIp, "code", reply.Code, "err", reply.Message)
+	s.in.deps.Log.Debug("refused", "stage", "ingest", "host", s.record.ClientIp, "code", reply.Code, "err", reply.Message)
 	return reply
 }
 
 func (s *Session) fault(doing string, err error) error {
 	s.in.metrics.refused("fault")
-	s.in.deps.Log.Warn("mail not taken", "stage", "ingest", "client", s.record.ClientIp, "doing", doing, "err", err)
+	s.in.deps.Log.Warn("mail not taken", "stage", "ingest", "host", s.record.ClientIp, "err", fmt.Errorf("%s: %w", doing, err))
 	return ourFault(err)
 }
 
@@ -235,6 +238,7 @@ func (m *message) publish(ctx context.Context, received *pb.Received) error {
 	case err := <-done:
 		return err
 	case <-timer.C:
+		cancel()
 		return context.DeadlineExceeded
 	}
 }

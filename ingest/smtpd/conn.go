@@ -263,7 +263,7 @@ func (c *conn) startTLS() {
 		return
 	}
 	if err := t.HandshakeContext(c.ctx); err != nil {
-		c.srv.log.Debug("tls handshake", "stage", "ingest", "client", c.peer.Addr.Addr().String(), "err", err)
+		c.srv.log.Debug("tls handshake", "stage", "ingest", "host", c.peer.Addr.Addr().String(), "err", err)
 		c.closing = true
 		return
 	}

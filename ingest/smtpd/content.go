@@ -114,7 +114,7 @@ func (c *conn) accepted() string {
 func (c *conn) fail(err error) {
 	var e *smtp.SMTPError
 	if !errors.As(err, &e) || e.Code < 400 || e.Code > 599 {
-		c.srv.log.Warn("session failed", "stage", "ingest", "client", c.peer.Addr.Addr().String(), "err", err)
+		c.srv.log.Warn("session failed", "stage", "ingest", "host", c.peer.Addr.Addr().String(), "err", err)
 		e = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "local trouble, try again later"}
 	}
 	c.reply(e.Code, enhanced(e), e.Message)

@@ -1,0 +1,43 @@
+package ingest
+
+import (
+	"strings"
+	"testing"
+
+	"qstream/bus/bustest"
+	"qstream/test/peers"
+)
+
+func TestSwaks(t *testing.T) {
+	peers.Need(t)
+	b := bustest.New(t)
+	apply(t, b, site)
+	in, _ := start(t, b, Config{})
+	addr := in.Addr().String()
+	for _, extra := range [][]string{nil, {"--pipeline"}, {"--protocol", "SMTP"}} {
+		args := append([]string{"--from", "a@strange.example", "--to", "b@acme.example", "--header", "Subject: hello"}, extra...)
+		if out, code := peers.Swaks(t, addr, args...); code != 0 {
+			t.Errorf("%v: exit code %d\n%s", extra, code, out)
+		}
+	}
+	if out, code := peers.Swaks(t, addr, "--from", "a@strange.example", "--to", "b@elsewhere.example"); code != 24 || !strings.Contains(out, "550 5.7.1") {
+		t.Errorf("relayed: exit code %d\n%s", code, out)
+	}
+	for _, m := range received(t, b, 3) {
+		if !strings.Contains(string(m.Content.GetInline()), "Subject: hello\r\n") {
+			t.Errorf("content %q", m.Content.GetInline())
+		}
+	}
+}
+
+func TestPostfixSource(t *testing.T) {
+	peers.Need(t)
+	b := bustest.New(t)
+	apply(t, b, site)
+	in, _ := start(t, b, Config{})
+	peers.Source(t, in.Addr().String(), 10, 200, 10_000, "a@strange.example", "b@acme.example")
+	peers.Source(t, in.Addr().String(), 2, 4, 200_000, "a@strange.example", "b@acme.example")
+	if n := len(received(t, b, 204)); n != 204 {
+		t.Errorf("%d stored", n)
+	}
+}

@@ -1,0 +1,69 @@
+package ingest
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"qstream/bus/bustest"
+)
+
+// certificate makes a certificate and its key in PEM.
+func certificate(t testing.TB) (cert, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"mx.acme.example"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pk, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pk})
+}
+
+// withCertificate adds a certificate for mx.acme.example.
+func withCertificate(t testing.TB, cfg Config) Config {
+	t.Helper()
+	dir := t.TempDir()
+	cert, key := certificate(t)
+	cfg.TLSCert, cfg.TLSKey = dir+"/cert.pem", dir+"/key.pem"
+	for name, text := range map[string][]byte{cfg.TLSCert: cert, cfg.TLSKey: key} {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cfg
+}
+
+func TestTLSIsRecorded(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, site)
+	in, _ := start(t, b, withCertificate(t, Config{}))
+	c := dial(t, in)
+	c.say("EHLO x\r\nSTARTTLS\r\n", "250 edge.example", "220 2.0.0")
+	s := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true}) // our own certificate
+	c.Conn, c.in = s, bufio.NewReader(s)
+	c.say(begin+"hello\r\n.\r\n", append(begun, "250 2.0.0")...)
+	m := received(t, b, 1)[0]
+	if m.Session.TlsVersion != "TLS 1.3" || m.Session.TlsCipher == "" {
+		t.Errorf("session %v", m.Session)
+	}
+	if p := string(m.Prepend); !strings.Contains(p, "with ESMTPS\r\n\t(TLS 1.3 TLS_") {
+		t.Errorf("trace line %q", p)
+	}
+}
