@@ -1,8 +1,9 @@
-package e2e
+package up
 
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,7 +79,9 @@ func TestUpResumes(t *testing.T) {
 			s.Up()
 			s.Apply(strings.ReplaceAll(waiting, "ADDR", peer.Addr()))
 			id := s.Send("ann@sender.example", "bob@away.example")
-			s.up.Await("deferral", func() bool { return strings.Contains(s.Output(), "recipient deferred") })
+			s.up.Await("first attempt", func() bool {
+				return slices.ContainsFunc(peer.Lines(), func(l string) bool { return strings.HasPrefix(l, "RCPT") })
+			})
 			c.end(s)
 
 			peer.SetRules()

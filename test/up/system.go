@@ -1,10 +1,9 @@
-// Package e2e runs qstream as its users do: the built binary in processes of
-// its own, on the embedded broker or on Apache Kafka, driven by its verbs and
-// over SMTP.
+// Package up runs "qstream up" and the single roles as their users do: the
+// built binary in processes of its own, driven by its verbs.
 //
-// The same scenarios run on every broker: without settings on the embedded
-// one, with QSTREAM_TEST_KAFKA on a cluster with as many brokers as it names.
-package e2e
+// Its tests run on the embedded broker without settings, and with
+// QSTREAM_TEST_KAFKA on a cluster with as many brokers as it names.
+package up
 
 import (
 	"bytes"
