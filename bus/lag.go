@@ -20,6 +20,27 @@ func (b *Bus) Ends(ctx context.Context, topic string) (map[int32]int64, error) {
 	return ends[topic], err
 }
 
+// Since are the offsets of the first records of a topic's partitions that were
+// appended at or after a time; the end where there is none.
+func (b *Bus) Since(ctx context.Context, topic string, at time.Time) (map[int32]int64, error) {
+	parts, err := b.partitions(ctx, []string{topic})
+	if err != nil {
+		return nil, err
+	}
+	found, err := b.resolve(ctx, Start{Since: at}, parts)
+	return found[topic], err
+}
+
+// Committed are a group's commits on a topic; partitions without are left out.
+func (b *Bus) Committed(ctx context.Context, group, topic string) (map[int32]int64, error) {
+	parts, err := b.partitions(ctx, []string{topic})
+	if err != nil {
+		return nil, err
+	}
+	found, err := b.committed(ctx, group, parts)
+	return found[topic], err
+}
+
 // Retention is a topic's actual retention; negative: for ever.
 func (b *Bus) Retention(ctx context.Context, topic string) (time.Duration, error) {
 	admin, err := b.admin()

@@ -1,0 +1,199 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"qstream/bus"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// How often and beyond which age housekeeping trims.
+const (
+	keepEvery = time.Hour
+	keepAge   = 24 * time.Hour
+)
+
+// Keeping is what housekeeping needs to know.
+type Keeping struct {
+	Bus *bus.Bus
+	// Topics are all topics of the installation at this moment, those of
+	// retired queues included: what waits there keeps its content.
+	Topics func() []schemas.Topic
+	Now    func() time.Time // default time.Now
+}
+
+// Keep trims what is older than a day and what no waiting mail needs, at once
+// and then every hour, until ctx ends: messages, content, and legs that have
+// moved on. Events go too while more than half of the size cap is taken;
+// else, as the rest, when their retention is over. A kill of the process
+// undoes trimming, so that it is repeated after a start.
+func (b *Broker) Keep(ctx context.Context, k Keeping) error {
+	if k.Now == nil {
+		k.Now = time.Now
+	}
+	for {
+		if err := b.keepOnce(ctx, k); err != nil && ctx.Err() == nil {
+			b.cfg.Log.Warn("housekeeping failed, trying again later", "err", err)
+		}
+		t := time.NewTimer(keepEvery)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+func (b *Broker) keepOnce(ctx context.Context, k Keeping) error {
+	topics := k.Topics()
+	n := &needs{bus: k.Bus, from: map[string]map[int32]int64{}}
+	if err := n.gather(ctx, topics); err != nil {
+		return err
+	}
+	taken, err := b.Size()
+	if err != nil {
+		return err
+	}
+	before := k.Now().Add(-keepAge)
+	for _, t := range topics {
+		if !trimmed(t.Name, taken > b.cfg.MaxBytes/2) {
+			continue
+		}
+		below, err := n.below(ctx, t, before)
+		if err != nil {
+			return err
+		}
+		if err := k.Bus.Trim(ctx, t.Name, below); err != nil {
+			return err
+		}
+	}
+	return b.Barrier(ctx)
+}
+
+// trimmed reports whether housekeeping is about a topic. The journal is small,
+// and needed by who comes back after days; history stays.
+func trimmed(topic string, tight bool) bool {
+	switch topic {
+	case schemas.Directory, schemas.Control, schemas.Deadletter, schemas.Journal:
+		return false
+	case schemas.Events:
+		return tight
+	}
+	return true
+}
+
+// needs are the oldest offsets that waiting mail refers to.
+type needs struct {
+	bus  *bus.Bus
+	from map[string]map[int32]int64
+}
+
+func (n *needs) at(topic string, partition int32, offset int64) {
+	if n.from[topic] == nil {
+		n.from[topic] = map[int32]int64{}
+	}
+	if was, ok := n.from[topic][partition]; !ok || offset < was {
+		n.from[topic][partition] = offset
+	}
+}
+
+// gather notes what all waiting mail needs. What moves from topic to topic
+// meanwhile leaves a record behind the ends of before, which are read last.
+func (n *needs) gather(ctx context.Context, topics []schemas.Topic) error {
+	byGroup := map[string][]string{}
+	var moving []string
+	ends := map[string]map[int32]int64{}
+	for _, t := range topics {
+		for _, g := range t.Groups {
+			byGroup[g] = append(byGroup[g], t.Name)
+		}
+		if len(t.Groups) == 0 {
+			continue
+		}
+		end, err := n.bus.Ends(ctx, t.Name)
+		if err != nil {
+			return err
+		}
+		ends[t.Name] = end
+		moving = append(moving, t.Name)
+	}
+	for group, names := range byGroup {
+		if err := n.bus.Waiting(ctx, group, names, n.note); err != nil {
+			return fmt.Errorf("what waits for %s: %w", group, err)
+		}
+	}
+	if _, err := n.bus.Dead(ctx, n.noteDead); err != nil {
+		return err
+	}
+	return n.bus.Read(ctx, moving, bus.Start{Offset: ends}, n.note)
+}
+
+func (n *needs) note(r bus.Record) error {
+	n.at(r.Topic, r.Partition, r.Offset)
+	typ := ""
+	for _, h := range r.Headers {
+		if h.Key == bus.HeaderType {
+			typ = string(h.Value)
+		}
+	}
+	n.noteValue(r.Topic, typ, r.Value)
+	return nil
+}
+
+func (n *needs) noteDead(d bus.Dead) error {
+	// Its content may be inline in the record that it was.
+	n.at(d.Record.Topic, d.Record.Partition, d.Record.Offset)
+	n.noteValue(d.Record.Topic, "", d.Record.Value)
+	return nil
+}
+
+func (n *needs) noteValue(topic, typ string, value []byte) {
+	m, err := schemas.Decode(topic, typ, value)
+	if err != nil {
+		return // garbage refers to nothing
+	}
+	var ref *pb.ContentRef
+	switch m := m.(type) {
+	case *pb.Leg:
+		ref = m.Content
+	case *pb.Received:
+		ref = m.GetContent().GetRef()
+	case *pb.Reinject:
+		ref = m.GetContent().GetRef()
+	}
+	if ref != nil && len(ref.Offsets) > 0 {
+		n.at(ref.Topic, ref.Partition, ref.Offsets[0])
+	}
+}
+
+// below are the offsets under which nothing of a topic is needed: it is older
+// than before, its groups have committed past it, and nothing refers to it.
+func (n *needs) below(ctx context.Context, t schemas.Topic, before time.Time) (map[int32]int64, error) {
+	below, err := n.bus.Since(ctx, t.Name, before)
+	if err != nil {
+		return nil, err
+	}
+	for p, o := range n.from[t.Name] {
+		below[p] = min(below[p], o)
+	}
+	for _, group := range t.Groups {
+		commits, err := n.bus.Committed(ctx, group, t.Name)
+		if err != nil {
+			return nil, err
+		}
+		for p := range below {
+			// A group without a place stands still there until it is mended.
+			below[p] = min(below[p], commits[p])
+		}
+	}
+	for p, o := range below {
+		if o <= 0 {
+			delete(below, p)
+		}
+	}
+	return below, nil
+}

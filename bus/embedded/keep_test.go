@@ -1,0 +1,92 @@
+package embedded
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"qstream/bus"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Two days later only what a waiting leg refers to, and what the group hasn't
+// committed past, is still there.
+func TestKeepTrimsWhatNoLegNeeds(t *testing.T) {
+	k, err := Start(Config{Dir: t.TempDir(), MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	b, err := bus.Dial(bus.Config{Seeds: k.Seeds(), Barrier: k.Barrier})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	topics := append(schemas.Sizing{Partitions: 1}.Fixed(), schemas.QueueTopics("acme", 1, schemas.DefaultPool, 1)...)
+	if _, err := b.CreateTopics(t.Context(), topics, bus.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// Ten messages with content, of which the sixth waits in a queue.
+	for i := range 10 {
+		ref := stored(t, b, i)
+		if i == 5 {
+			leg := bus.NewLeg(schemas.Queue("acme", 1), &pb.Leg{MessageId: ref.MessageId, Content: ref, Destination: "x"})
+			if err := b.Publish(t.Context(), &leg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Publish(t.Context(), received(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later := Keeping{Bus: b, Topics: func() []schemas.Topic { return topics }, Now: func() time.Time { return time.Now().Add(48 * time.Hour) }}
+	if err := k.keepOnce(t.Context(), Keeping{Bus: b, Topics: later.Topics, Now: time.Now}); err != nil {
+		t.Fatal(err)
+	}
+	wantOldest(t, b, map[string]int64{schemas.Received: 0, schemas.Content("default"): 0})
+	if err := k.keepOnce(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	// The router has committed nothing: all that was received still waits.
+	wantOldest(t, b, map[string]int64{schemas.Received: 0, schemas.Content("default"): 10, schemas.Queue("acme", 1): 0})
+}
+
+// stored is content of two chunks.
+func stored(t *testing.T, b *bus.Bus, i int) *pb.ContentRef {
+	t.Helper()
+	w := b.Create(t.Context(), string(rune('A'+i)), "")
+	defer w.Abort()
+	if _, err := io.CopyN(w, zeros{}, bus.ChunkSize+1); err != nil {
+		t.Fatal(err)
+	}
+	c, err := w.Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.GetRef()
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// wantOldest compares the oldest record of each topic's partition 0.
+func wantOldest(t *testing.T, b *bus.Bus, want map[string]int64) {
+	t.Helper()
+	for topic, offset := range want {
+		first := int64(-1)
+		err := b.Read(t.Context(), []string{topic}, bus.Start{}, func(r bus.Record) error {
+			if first < 0 {
+				first = r.Offset
+			}
+			return nil
+		})
+		if err != nil || first != offset {
+			t.Errorf("%s starts at %d, want %d (%v)", topic, first, offset, err)
+		}
+	}
+}
