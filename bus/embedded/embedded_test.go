@@ -8,14 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"qstream/bus"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, cfg Config) (*Broker, *bus.Bus) {
 	t.Helper()
