@@ -19,7 +19,7 @@ const (
 	// rerouted leg's number is reroutes*rerouteSpan plus its lowest recipient
 	// number. A recipient is in one leg only at a time, so no number comes
 	// twice, however often and in whatever parts a message returns.
-	rerouteSpan = 1 << 20
+	rerouteSpan = 1_000_000
 	// eventRecipients bounds an event's size.
 	eventRecipients = 1000
 )

@@ -135,16 +135,16 @@ func TestRoute(t *testing.T) {
 			Origin: pb.Origin_ORIGIN_REROUTE, ParentId: "01A", Reroutes: 2, Tenant: "green",
 			Envelope: &pb.Envelope{ReversePath: "a@green.example", Recipients: []*pb.Recipient{
 				{Number: 8, Address: "b@x.example"}, {Number: 5, Address: "c@x.example"}, {Number: 6, Address: "c@acme.example"}}}}),
-			[]string{"2097157 green/default.1 x.example via internet [8 5]", "2097158 acme/acme.2 acme.example via acme-inbound [6]"}},
+			[]string{"2000005 green/default.1 x.example via internet [8 5]", "2000006 acme/acme.2 acme.example via acme-inbound [6]"}},
 		{"replayed legs are numbered from the first free", reinject(&pb.Reinject{
 			Origin: pb.Origin_ORIGIN_REPLAY, ParentId: "01P", NextLeg: 40, Tenant: "green", Envelope: envelope("a@green.example", "b@x.example")}),
 			[]string{"40 green/default.1 x.example via internet [0]"}},
 		{"ten reroutes are allowed", reinject(&pb.Reinject{
 			Origin: pb.Origin_ORIGIN_REROUTE, Reroutes: 10, Tenant: "green", Envelope: envelope("a@green.example", "b@x.example")}),
-			[]string{"10485760 green/default.1 x.example via internet [0]"}},
+			[]string{"10000000 green/default.1 x.example via internet [0]"}},
 		{"eleven are a loop", reinject(&pb.Reinject{
 			Origin: pb.Origin_ORIGIN_REROUTE, Reroutes: 11, Tenant: "green", Envelope: envelope("a@green.example", "b@x.example")}),
-			[]string{"11534336 green/default.1 x.example via internet [0] refused 554 5.4.6"}},
+			[]string{"11000000 green/default.1 x.example via internet [0] refused 554 5.4.6"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			legs, _ := route(c.m, viewed())

@@ -78,7 +78,7 @@ func session(s *pb.Session) string {
 	}
 	out := "by " + strings.TrimPrefix(s.Protocol.String(), "PROTOCOL_")
 	if s.ClientIp != "" {
-		out += fmt.Sprintf(" from %s [%s]", printable(s.ClientName), printable(s.ClientIp))
+		out += " from " + peer(s.ClientName, s.ClientIp)
 	}
 	if s.Helo != "" {
 		out += ", HELO " + printable(s.Helo)
@@ -121,7 +121,9 @@ func said(e *pb.Event) string {
 	case pb.EventType_EVENT_TYPE_ATTEMPTED:
 		word = fmt.Sprintf("attempt %d took %s", e.Attempt, time.Duration(e.TookMs)*time.Millisecond)
 	case pb.EventType_EVENT_TYPE_DEFERRED, pb.EventType_EVENT_TYPE_SPILLED:
-		word += " (" + reason(e.Reason) + ")"
+		if e.Reason != pb.Reason_REASON_DEFERRED {
+			word += " (" + reason(e.Reason) + ")"
+		}
 		if e.DueMs > 0 {
 			word += " until " + time.UnixMilli(e.DueMs).UTC().Format(clock)
 		}
@@ -135,7 +137,7 @@ func said(e *pb.Event) string {
 		word = "DSN " + e.ChildId
 	}
 	if e.Host != "" || e.HostIp != "" {
-		word += fmt.Sprintf(" at %s [%s]", e.Host, e.HostIp)
+		word += " at " + peer(e.Host, e.HostIp)
 	}
 	if e.TlsVersion != "" {
 		word += ", " + e.TlsVersion
@@ -144,6 +146,17 @@ func said(e *pb.Event) string {
 		word += ": " + e.Text
 	}
 	return printable(word)
+}
+
+// peer is a host with its address, as far as they are known.
+func peer(name, ip string) string {
+	switch {
+	case ip == "":
+		return printable(name)
+	case name == "":
+		return "[" + printable(ip) + "]"
+	}
+	return printable(name) + " [" + printable(ip) + "]"
 }
 
 func reason(r pb.Reason) string {

@@ -117,7 +117,7 @@ func TestText(t *testing.T) {
   2026-03-01 10:00:01.000  leg 0: attempt 1 took 300ms at mx.acme.example [192.0.2.9], TLS1.3
   2026-03-01 10:00:01.000  leg 0: delivered at mx.acme.example [192.0.2.9]
                                <c@acme.example> 250 2.0.0 ok
-  2026-03-01 10:00:01.000  leg 0: deferred (deferred) until 2026-03-01 10:01:00.000
+  2026-03-01 10:00:01.000  leg 0: deferred until 2026-03-01 10:01:00.000
                                <b@acme.example> 451 4.7.1 later  [31mred
   2026-03-01 10:01:00.000  leg 0: released to queue acme
                                <b@acme.example>
