@@ -1,0 +1,90 @@
+package test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"qstream/schemas"
+)
+
+var update = flag.Bool("update", false, "write generated parts of docs")
+
+const topicsPage = "../docs/topics.md"
+
+// parties are who writes and who reads a topic, by the start of its name.
+var parties = []struct{ topic, writes, reads string }{
+	{schemas.Received, "ingest", "router"},
+	{"qstream.content.", "ingest", "deliver, delay (by reference)"},
+	{schemas.Reinject, "deliver (DSNs, reroutes), delay (reroutes)", "router"},
+	{"qstream.queue.", "router, delay", "deliver; delay watches it"},
+	{"qstream.delay.", "deliver, delay", "delay"},
+	{schemas.Parked, "deliver, delay", "delay"},
+	{schemas.Hold, "delay", "deliver, delay (by reference)"},
+	{schemas.Journal, "deliver", "deliver, after a takeover"},
+	{schemas.Events, "router, deliver, delay", "trace, operators"},
+	{schemas.Directory, "apply", "every role"},
+	{schemas.Control, "queue suspend, resume, flush", "every role"},
+	{schemas.Deadletter, "every consumer", "queue deadletter"},
+}
+
+// TestTopicsPage holds the page against the topic table.
+func TestTopicsPage(t *testing.T) {
+	page, err := os.ReadFile(topicsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(page), "-update -->\n")
+	_, tail, ok2 := strings.Cut(rest, "<!-- end -->")
+	if !ok || !ok2 {
+		t.Fatal("the page has lost its marks")
+	}
+	want := head + "-update -->\n" + topicsTable(t) + "<!-- end -->" + tail
+	if want == string(page) {
+		return
+	}
+	if !*update {
+		t.Fatal("docs/topics.md differs from the topic table: go test ./test -run TopicsPage -update")
+	}
+	if err := os.WriteFile(topicsPage, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func topicsTable(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("| topic | key | value | partitions | cleanup | largest record | written by | read by |\n|---|---|---|---|---|---|---|---|\n")
+	rows := append(schemas.FixedTopics(), schemas.QueueTopics("Q", 1, schemas.DefaultPool, 0)...)
+	for _, r := range rows {
+		name := strings.Replace(r.Name, schemas.Content(schemas.DefaultClass), schemas.Content("CLASS"), 1)
+		writes, reads := partiesOf(t, name)
+		fmt.Fprintf(&b, "| %s | %s | %s | %d | %s | %d KiB | %s | %s |\n", name, r.Key,
+			strings.TrimPrefix(r.Value, "qstream.v1."), r.Partitions, cleanup(r), r.MaxMessage>>10, writes, reads)
+	}
+	return b.String()
+}
+
+func cleanup(r schemas.Topic) string {
+	switch {
+	case r.Compact:
+		return "compact"
+	case r.Retention < 0:
+		return "never"
+	}
+	return fmt.Sprintf("delete, %d d", r.Retention/(24*time.Hour))
+}
+
+func partiesOf(t *testing.T, topic string) (writes, reads string) {
+	t.Helper()
+	for _, p := range parties {
+		if strings.HasPrefix(topic, p.topic) {
+			return p.writes, p.reads
+		}
+	}
+	t.Fatalf("nobody is said to write %s", topic)
+	return "", ""
+}
