@@ -15,20 +15,26 @@ import (
 // grace is how long after its end of life a leg may still lie in its queue.
 const grace = 60 * time.Second
 
+// watchShare bounds the part of the time that is spent watching: what lies in
+// the queue topics is read as a whole.
+const watchShare = 10
+
 // watch looks for legs past their lifetime in the queue topics, where a
 // deliver should have settled them: it alarms also when no deliver runs.
 func (d *Delay) watch(ctx context.Context) error {
-	tick := time.NewTicker(d.cfg.Watch)
-	defer tick.Stop()
+	next := time.NewTimer(d.cfg.Watch)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-next.C:
 		}
+		began := time.Now()
 		if d.clock() == nil {
 			d.watchOnce(ctx)
 		}
+		next.Reset(max(d.cfg.Watch, watchShare*time.Since(began)))
 	}
 }
 
