@@ -88,7 +88,7 @@ func (s *scheduler) refuse(it *item, l *lane, now time.Time) (spill, bool) {
 	case l.gate.breaker.open(now):
 		return spill{it, breakerOpen, l.gate.breaker.until}, true
 	case s.over(it, l, mixed):
-		return spill{it, overShare, l.gate.pace.back(now, it.spills)}, true
+		return spill{it, overShare, l.gate.pace.back(now, it.spills, l.gate.held)}, true
 	}
 	return spill{}, false
 }
@@ -193,6 +193,9 @@ func (s *scheduler) first(l *lane) *item {
 
 func (s *scheduler) start(it *item) {
 	l := it.lane
+	if l.gate.running == 0 {
+		l.gate.pace.begin(s.now())
+	}
 	s.running++
 	l.house.running++
 	l.gate.running++

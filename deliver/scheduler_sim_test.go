@@ -236,3 +236,36 @@ func TestBreakerProbes(t *testing.T) {
 		t.Errorf("a dead destination was tried %d times in %v", tries, m.now.Sub(start))
 	}
 }
+
+// A backlog for one healthy destination is worked off at nearly its speed,
+// although most of it is spilled at first.
+func TestBacklogDrains(t *testing.T) {
+	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return 200 * time.Millisecond })
+	start, other := m.now, time.Duration(0)
+	for range 20_000 {
+		m.add(&item{tenant: "a", queue: "a", destination: "giant", partition: "0", size: 1000,
+			limits: Limits{Concurrency: 120, DestinationConcurrency: 100}})
+	}
+	m.took = func(it *item) time.Duration {
+		if it.destination == "other" {
+			other = m.now.Sub(it.value.(time.Time))
+		}
+		return 200 * time.Millisecond
+	}
+	m.at(m.now.Add(time.Second), func() {
+		m.add(&item{tenant: "a", queue: "a", destination: "other", partition: "0", size: 1000,
+			limits: Limits{Concurrency: 120, DestinationConcurrency: 100}})
+	})
+	for m.done["giant"] < 20_000 && m.now.Before(start.Add(10*time.Minute)) {
+		m.run(m.now.Add(time.Second))
+		m.now = m.now.Add(time.Millisecond)
+	}
+	took := m.now.Sub(start)
+	t.Logf("20,000 legs at 500 a second took %v, %d spills; another destination waited %v", took, m.spills, other)
+	if took > 80*time.Second { // 40 s at best
+		t.Errorf("%d of 20,000 legs after %v", m.done["giant"], took)
+	}
+	if other > 200*time.Millisecond {
+		t.Errorf("a leg for another destination waited %v", other)
+	}
+}

@@ -10,6 +10,8 @@ const (
 	spillFirst = 10 * time.Second
 	spillLast  = time.Hour
 	paceSpan   = 30 * time.Second // over which a destination's speed is measured
+	paceLeast  = time.Second      // before which it isn't known
+	paceLast   = 10 * time.Minute // beyond which nothing is planned: speeds change
 )
 
 // why a leg was spilled.
@@ -33,8 +35,16 @@ type spill struct {
 // spilled so that it comes back about as fast as it can be taken.
 type pace struct {
 	served  float64 // completions, decayed with paceSpan
+	since   time.Time // when there was something to take
 	at      time.Time
 	horizon time.Time // when the last spilled leg comes back
+}
+
+// begin notes an attempt's start when none is under way.
+func (p *pace) begin(now time.Time) {
+	if p.decay(now); p.served < 0.01 {
+		p.served, p.since = 0, now
+	}
 }
 
 func (p *pace) done(now time.Time) {
@@ -49,23 +59,35 @@ func (p *pace) decay(now time.Time) {
 	}
 }
 
-// back is when a leg spilled for the n-th time (from 0) comes back: never
-// before its doubling wait, and behind those spilled before it.
-func (p *pace) back(now time.Time, n uint32) time.Time {
-	wait := doubled(spillFirst, n, spillLast)
+// rate is the legs a second that the destination takes, if that is known yet.
+func (p *pace) rate(now time.Time) (rate float64, known bool) {
 	p.decay(now)
-	rate := max(1, p.served/paceSpan.Seconds())
-	if p.horizon.Before(now) {
-		p.horizon = now
+	age := now.Sub(p.since)
+	if p.since.IsZero() || age < paceLeast || p.served < 2 && age < spillFirst {
+		return 0, false
 	}
-	p.horizon = p.horizon.Add(time.Duration(float64(time.Second) / rate))
-	if last := now.Add(spillLast); p.horizon.After(last) {
+	// The decayed sum is of less than the whole span at first.
+	return p.served / paceSpan.Seconds() / (1 - math.Exp(-age.Seconds()/paceSpan.Seconds())), true
+}
+
+// back is when a leg spilled for the n-th time (from 0) comes back. A
+// destination that is known to take mail gets it back at its speed, a little
+// before it is done with what is held; a slow one after a doubling wait, and
+// not all at once.
+func (p *pace) back(now time.Time, n uint32, held int) time.Time {
+	wait := doubled(spillFirst, n, spillLast)
+	rate, known := p.rate(now)
+	switch {
+	case !known:
+		return now.Add(wait)
+	case rate >= 1:
+		wait = max(time.Second, time.Duration(0.7*float64(held)/rate*float64(time.Second)))
+	}
+	p.horizon = later(p.horizon, now.Add(min(wait, paceLast))).Add(time.Duration(float64(time.Second) / max(1, rate)))
+	if last := now.Add(paceLast); p.horizon.After(last) {
 		p.horizon = last
 	}
-	if due := now.Add(wait); due.After(p.horizon) {
-		return due
-	}
-	return p.horizon
+	return later(p.horizon, now.Add(wait))
 }
 
 // doubled is first*2^n, at most last.

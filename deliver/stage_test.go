@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rig is a broker with a directory, a peer and deliver workers.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	broker *bustest.Broker
 	b      *bus.Bus
 	mx     *fakemx.Server
@@ -69,7 +69,7 @@ match: {domain: void.example}
 via: "discard:"
 `
 
-func newRig(t *testing.T, cfg fakemx.Config, queue string) *rig {
+func newRig(t testing.TB, cfg fakemx.Config, queue string) *rig {
 	t.Helper()
 	mx, err := fakemx.Start(cfg)
 	if err != nil {
@@ -141,7 +141,7 @@ func (r *rig) start(b *bus.Bus, cfg Config, change func(*Deps)) *worker {
 	return w
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
@@ -265,9 +265,11 @@ func TestDeliversToPeerAndMaildir(t *testing.T) {
 	}
 }
 
-func (r *rig) lag() (n int) {
+func (r *rig) lag() int { return r.lagOf(r.queue) }
+
+func (r *rig) lagOf(topic string) (n int) {
 	r.t.Helper()
-	err := r.b.Waiting(r.t.Context(), schemas.DeliverGroup("default"), []string{r.queue}, func(bus.Record) error {
+	err := r.b.Waiting(r.t.Context(), schemas.DeliverGroup("default"), []string{topic}, func(bus.Record) error {
 		n++
 		return nil
 	})
