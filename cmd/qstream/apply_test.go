@@ -77,6 +77,8 @@ func TestQueueVerbs(t *testing.T) {
 	v.run(2, "", "queue", "suspend")
 	v.run(2, "", "queue", "suspend", "--all", "--tenant", "acme")
 	v.wants(v.run(0, "", "queue", "suspensions"), "nothing is suspended")
+	v.run(3, "", "queue", "suspend", "--tenant", "acme")
+	v.run(0, "kind: tenant\nname: acme\n", "apply", "-")
 	v.wants(v.run(0, "", "queue", "suspend", "--tenant", "acme", "--destination", "far.example", "--reason", "flood"), "command number 1")
 	v.wants(v.run(0, "", "queue", "suspensions"), "tenant acme destination far.example", "flood")
 	v.run(3, "", "queue", "resume", "--tenant", "acme")

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"qstream/bus"
 	"qstream/control"
+	"qstream/directory"
 	"qstream/mail"
 )
 
@@ -46,11 +48,32 @@ func (f scopeFlags) send(ctx context.Context, p *Process, sys *System, verb, id 
 		return err
 	}
 	defer b.Close()
+	if verb != control.Resume {
+		if err := f.known(ctx, b); err != nil {
+			return err
+		}
+	}
 	n, err := control.Send(ctx, b, control.Command{Verb: verb, Scope: scope, Actor: actor(), Reason: f.Reason})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.Stdout, "%s %s: command number %d\n", verb, scope, n)
+	return nil
+}
+
+// known refuses names that the directory lacks: an order with a misspelt name
+// would be obeyed in silence by nobody.
+func (f scopeFlags) known(ctx context.Context, b *bus.Bus) error {
+	s, err := directory.Read(ctx, b)
+	if err != nil {
+		return err
+	}
+	if f.Tenant != "" && s.Tenant(f.Tenant) == nil {
+		return fmt.Errorf("tenant %s: %w", mail.Printable(f.Tenant), ErrNotFound)
+	}
+	if f.Queue != "" && s.Queue(f.Queue) == nil {
+		return fmt.Errorf("queue %s: %w", mail.Printable(f.Queue), ErrNotFound)
+	}
 	return nil
 }
 
