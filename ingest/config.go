@@ -3,6 +3,7 @@ package ingest
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -29,7 +30,7 @@ type Config struct {
 	DataTimeout    time.Duration `yaml:"data_timeout"`    // for the next octets; default 3m
 	MinRate        int           `yaml:"min_rate"`        // octets of content a second; default 128
 	Grace          time.Duration `yaml:"grace"`           // for running transactions at the end; default 30s
-	TLSCert        string        `yaml:"tls_cert"`        // PEM files; both or none: no STARTTLS
+	TLSCert        string        `yaml:"tls_cert"`        // PEM files, read again when they change; both, or none: no STARTTLS
 	TLSKey         string        `yaml:"tls_key"`
 }
 
@@ -69,15 +70,17 @@ func (c Config) policy() (wire.Policy, error) {
 	return 0, fmt.Errorf("ingest: line_ends %q is neither reject nor normalise", c.LineEnds)
 }
 
-func (c Config) tls() (*tls.Config, error) {
+// tls serves the certificate of the files, also after they are renewed.
+func (c Config) tls(log *slog.Logger, now func() time.Time) (*tls.Config, error) {
 	if c.TLSCert == "" {
 		return nil, nil
 	}
-	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-	if err != nil {
-		return nil, fmt.Errorf("ingest: load certificate: %w", err)
+	pair := &certificate{cert: c.TLSCert, key: c.TLSKey, log: log, now: now, checked: now()}
+	pair.of = pair.written()
+	if err := pair.load(); err != nil {
+		return nil, err
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+	return &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}, nil
 }
 
 func (c Config) intake() intake.Config {
@@ -87,12 +90,12 @@ func (c Config) intake() intake.Config {
 	}
 }
 
-func (c Config) smtpd() (smtpd.Config, error) {
+func (c Config) smtpd(log *slog.Logger, now func() time.Time) (smtpd.Config, error) {
 	policy, err := c.policy()
 	if err != nil {
 		return smtpd.Config{}, err
 	}
-	secure, err := c.tls()
+	secure, err := c.tls(log, now)
 	if err != nil {
 		return smtpd.Config{}, err
 	}

@@ -60,12 +60,15 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if err != nil {
 		return nil, err
 	}
-	front, err := cfg.smtpd()
-	if err != nil {
-		return nil, err
-	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	front, err := cfg.smtpd(d.Log, d.Now)
+	if err != nil {
+		return nil, err
 	}
 	s := &Ingest{cfg: cfg, log: d.Log, dir: d.Directory}
 	s.intake, err = intake.New(cfg.intake(), intake.Deps{

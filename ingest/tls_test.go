@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"os"
 	"strings"
@@ -17,8 +18,8 @@ import (
 	"qstream/bus/bustest"
 )
 
-// certificate makes a certificate and its key in PEM.
-func certificate(t testing.TB) (cert, key []byte) {
+// newCertificate makes a certificate and its key in PEM.
+func newCertificate(t testing.TB) (cert, key []byte) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -40,7 +41,7 @@ func certificate(t testing.TB) (cert, key []byte) {
 func withCertificate(t testing.TB, cfg Config) Config {
 	t.Helper()
 	dir := t.TempDir()
-	cert, key := certificate(t)
+	cert, key := newCertificate(t)
 	cfg.TLSCert, cfg.TLSKey = dir+"/cert.pem", dir+"/key.pem"
 	for name, text := range map[string][]byte{cfg.TLSCert: cert, cfg.TLSKey: key} {
 		if err := os.WriteFile(name, text, 0o600); err != nil {
@@ -65,5 +66,44 @@ func TestTLSIsRecorded(t *testing.T) {
 	}
 	if p := string(m.Prepend); !strings.Contains(p, "with ESMTPS\r\n\t(TLS 1.3 TLS_") {
 		t.Errorf("trace line %q", p)
+	}
+}
+
+func TestCertificateIsRenewed(t *testing.T) {
+	cfg := withCertificate(t, Config{})
+	now := time.Now()
+	secure, err := cfg.tls(slog.New(slog.DiscardHandler), func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := func() *tls.Certificate {
+		c, err := secure.GetCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := serial()
+	write := func(name string, text []byte, at time.Time) {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(name, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, key := newCertificate(t)
+	write(cfg.TLSCert, cert, now.Add(time.Second))
+	now = now.Add(renewal)
+	if serial() != first {
+		t.Error("a certificate without its key was taken")
+	}
+	write(cfg.TLSKey, key, now)
+	if serial() != first {
+		t.Error("the files are read at every handshake")
+	}
+	now = now.Add(renewal)
+	if second := serial(); second == first || serial() != second {
+		t.Error("not renewed once")
 	}
 }

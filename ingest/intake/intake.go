@@ -101,9 +101,6 @@ func setDefault[T int | int64 | time.Duration](v *T, to T) {
 	}
 }
 
-// Config is the configuration with its defaults.
-func (in *Intake) Config() Config { return in.cfg }
-
 // Wait waits for what sessions gave up waiting for; call it when no session
 // is left. It takes as long as the bus's own timeout at most.
 func (in *Intake) Wait() { in.pending.Wait() }
