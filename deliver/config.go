@@ -12,6 +12,7 @@ import (
 // Config are the stage's settings; zero values take the defaults.
 type Config struct {
 	Pools      []string        // whose queues are delivered; default "default"
+	AllPools   bool            // instead of Pools: every pool that the directory names, as it changes
 	Scheduler  SchedulerConfig // what one process holds and runs
 	Me         string          // name of this system where neither queue nor site says one; default the host's name
 	Own        []string        // further names and addresses of this system, for loops of MX records

@@ -34,7 +34,7 @@ type spill struct {
 // pace measures how fast a destination takes mail, and spreads what is
 // spilled so that it comes back about as fast as it can be taken.
 type pace struct {
-	served  float64 // completions, decayed with paceSpan
+	served  float64   // completions, decayed with paceSpan
 	since   time.Time // when there was something to take
 	at      time.Time
 	horizon time.Time // when the last spilled leg comes back

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -108,19 +109,31 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	d.ctx = ctx
-	topics := make([]*bus.Topics, len(d.cfg.Pools))
-	for i, pool := range d.cfg.Pools {
-		topics[i] = bus.NewTopics(d.topics(pool)...)
-		g.Go(func() error { return d.work(ctx, pool, topics[i]) })
-	}
 	g.Go(func() error {
 		d.compareClocks(ctx)
-		d.keep(ctx, topics)
+		return nil
+	})
+	g.Go(func() error {
+		d.keep(ctx, g)
 		return nil
 	})
 	err := g.Wait()
 	d.tasks.Wait()
 	return err
+}
+
+// pools are those to work on now.
+func (d *Deliverer) pools() []string {
+	if !d.cfg.AllPools {
+		return d.cfg.Pools
+	}
+	var names []string
+	s := d.deps.Directory.Snapshot()
+	for _, q := range slices.Concat(s.Queues(), s.Retired()) {
+		names = append(names, q.Pool)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (d *Deliverer) work(ctx context.Context, pool string, from *bus.Topics) error {
@@ -140,12 +153,7 @@ func (d *Deliverer) work(ctx context.Context, pool string, from *bus.Topics) err
 func (d *Deliverer) topics(pool string) []string {
 	var names []string
 	s := d.deps.Directory.Snapshot()
-	for _, q := range s.Queues() {
-		if q.Pool == pool {
-			names = append(names, q.Topic())
-		}
-	}
-	for _, q := range s.Retired() {
+	for _, q := range slices.Concat(s.Queues(), s.Retired()) {
 		if q.Pool == pool {
 			names = append(names, q.Topic())
 		}
@@ -181,14 +189,15 @@ const (
 )
 
 // keep follows the directory, wakes queues whose rate allows more, and sweeps.
-func (d *Deliverer) keep(ctx context.Context, topics []*bus.Topics) {
+func (d *Deliverer) keep(ctx context.Context, g *errgroup.Group) {
 	wake := time.NewTicker(wakeEvery)
 	defer wake.Stop()
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
+	topics := map[string]*bus.Topics{}
 	for {
 		changed := d.deps.Directory.Changed()
-		d.follow(topics)
+		d.follow(ctx, g, topics)
 		if !d.wait(ctx, changed, wake.C, sweep.C) {
 			return
 		}
@@ -224,10 +233,18 @@ func (d *Deliverer) wake() {
 	}
 }
 
-// follow brings topics and limits to the newest snapshot.
-func (d *Deliverer) follow(topics []*bus.Topics) {
-	for i, pool := range d.cfg.Pools {
-		topics[i].Set(d.topics(pool)...)
+// follow brings pools, topics and limits to the newest snapshot. A pool that
+// is gone keeps its worker, without topics.
+func (d *Deliverer) follow(ctx context.Context, g *errgroup.Group, topics map[string]*bus.Topics) {
+	for _, pool := range d.pools() {
+		if topics[pool] == nil {
+			from := bus.NewTopics(d.topics(pool)...)
+			topics[pool] = from
+			g.Go(func() error { return d.work(ctx, pool, from) })
+		}
+	}
+	for pool, from := range topics {
+		from.Set(d.topics(pool)...)
 	}
 	d.mu.Lock()
 	for _, q := range d.deps.Directory.Snapshot().Queues() {

@@ -389,6 +389,48 @@ func TestMovedIsRerouted(t *testing.T) {
 	r.want(pb.EventType_EVENT_TYPE_REROUTED, 2)
 }
 
+// A pool that the directory names later is served without a restart.
+func TestEveryPoolIsServed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakemx.Config{}, "")
+	r.start(r.b, Config{AllPools: true}, nil)
+	r.put(r.acme("bob@acme.example"))
+	r.want(pb.EventType_EVENT_TYPE_DELIVERED, 1)
+	r.apply("kind: queue\nname: big\npool: big\n---\nkind: tenant\nname: big\ndomains: [big.example]\n---\n" +
+		"kind: route\nname: big\nmatch: {domain: big.example}\nvia: \"maildir:" + r.box + "\"\n")
+	l := r.leg(r.box, "bob@big.example")
+	l.Tenant, l.Queue = "big", "big"
+	bustest.Put(t, r.b, bus.NewLeg(schemas.Queue("big", 1), l))
+	r.want(pb.EventType_EVENT_TYPE_DELIVERED, 2)
+}
+
+// Concurrency 0 holds: what is in hand waits without an attempt.
+func TestQueueOnHoldSpills(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakemx.Config{}, "concurrency: 0")
+	r.start(r.b, Config{DelayAfter: time.Minute}, nil)
+	young, old := r.acme("bob@acme.example"), r.acme("bob@acme.example")
+	old.BornMs -= (10 * time.Minute).Milliseconds()
+	r.put(young, old)
+	for _, e := range r.want(pb.EventType_EVENT_TYPE_SPILLED, 2) {
+		if e.Reason != pb.Reason_REASON_BACKPRESSURE || e.Attempt != 0 {
+			t.Errorf("%v", e)
+		}
+	}
+	topic, _ := schemas.Delay(time.Minute)
+	for _, l := range r.waiting(topic, 2) {
+		if l.Spills != 1 || l.DelayNotified != (l.MessageId == old.MessageId) {
+			t.Errorf("%v", l)
+		}
+	}
+	if m := r.reinjected(1)[0]; m.ParentId != old.MessageId || !strings.Contains(string(m.GetContent().GetInline()), "Action: delayed") {
+		t.Errorf("%v", m)
+	}
+	if n := r.mx.Connections(); n != 0 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fakemx.Config{}, "")
