@@ -49,6 +49,18 @@ match: {domain: refused.example}
 via: error:550 5.1.1 gone
 `
 
+const documentsOfTenants = `
+kind: tenant
+name: acme
+domains: [acme.example]
+queue: acme
+---
+kind: route
+name: all
+match: {domain: "*"}
+via: smtp://mx
+`
+
 // moved is the same directory with acme.example in other hands.
 const documentsMoved = documents + `
 ---

@@ -224,6 +224,10 @@ func (d *Delay) release(ctx context.Context, e bus.Entry, r bus.Record, pulled b
 		return nil, err
 	}
 	w := d.world()
+	if l.Directory > w.number {
+		// By the old directory it would be rerouted, and come back.
+		return nil, fmt.Errorf("directory is at %d, the leg was decided with %d", w.number, l.Directory)
+	}
 	m := release(l, r.Topic == schemas.Parked, w)
 	out := m.records()
 	if pulled && m.fate.waits() && d.kept().ending(e, w.now) {

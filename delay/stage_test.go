@@ -3,6 +3,7 @@ package delay
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,7 @@ func apply(t *testing.T, b *bus.Bus, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := directory.Apply(t.Context(), b, directory.Change{Documents: docs}, directory.Options{}); err != nil {
+	if _, err := directory.Apply(t.Context(), b, directory.Change{Documents: docs}, directory.Options{Retention: -1}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -334,6 +335,52 @@ func TestContentIsHeldInTime(t *testing.T) {
 	}
 }
 
+// A tenant that is suspended for three times the retention of its content gets
+// all of it after the resume.
+func TestSuspendedForThreeRetentions(t *testing.T) {
+	const retention = 2 * time.Second
+	broker := bustest.StartSized(t, schemas.Sizing{Mail: retention})
+	b := broker.Dial(t, bus.Config{})
+	apply(t, b, "kind: queue\nname: acme\nlifetime: 1s\nbounce_lifetime: 1s")
+	apply(t, b, documentsOfTenants)
+	send(t, b, control.Suspend, control.Scope{Tenant: "acme"})
+	start(t, b, Config{})
+	for i := range 20 {
+		l := fresh(fmt.Sprintf("01%02d", i), 0)
+		r := bus.NewReceived(&pb.Received{Id: l.MessageId, Content: &pb.Content{Where: &pb.Content_Inline{Inline: []byte(l.MessageId)}, Size: 4}})
+		if err := b.Publish(t.Context(), &r); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256([]byte(l.MessageId))
+		l.Content = &pb.ContentRef{MessageId: l.MessageId, Topic: r.Topic, Partition: r.Partition, Offsets: []int64{r.Offset},
+			Inline: true, Size: 4, Sha256: sum[:], StoredMs: r.Time.UnixMilli()}
+		bustest.Put(t, b, delayed(l)...)
+	}
+	for end := time.Now().Add(3 * retention); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		broker.Cluster.ApplyRetention()
+	}
+	if got := bustest.Records(t, b, schemas.Received); len(got) != 0 {
+		t.Fatalf("%d received records are still there", len(got))
+	}
+	send(t, b, control.Resume, control.Scope{Tenant: "acme"})
+	other := broker.Dial(t, bus.Config{}) // without the content it has published
+	for _, l := range once(t, bustest.Want(t, b, acmeTopic, 20)) {
+		if l.Expired || l.StoppedMs < (3*retention-time.Second).Milliseconds() {
+			t.Errorf("its lifetime did not stand still: %v", l)
+		}
+		from, err := other.Open(t.Context(), l.Content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(from); err != nil || string(got) != l.MessageId {
+			t.Errorf("%q %v", got, err)
+		}
+		if err := from.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Legs past their lifetime are noticed in the queue topics, where no deliver
 // runs.
 func TestWatchCountsOverdueLegs(t *testing.T) {
@@ -383,4 +430,23 @@ func TestWrongClockReleasesNothing(t *testing.T) {
 	if l := once(t, bustest.Want(t, b, acmeTopic, 1))["01B"]; l == nil || l.Expired {
 		t.Errorf("%v", l)
 	}
+}
+
+// A leg that was decided with a newer directory waits for it.
+func TestWaitsForTheLegsDirectory(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, documents)
+	start(t, b, Config{})
+	l := fresh("01A", 0)
+	l.Directory = 2
+	l.Destination = "x.acme.example"
+	l.Recipients = []*pb.Recipient{{Address: "b@x.acme.example"}}
+	l.Tenant, l.Queue = "other", "held"
+	bustest.Put(t, b, delayed(l, fresh("01B", 0))...)
+	bustest.Want(t, b, acmeTopic, 1)
+	if got := bustest.Records(t, b, schemas.Reinject); len(got) != 0 {
+		t.Fatal("rerouted by an old directory")
+	}
+	apply(t, b, "kind: tenant\nname: other\ndomains: [x.acme.example]\nqueue: held")
+	once(t, bustest.Want(t, b, schemas.Queue("held", 1), 1))
 }

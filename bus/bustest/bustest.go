@@ -30,6 +30,13 @@ type Broker struct {
 // ends with the test.
 func Start(t testing.TB) *Broker {
 	t.Helper()
+	return StartSized(t, schemas.Sizing{})
+}
+
+// StartSized is Start with topics of chosen sizes. Retention is applied when
+// the test calls Cluster.ApplyRetention.
+func StartSized(t testing.TB, size schemas.Sizing) *Broker {
+	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{
 		"group.consumer.heartbeat.interval.ms": "300",
 		"group.consumer.session.timeout.ms":    "6000",
@@ -40,7 +47,7 @@ func Start(t testing.TB) *Broker {
 	}
 	t.Cleanup(c.Close)
 	b := &Broker{Cluster: c, Seeds: c.ListenAddrs()}
-	b.create(t, schemas.FixedTopics())
+	b.create(t, size.Fixed())
 	b.create(t, schemas.QueueTopics("default", 1, schemas.DefaultPool, 3))
 	return b
 }
