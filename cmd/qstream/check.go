@@ -84,7 +84,8 @@ func (c *upCmd) check(p *Process) error {
 	if err != nil {
 		return err
 	}
-	if _, err := directory.Build(docs); err != nil {
+	snapshot, err := directory.Build(docs)
+	if err != nil {
 		return err
 	}
 	seeds := c.Kafka
@@ -93,5 +94,5 @@ func (c *upCmd) check(p *Process) error {
 	}
 	f := roleFlags{Broker: c.Broker}
 	f.Kafka = seeds
-	return f.checkRoles(p, c.roles()...)
+	return f.checkRoles(p, c.roles(snapshot)...)
 }

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"qstream/deliver"
+	"qstream/directory"
 	"qstream/transport/resolver"
 	"qstream/transport/schemes"
 )
@@ -23,6 +26,8 @@ type deliverFlags struct {
 	Own   []string      `placeholder:"NAME" help:"Further names and addresses of this system, to recognise loops of MX records."`
 	DNS   []string      `name:"dns" placeholder:"HOST:PORT" help:"DNS servers (default: those of /etc/resolv.conf)."`
 	Drain time.Duration `placeholder:"TIME" help:"How long begun attempts may go on at a stop (default: 45s)."`
+
+	all bool // this process is the only one: every pool has to be among Pools
 }
 
 func (c *deliverCmd) Run(ctx context.Context, p *Process) error {
@@ -47,6 +52,9 @@ func (f deliverFlags) role() role {
 		if err != nil {
 			return nil, errors.Join(err, transports.Close())
 		}
+		if f.all {
+			return closing{everyPool{s, g.directory, f.Pools}, transports.Close}, nil
+		}
 		return closing{s, transports.Close}, nil
 	}}
 }
@@ -59,4 +67,23 @@ type closing struct {
 
 func (c closing) Run(ctx context.Context) error {
 	return errors.Join(c.stage.Run(ctx), c.close())
+}
+
+// everyPool is unready while the directory names a pool that nobody serves.
+type everyPool struct {
+	stage
+	directory *directory.Follower
+	pools     []string
+}
+
+func (e everyPool) Ready() error {
+	if err := e.stage.Ready(); err != nil {
+		return err
+	}
+	for _, q := range e.directory.Snapshot().Queues() {
+		if !slices.Contains(e.pools, q.Pool) {
+			return fmt.Errorf("nobody delivers pool %s of queue %s: start up again", q.Pool, q.Name)
+		}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"qstream/bus"
@@ -34,33 +35,30 @@ func (c *upCmd) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	defer dir.close()
-	cfg, stop, err := c.broker(p, dir.path)
+	if len(c.Kafka) > 0 {
+		cfg, err := c.Broker.config()
+		if err != nil {
+			return err
+		}
+		return c.live(ctx, p, dir, cfg, nil)
+	}
+	b, err := embedded.Start(embedded.Config{Dir: dir.path, Log: p.Log})
 	if err != nil {
 		return err
 	}
+	cfg := bus.Config{Seeds: []string{b.Addr()}, Barrier: b.Barrier, Admit: b.Admit}
+	err = c.live(ctx, p, dir, cfg, b)
+	return errors.Join(err, b.Close())
+}
+
+// live is what stands between the broker's start and its end; own is the
+// embedded broker, nil on a cluster.
+func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config, own *embedded.Broker) error {
 	s, err := newShell(p, cfg, c.HTTP)
 	if err != nil {
-		return errors.Join(err, stop())
+		return err
 	}
-	err = c.live(ctx, s, dir, cfg.Seeds)
-	s.close()
-	return errors.Join(err, dir.forget(), stop())
-}
-
-// broker starts the embedded broker, unless there is a cluster to use.
-func (c *upCmd) broker(p *Process, dir string) (bus.Config, func() error, error) {
-	if len(c.Kafka) > 0 {
-		cfg, err := c.Broker.config()
-		return cfg, func() error { return nil }, err
-	}
-	b, err := embedded.Start(embedded.Config{Dir: dir, Log: p.Log})
-	if err != nil {
-		return bus.Config{}, nil, err
-	}
-	return bus.Config{Seeds: []string{b.Addr()}, Barrier: b.Barrier, Admit: b.Admit}, b.Close, nil
-}
-
-func (c *upCmd) live(ctx context.Context, s *shell, dir *data, seeds []string) error {
+	defer s.close()
 	if err := s.await(ctx); err != nil {
 		return err
 	}
@@ -68,22 +66,38 @@ func (c *upCmd) live(ctx context.Context, s *shell, dir *data, seeds []string) e
 	if err != nil {
 		return err
 	}
-	if err := s.verify(ctx, append(schemas.FixedTopics(), snapshot.Topics(0)...)); err != nil {
+	if err := s.verify(ctx, append(schemas.FixedTopics(), snapshot.Topics(receivedKept())...)); err != nil {
 		return err
 	}
-	return s.live(ctx, c.roles(), func(stages []stage) error {
-		r := Running{PID: os.Getpid(), Kafka: seeds, HTTP: s.web.addr(), SMTP: smtpAddr(stages), Data: dir.path, Embedded: len(c.Kafka) == 0}
+	roles := c.roles(snapshot)
+	if own != nil {
+		roles = append(roles, keepRole(own))
+	}
+	err = s.live(ctx, roles, func(stages []stage) error {
+		r := Running{
+			PID: os.Getpid(), Kafka: cfg.Seeds, HTTP: s.web.addr(), SMTP: smtpAddr(stages),
+			Data: dir.path, Embedded: own != nil,
+		}
 		s.web.tell(r)
 		if err := dir.announce(r); err != nil {
 			return err
 		}
-		return c.banner(s.process.Stdout, r, snapshot)
+		return c.banner(p.Stdout, r, snapshot)
 	})
+	return errors.Join(err, dir.forget())
 }
 
-// roles are all there are, in the order of their start.
-func (c *upCmd) roles() []role {
-	return []role{routerRole(), c.deliverFlags.role(), delayRole(), c.ingestFlags.role()}
+// roles are all there are, in the order of their start. Deliver works for
+// every pool that the directory names now, besides those of --pools.
+func (c *upCmd) roles(s *directory.Snapshot) []role {
+	f := c.deliverFlags
+	f.Pools = append(f.Pools, schemas.DefaultPool)
+	for _, q := range s.Queues() {
+		f.Pools = append(f.Pools, q.Pool)
+	}
+	slices.Sort(f.Pools)
+	f.Pools, f.all = slices.Compact(f.Pools), true
+	return []role{routerRole(), f.role(), delayRole(), c.ingestFlags.role()}
 }
 
 // prepare makes the topics and fills the directory: with the files given, or
@@ -108,7 +122,7 @@ func (c *upCmd) prepare(ctx context.Context, b *bus.Bus, dir string) (*directory
 	if err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
-	if _, err := b.CreateTopics(ctx, done.After.Topics(0), bus.CreateOptions{}); err != nil {
+	if _, err := b.CreateTopics(ctx, done.After.Topics(receivedKept()), bus.CreateOptions{}); err != nil {
 		return nil, err
 	}
 	return done.After, nil
