@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -49,6 +50,11 @@ var ErrClosed = errors.New("bus is closed")
 func Dial(cfg Config) (*Bus, error) {
 	if len(cfg.Seeds) == 0 {
 		return nil, errors.New("no seed broker given")
+	}
+	for _, seed := range cfg.Seeds {
+		if _, _, err := net.SplitHostPort(seed); err != nil {
+			return nil, fmt.Errorf("seed broker %q: want host:port: %w", seed, err)
+		}
 	}
 	cfg = withDefaults(cfg)
 	b := &Bus{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), cache: newContentCache(cacheBytes)}

@@ -42,7 +42,18 @@ func (r *room) admit() error {
 	if now := time.Now(); now.Sub(r.at) >= measureEvery {
 		r.at, r.full = now, r.measure()
 	}
-	return r.full
+	if r.full != nil {
+		return r.full
+	}
+	// This costs next to nothing, and a small disk fills fast.
+	free, err := freeBytes(r.dir)
+	if err != nil {
+		return err
+	}
+	if free < r.spare {
+		return fmt.Errorf("%w: the disk has %d bytes left", bus.ErrFull, free)
+	}
+	return nil
 }
 
 func (r *room) measure() error {
@@ -52,13 +63,6 @@ func (r *room) measure() error {
 	}
 	if n > r.limit {
 		return fmt.Errorf("%w: %d bytes of at most %d", bus.ErrFull, n, r.limit)
-	}
-	free, err := freeBytes(r.dir)
-	if err != nil {
-		return err
-	}
-	if free < r.spare {
-		return fmt.Errorf("%w: the disk has %d bytes left", bus.ErrFull, free)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func (f sizeFlags) options() bus.CreateOptions {
 }
 
 // every is the table of this installation: the fixed topics and those of the
-// directory's queues, if there is a directory.
+// directory's queues, retired ones included, if there is a directory.
 func (f sizeFlags) every(ctx context.Context, b *bus.Bus) ([]schemas.Topic, error) {
 	size, err := f.sizing()
 	if err != nil {
@@ -63,5 +63,9 @@ func (f sizeFlags) every(ctx context.Context, b *bus.Bus) ([]schemas.Topic, erro
 	if err != nil {
 		return nil, err
 	}
-	return append(topics, head.Topics(size.Mail)...), nil
+	topics = append(topics, head.Topics(size.Mail)...)
+	for _, q := range head.Retired() {
+		topics = append(topics, size.Queue(q.Name, q.Generation, q.Pool, q.Partitions)...)
+	}
+	return topics, nil
 }
