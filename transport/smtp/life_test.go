@@ -206,6 +206,24 @@ func TestTLSThatFails(t *testing.T) {
 	}
 }
 
+// TestFailedTLSIsRemembered: a handshake that stalls is waited for once.
+func TestFailedTLSIsRemembered(t *testing.T) {
+	now := time.Unix(1700000000, 0)
+	s := start(t, fakemx.Config{TLS: true, Rules: []fakemx.Rule{{Line: "STARTTLS", Silent: true}}})
+	c := newClient(t, smtp.Config{Timeouts: short, Idle: -1, Now: func() time.Time { return now }})
+	for i, want := range []int{1, 1, 2} {
+		if i == 2 {
+			now = now.Add(16 * time.Minute)
+		}
+		if r := c.Deliver(soon(t), to(s), attempt(small, "b@rcpt.example")); !r.Delivered() || r.TLS != "" {
+			t.Errorf("message %d: %+v", i, r)
+		}
+		if got := strings.Count(strings.Join(s.Lines(), "\n"), "STARTTLS"); got != want {
+			t.Errorf("message %d: STARTTLS %d times, want %d", i, got, want)
+		}
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	s := start(t, fakemx.Config{TLS: true, DigestOnly: true})
 	c := newClient(t, smtp.Config{})

@@ -35,8 +35,9 @@ type session struct {
 }
 
 // open connects, greets and, where offered, starts TLS. After a failed
-// handshake it connects again without.
+// handshake it connects again without, and so do others for a while.
 func (c *Client) open(ctx context.Context, h host, helo string) (*session, *failure) {
+	h.plain = h.plain || c.badTLS.has(h.addr, c.cfg.Now())
 	s, f := c.dial(ctx, h, helo)
 	if f != nil {
 		return nil, f
@@ -48,6 +49,7 @@ func (c *Client) open(ctx context.Context, h host, helo string) (*session, *fail
 	if f.at != transport.AtTLS || f.remote || ctx.Err() != nil {
 		return nil, f
 	}
+	c.badTLS.note(h.addr, c.cfg.Now())
 	h.plain = true
 	return c.open(ctx, h, helo)
 }
@@ -162,6 +164,8 @@ var errInjected = errors.New("text after the reply to STARTTLS")
 
 // startTLS upgrades the connection. A peer that refuses goes on in clear.
 func (s *session) startTLS() *failure {
+	s.until = time.Now().Add(s.t.TLS)
+	defer func() { s.until = time.Time{} }()
 	reply, _, err := s.command("STARTTLS")
 	if err != nil {
 		return broken(transport.AtTLS, err)
@@ -185,7 +189,7 @@ func (s *session) startTLS() *failure {
 		InsecureSkipVerify: true,
 		MinVersion:         tls.VersionTLS10,
 	})
-	if err := s.within(s.t.Command); err != nil {
+	if err := s.within(s.t.TLS); err != nil {
 		return broken(transport.AtTLS, err)
 	}
 	if err := conn.HandshakeContext(s.ctx); err != nil {

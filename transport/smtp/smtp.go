@@ -53,7 +53,8 @@ type Config struct {
 type Timeouts struct {
 	Connect  time.Duration // default 30 s
 	Greeting time.Duration // default 5 min
-	Command  time.Duration // EHLO, STARTTLS with handshake, MAIL, RCPT, RSET; default 5 min
+	Command  time.Duration // EHLO, MAIL, RCPT, RSET; default 5 min
+	TLS      time.Duration // STARTTLS and the handshake; default 1 min
 	Envelope time.Duration // all of MAIL to the reply to DATA; default 15 min
 	Data     time.Duration // reply to DATA; default 2 min
 	Block    time.Duration // each write of content; default 3 min
@@ -66,7 +67,8 @@ func (t *Timeouts) defaults() {
 		to time.Duration
 	}{
 		{&t.Connect, 30 * time.Second}, {&t.Greeting, 5 * time.Minute},
-		{&t.Command, 5 * time.Minute}, {&t.Envelope, 15 * time.Minute}, {&t.Data, 2 * time.Minute},
+		{&t.Command, 5 * time.Minute}, {&t.TLS, time.Minute},
+		{&t.Envelope, 15 * time.Minute}, {&t.Data, 2 * time.Minute},
 		{&t.Block, 3 * time.Minute}, {&t.Dot, 10 * time.Minute},
 	} {
 		if *d.v == 0 {
@@ -77,8 +79,9 @@ func (t *Timeouts) defaults() {
 
 // Client makes SMTP or LMTP attempts.
 type Client struct {
-	cfg  Config
-	pool *pool
+	cfg    Config
+	pool   *pool
+	badTLS memory
 }
 
 var _ transport.Transport = (*Client)(nil)

@@ -18,7 +18,7 @@ import (
 
 // short are time limits for tests with peers that don't answer.
 var short = smtp.Timeouts{
-	Connect: time.Second, Greeting: 300 * time.Millisecond, Command: 300 * time.Millisecond,
+	Connect: time.Second, Greeting: 300 * time.Millisecond, Command: 300 * time.Millisecond, TLS: 300 * time.Millisecond,
 	Data: 300 * time.Millisecond, Block: 300 * time.Millisecond, Dot: 300 * time.Millisecond,
 }
 
