@@ -17,7 +17,7 @@ import (
 // Config are the settings of the edge. Zero values take the defaults.
 type Config struct {
 	SMTP           string        `yaml:"smtp"`            // listen address; default 127.0.0.1:2525
-	Hostname       string        `yaml:"hostname"`        // default: the host's name
+	Hostname       string        `yaml:"hostname"`        // in greetings and Received lines; default: the host's name, in Received lines the site's
 	MaxSize        int64         `yaml:"max_size"`        // octets of a message; default 50 MiB
 	MaxRecipients  int           `yaml:"max_recipients"`  // of a message; default 1000
 	MaxHops        int           `yaml:"max_hops"`        // Received lines; default 100
@@ -83,9 +83,10 @@ func (c Config) tls(log *slog.Logger, now func() time.Time) (*tls.Config, error)
 	return &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}, nil
 }
 
-func (c Config) intake() intake.Config {
+// intake is the part of intake; by is the host name that was asked for.
+func (c Config) intake(by string) intake.Config {
 	return intake.Config{
-		Hostname: c.Hostname, MaxSize: c.MaxSize, MaxRecipients: c.MaxRecipients,
+		Hostname: c.Hostname, By: by, MaxSize: c.MaxSize, MaxRecipients: c.MaxRecipients,
 		MaxHops: c.MaxHops, Timeout: c.PublishTimeout, Large: c.MaxLarge,
 	}
 }

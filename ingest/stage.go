@@ -56,6 +56,7 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if d.Directory == nil {
 		return nil, errors.New("ingest: no directory")
 	}
+	asked := cfg.Hostname
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 		return nil, err
 	}
 	s := &Ingest{cfg: cfg, log: d.Log, dir: d.Directory}
-	s.intake, err = intake.New(cfg.intake(), intake.Deps{
+	s.intake, err = intake.New(cfg.intake(asked), intake.Deps{
 		Bus: d.Bus, Snapshot: s.snapshot, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
 	})
 	if err != nil {

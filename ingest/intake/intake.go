@@ -33,7 +33,8 @@ import (
 
 // Config bounds what is taken. Zero values take the defaults.
 type Config struct {
-	Hostname      string        // our name in Received lines and records; required
+	Hostname      string        // our name in records; required
+	By            string        // our name in Received lines; default: the site's in the directory, else Hostname
 	MaxSize       int64         // octets of content; default 50 MiB
 	MaxRecipients int           // of one message; default 1000
 	MaxHops       int           // Received lines; default 100

@@ -17,6 +17,10 @@ import (
 )
 
 const site = `
+kind: site
+name: site
+me: mx.acme.example
+---
 kind: tenant
 name: acme
 domains: [acme.example]
@@ -143,6 +147,21 @@ func TestProtocolInTrace(t *testing.T) {
 		if got := s.with(); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.client, got, tt.want)
 		}
+	}
+}
+
+func TestNameInTrace(t *testing.T) {
+	in := newIntake(t, bustest.New(t))
+	s := session(t, in, Client{})
+	if err := s.Mail("", nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.by(); got != "mx.acme.example" {
+		t.Errorf("by %s, want the site's name", got)
+	}
+	in.cfg.By = "edge-1.acme.example"
+	if got := s.by(); got != in.cfg.By {
+		t.Errorf("by %s, want the name asked for", got)
 	}
 }
 

@@ -103,7 +103,7 @@ func (s *Session) fault(doing string, err error) error {
 func (s *Session) trace(id string, at time.Time) string {
 	r := mail.Received{
 		HELO: s.client.HELO, ClientName: s.client.Name, ClientIP: s.record.ClientIp,
-		By: s.in.cfg.Hostname, Protocol: s.with(), ID: id, At: at,
+		By: s.by(), Protocol: s.with(), ID: id, At: at,
 	}
 	if s.record.TlsVersion != "" {
 		r.TLS = s.record.TlsVersion + " " + s.record.TlsCipher
@@ -112,6 +112,16 @@ func (s *Session) trace(id string, at time.Time) string {
 		r.For = rs[0].Address
 	}
 	return r.String()
+}
+
+// by is our name in the Received line.
+func (s *Session) by() string {
+	for _, name := range []string{s.in.cfg.By, s.tx.snap.Site().Me} {
+		if name != "" {
+			return name
+		}
+	}
+	return s.in.cfg.Hostname
 }
 
 // with is the protocol as Received tells it (RFC 3848, RFC 6531 4.3).

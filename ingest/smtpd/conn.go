@@ -128,6 +128,9 @@ func (c *conn) end() {
 	if c.session != nil {
 		c.logout()
 	}
+	if c.peer.TLS != nil {
+		c.nc.Close() // says goodbye in TLS, too
+	}
 	c.in.Close()
 }
 

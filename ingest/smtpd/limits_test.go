@@ -170,7 +170,7 @@ func TestSTARTTLS(t *testing.T) {
 	c.Conn = s
 	c.in.Reset(s)
 	c.play("> RCPT TO:<b@x>", "< 503 5.5.1", "> MAIL FROM:<a@x>", "< 503 5.5.1", "> EHLO secret", "< 250 LIMITS",
-		"> STARTTLS", "< 503", "> MAIL FROM:<a@x>", "< 250", "> RCPT TO:<b@x>", "< 250", "> DATA", "< 354", "> x", "> .", "< 250", "> QUIT", "< 221")
+		"> STARTTLS", "< 503", "> MAIL FROM:<a@x>", "< 250", "> RCPT TO:<b@x>", "< 250", "> DATA", "< 354", "> x", "> .", "< 250", "> QUIT", "< 221", "< EOF")
 	if all := k.all(); len(all) != 1 || all[0].from != "a@x" {
 		t.Errorf("took %+v", all)
 	}
