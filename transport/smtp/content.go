@@ -1,11 +1,10 @@
 package smtp
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"qstream/mail"
@@ -21,8 +20,10 @@ var errBytes = mail.Status{Code: 550, Enhanced: "5.6.0", Text: "content can't be
 func (t *transaction) content(content io.Reader) *failure {
 	out := &outbox{send: func(b []byte) error { return t.s.write(b, t.s.t.Block) }}
 	dots := wire.NewDotWriter(out)
-	_, err := io.Copy(dots,
-		io.MultiReader(bytes.NewReader(t.d.a.Prepend), source{t.d.early, content}))
+	_, err := dots.Write(t.d.a.Prepend)
+	if err == nil {
+		err = t.copy(dots, content)
+	}
 	if err == nil {
 		out.ending = true
 		err = dots.Close()
@@ -121,21 +122,28 @@ type readError struct{ error }
 
 func (e readError) Unwrap() error { return e.error }
 
-// source reads content as long as the attempt may go on.
-type source struct {
-	ctx context.Context
-	r   io.Reader
-}
+// blocks are reused: a thousand attempts at once read into them.
+var blocks = sync.Pool{New: func() any { return new([blockSize / 2]byte) }}
 
-func (r source) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, readError{err}
+// copy sends content as long as the attempt may go on.
+func (t *transaction) copy(to io.Writer, content io.Reader) error {
+	block := blocks.Get().(*[blockSize / 2]byte)
+	defer blocks.Put(block)
+	for {
+		if err := t.d.early.Err(); err != nil {
+			return readError{err}
+		}
+		n, err := content.Read(block[:])
+		if _, werr := to.Write(block[:n]); werr != nil {
+			return werr
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return readError{err}
+		}
 	}
-	n, err := r.r.Read(p)
-	if err != nil && err != io.EOF {
-		err = readError{err}
-	}
-	return n, err
 }
 
 // outbox gathers the wire's bytes into blocks. Once ending is set it keeps
