@@ -136,7 +136,7 @@ func said(e *pb.Event) string {
 	case pb.EventType_EVENT_TYPE_DSN:
 		word = "DSN " + e.ChildId
 	}
-	if e.Host != "" || e.HostIp != "" {
+	if (e.Host != "" || e.HostIp != "") && e.Type != pb.EventType_EVENT_TYPE_DEFERRED {
 		word += " at " + peer(e.Host, e.HostIp)
 	}
 	if e.TlsVersion != "" {
