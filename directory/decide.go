@@ -49,6 +49,8 @@ func (s *Snapshot) decide(q Question, step func(string, ...any)) Decision {
 	t := s.tenantOf(domain, q.Tenant, step)
 	r := s.route(domain, q.NullSender, step)
 	switch {
+	case s.abandoned(domain, q):
+		return s.refuse(t, nil, mail.Status{Code: 550, Enhanced: "5.7.1", Text: domain + " is no longer served here"}, step)
 	case r == nil:
 		return s.refuse(t, nil, mail.Status{Code: 550, Enhanced: "5.1.2", Text: "no route to " + domain}, step)
 	case r.Via.Scheme == SchemeError:
@@ -59,6 +61,17 @@ func (s *Snapshot) decide(q Question, step func(string, ...any)) Decision {
 	d := Decision{Tenant: t.Name, Queue: s.queueOf(t, r, step), Destination: r.Via.destination(domain), Route: r.Name, Via: r.Via}
 	step("destination %s via %s", d.Destination, d.Via)
 	return d
+}
+
+// abandoned reports mail that lost its right to be relayed while it waited:
+// its tenant was deleted and nobody owns the domain. A catch-all route must
+// not carry it on. Our own reports about it, with a null reverse-path, go.
+func (s *Snapshot) abandoned(domain string, q Question) bool {
+	if q.NullSender || q.Tenant == "" || s.tenants[q.Tenant] != nil {
+		return false
+	}
+	_, _, owned := s.owners.find(domain)
+	return !owned
 }
 
 // recipientDomain is the domain that decides. A recipient without one, or at
