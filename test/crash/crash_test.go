@@ -1,0 +1,187 @@
+// Package crash kills, freezes, starves and misleads real qstream processes
+// and brokers under load, and counts what became of every accepted mail. It
+// runs on the brokers that QSTREAM_TEST_BROKERS names (default: embedded);
+// QSTREAM_TEST_LONG=1 makes the trials longer.
+package crash
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"qstream/test/fakemx"
+	"qstream/test/rig"
+)
+
+// long reports whether there is time for more of the same.
+var long = os.Getenv("QSTREAM_TEST_LONG") != ""
+
+// trial is one system under load with a sink behind it.
+type trial struct {
+	*rig.System
+	t    *testing.T
+	sink *fakemx.Server
+	load *rig.Load
+	wg   sync.WaitGroup
+	halt context.CancelFunc
+}
+
+// each runs f on every broker that was asked for, of those named.
+func each(t *testing.T, brokers string, f func(t *testing.T, broker string)) {
+	asked := os.Getenv("QSTREAM_TEST_BROKERS")
+	if asked == "" {
+		asked = "embedded"
+	}
+	ran := false
+	for broker := range strings.SplitSeq(asked, ",") {
+		if strings.Contains(brokers, broker) {
+			ran = true
+			t.Run(broker, func(t *testing.T) { f(t, broker) })
+		}
+	}
+	if !ran {
+		t.Skipf("needs one of %s in QSTREAM_TEST_BROKERS", brokers)
+	}
+}
+
+// start runs a system with three tenants whose mail goes to one sink. With
+// roles, each role is a process of its own where the broker allows it.
+func start(t *testing.T, broker string, roles bool, sink fakemx.Config, flags ...string) *trial {
+	t.Helper()
+	return startWith(t, t.TempDir(), broker, roles, sink, flags...)
+}
+
+// startIn is start of one process with a work folder of the caller's.
+func startIn(t *testing.T, work, broker string, sink fakemx.Config) *trial {
+	t.Helper()
+	return startWith(t, work, broker, false, sink)
+}
+
+func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config, flags ...string) *trial {
+	t.Helper()
+	s, err := rig.New(broker, work)
+	must(t, err)
+	sink.DigestOnly = true
+	k, err := fakemx.Start(sink)
+	must(t, err)
+	tr := &trial{System: s, t: t, sink: k}
+	t.Cleanup(func() {
+		if tr.halt != nil {
+			tr.end()
+		}
+		s.Close()
+		k.Close()
+	})
+	directory := filepath.Join(work, "directory.yaml")
+	must(t, os.WriteFile(directory, fmt.Appendf(nil, documents, k.Addr()), 0o644))
+	begin := s.Up
+	if roles {
+		begin = s.Roles
+	}
+	must(t, begin(directory, flags...))
+	return tr
+}
+
+// documents are three tenants, each with a queue that tries again soon.
+const documents = `
+kind: queue
+name: acme
+schedule: {steps: [1s, 2s]}
+---
+kind: queue
+name: beta
+schedule: {steps: [1s, 2s]}
+---
+kind: tenant
+name: acme
+domains: [acme.example]
+---
+kind: tenant
+name: beta
+domains: [.beta.example]
+queue: beta
+---
+kind: route
+name: all
+match: {domain: "*"}
+via: smtp://%s
+`
+
+// begin starts the load: n mails (0: until end) at a rate.
+func (tr *trial) begin(sessions int, rate float64, n int) {
+	tr.load = &rig.Load{Addr: tr.SMTP, Sessions: sessions, Rate: rate, To: func(n int) string {
+		if n%2 == 0 {
+			return "user@acme.example"
+		}
+		return fmt.Sprintf("user@d%d.beta.example", n%20)
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
+	tr.halt = cancel
+	tr.wg.Go(func() { tr.load.Run(ctx, n) })
+}
+
+// end stops the load.
+func (tr *trial) end() {
+	tr.halt()
+	tr.wg.Wait()
+	tr.halt = nil
+}
+
+// settle waits until everything that was accepted arrived and reports. It
+// fails on a loss, and on more duplicates than the bound.
+func (tr *trial) settle(name string, bound int) {
+	tr.t.Helper()
+	var tally rig.Tally
+	deadline := time.Now().Add(2 * rig.Patience)
+	for {
+		tally = tr.load.Tally(tr.sink.Counts())
+		if len(tally.Lost) == 0 || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	time.Sleep(2 * time.Second) // for late repetitions
+	tally = tr.load.Tally(tr.sink.Counts())
+	tr.t.Logf("%s: accepted %d, lost %d, duplicates %d (bound %d), replies other than 250: %v",
+		name, tally.Accepted, len(tally.Lost), tally.Duplicates, bound, tr.load.Refused())
+	if len(tally.Lost) > 0 {
+		tr.t.Errorf("lost %d accepted mails: %v", len(tally.Lost), tally.Lost[:min(5, len(tally.Lost))])
+		tr.explain(tally.Lost[0])
+	}
+	if tally.Duplicates > bound {
+		tr.t.Errorf("%d duplicates, bound %d", tally.Duplicates, bound)
+	}
+	if tally.Strange > 0 {
+		tr.t.Errorf("%d mails arrived that nobody accepted", tally.Strange)
+	}
+	if tally.Accepted == 0 {
+		tr.t.Error("nothing was accepted: the trial shows nothing")
+	}
+	for reply := range tr.load.Refused() {
+		if reply[0] == '5' {
+			tr.t.Errorf("permanent reply for our own trouble: %s", reply)
+		}
+	}
+}
+
+// explain shows the trace of a lost mail and the ends of the logs.
+func (tr *trial) explain(lost string) {
+	fields := strings.Fields(lost)
+	out, errs, err := tr.Verb("trace", fields[len(fields)-1])
+	tr.t.Logf("trace of %s: %v\n%s%s", lost, err, out, errs)
+	for name := range tr.Procs {
+		tr.t.Logf("end of %s:\n%s", name, tr.LogTail(name))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,87 @@
+package crash
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"qstream/test/fakemx"
+)
+
+// TestFrozenWorker stops one of two deliver processes in the middle of its
+// work. What the other one owns goes on unmoved; what the frozen one owned is
+// taken over once its session ended.
+func TestFrozenWorker(t *testing.T) {
+	each(t, "kafka1,kafka3", func(t *testing.T, broker string) {
+		tr := start(t, broker, true, fakemx.Config{})
+		must(t, tr.Role("deliver", "deliver-2", nil))
+		time.Sleep(3 * time.Second)
+		tr.begin(5, 50, 0)
+		time.Sleep(4 * time.Second)
+		must(t, tr.Signal("deliver", syscall.SIGSTOP))
+		froze := time.Now()
+		time.Sleep(15 * time.Second)
+		must(t, tr.Signal("deliver", syscall.SIGCONT))
+		time.Sleep(2 * time.Second)
+		tr.end()
+		tr.settle("deliver frozen for 15 s", uncommitted)
+		gaps := tr.gaps(froze, froze.Add(15*time.Second))
+		t.Logf("longest silence per destination while frozen: %v", gaps)
+		slices.Sort(gaps)
+		if unmoved := gaps[0]; unmoved > 3*time.Second {
+			t.Errorf("even the destinations of the worker that runs were silent for %v", unmoved)
+		}
+		if longest := gaps[len(gaps)-1]; longest > 14*time.Second {
+			t.Errorf("the frozen worker's destinations were silent for %v: nobody took over", longest)
+		}
+	})
+}
+
+// gaps are the longest times without an arrival per destination.
+func (tr *trial) gaps(from, to time.Time) []time.Duration {
+	last, longest := map[string]time.Time{}, map[string]time.Duration{}
+	for _, m := range tr.sink.Accepted() {
+		if m.Time.Before(from) || m.Time.After(to) {
+			continue
+		}
+		d := m.Rcpts[0]
+		if last[d].IsZero() {
+			last[d] = from
+		}
+		longest[d] = max(longest[d], m.Time.Sub(last[d]))
+		last[d] = m.Time
+	}
+	var gaps []time.Duration
+	for _, g := range longest {
+		gaps = append(gaps, g)
+	}
+	return gaps
+}
+
+// TestClockOff starts each role with a clock that is ten days ahead, then ten
+// days behind: nothing bounces, nothing is deleted, and once the clock is
+// right everything arrives.
+func TestClockOff(t *testing.T) {
+	each(t, "kafka1", func(t *testing.T, broker string) {
+		tr := start(t, broker, true, fakemx.Config{Rules: []fakemx.Rule{{Line: "RCPT TO:<user@d3.beta", Reply: "451 4.2.0 later", Times: 10}}})
+		tr.begin(3, 20, 0)
+		for _, role := range []string{"deliver", "delay", "router", "ingest"} {
+			for _, offset := range []string{"240h", "-240h"} {
+				must(t, tr.Signal(role, syscall.SIGKILL))
+				tr.Procs[role].Env = []string{"QSTREAM_CLOCK_OFFSET=" + offset}
+				must(t, tr.Launch(role))
+				time.Sleep(4 * time.Second)
+				if tr.Ready(role) && (role == "deliver" || role == "delay") {
+					t.Errorf("%s says it is ready with a clock %s off", role, offset)
+				}
+				must(t, tr.Signal(role, syscall.SIGKILL))
+				tr.Procs[role].Env = nil
+				must(t, tr.Again(role))
+			}
+		}
+		time.Sleep(2 * time.Second)
+		tr.end()
+		tr.settle("clocks ten days off", 8*uncommitted)
+	})
+}

@@ -1,0 +1,237 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"qstream/test/rig"
+)
+
+// commands is the language of the scenarios beside testscript's own.
+var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"sink":      cmdSink,
+	"script":    cmdScript,
+	"system":    cmdSystem,
+	"directory": cmdDirectory,
+	"qstream":   cmdQstream,
+	"submit":    cmdSubmit,
+	"received":  cmdReceived,
+	"event":     cmdEvent,
+	"inbox":     cmdInbox,
+	"stop":      signaller(syscall.SIGTERM),
+	"kill":      signaller(syscall.SIGKILL),
+	"again":     cmdAgain,
+	"pause":     cmdPause,
+}
+
+// system is one scenario's qstream and next hops.
+type system struct {
+	*rig.System
+	sinks map[string]*sink
+	last  string // id of the last accepted message
+}
+
+type systemKey struct{}
+
+func setup(e *testscript.Env, broker string) error {
+	r, err := rig.New(broker, e.WorkDir)
+	if err != nil {
+		return err
+	}
+	s := &system{System: r, sinks: map[string]*sink{}}
+	e.Values[systemKey{}] = s
+	e.Defer(func() {
+		r.Close()
+		for _, k := range s.sinks {
+			k.Close()
+		}
+	})
+	e.Setenv("SMTP", r.SMTP)
+	return nil
+}
+
+func of(ts *testscript.TestScript) *system { return ts.Value(systemKey{}).(*system) }
+
+// system [-roles] [FLAG...]: start a broker and qstream, in one process or,
+// with -roles and on Kafka, each role in a process of its own. The file
+// directory.yaml is applied, variables expanded.
+func cmdSystem(ts *testscript.TestScript, neg bool, args []string) {
+	s, directory := of(ts), expandFile(ts, "directory.yaml")
+	if len(args) > 0 && args[0] == "-roles" {
+		ts.Check(s.Roles(directory, args[1:]...))
+		return
+	}
+	ts.Check(s.Up(directory, args...))
+}
+
+// directory FILE [FLAG...]: apply documents, variables expanded.
+func cmdDirectory(ts *testscript.TestScript, neg bool, args []string) {
+	for i, a := range args {
+		if strings.HasSuffix(a, ".yaml") {
+			args[i] = expandFile(ts, a)
+		}
+	}
+	verb(ts, neg, append([]string{"apply"}, args...))
+}
+
+// qstream ARG...: run a verb against the system.
+func cmdQstream(ts *testscript.TestScript, neg bool, args []string) { verb(ts, neg, args) }
+
+func verb(ts *testscript.TestScript, neg bool, args []string) {
+	out, errs, err := of(ts).Verb(args...)
+	_, _ = ts.Stdout().Write(out)
+	_, _ = ts.Stderr().Write(errs)
+	if (err != nil) != neg {
+		ts.Fatalf("qstream %s: %v\n%s%s", strings.Join(args, " "), err, out, errs)
+	}
+}
+
+// stop NAME..., kill NAME...: end processes by SIGTERM or SIGKILL. Without
+// names: all of them.
+func signaller(sig syscall.Signal) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		for _, name := range names(of(ts), args) {
+			ts.Check(of(ts).Signal(name, sig))
+		}
+	}
+}
+
+// again [NAME...]: start stopped processes as they were.
+func cmdAgain(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range names(of(ts), args) {
+		ts.Check(of(ts).Again(name))
+	}
+}
+
+// names are the processes meant: all, those named, or "up" for a role where
+// all roles run in one process.
+func names(s *system, args []string) []string {
+	_, one := s.Procs["up"]
+	switch {
+	case one:
+		return []string{"up"}
+	case len(args) == 0:
+		return []string{"ingest", "router", "deliver", "delay"}
+	}
+	return args
+}
+
+// pause DURATION: let time pass, for lifetimes and retentions.
+func cmdPause(ts *testscript.TestScript, neg bool, args []string) {
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	time.Sleep(d)
+}
+
+// patience bounds the wait for something to happen in a system that runs.
+const patience = 30 * time.Second
+
+// event TYPE [xN] [ID] [/REGEXP/]: in time the message (by default
+// the last accepted) has N events of the type that match. With "!": it has
+// none now.
+func cmdEvent(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	kind, count, id, pattern := args[0], 1, s.last, regexp.MustCompile("")
+	for _, a := range args[1:] {
+		if n, err := strconv.Atoi(strings.TrimPrefix(a, "x")); err == nil {
+			count = n
+		} else if p, ok := strings.CutPrefix(a, "/"); ok {
+			pattern = regexp.MustCompile(strings.TrimSuffix(p, "/"))
+		} else {
+			id = a
+		}
+	}
+	if neg {
+		events, err := s.Trace(id)
+		ts.Check(err)
+		if n := matching(events, kind, pattern); n > 0 {
+			ts.Fatalf("%d events %s of %s, wanted none", n, kind, id)
+		}
+		return
+	}
+	ts.Check(eventually(patience, func() error {
+		events, err := s.Trace(id)
+		if err != nil {
+			return err
+		}
+		if n := matching(events, kind, pattern); n < count {
+			return fmt.Errorf("%d events %s %s of %s, wanted %d:\n%s", n, kind, pattern, id, count, brief(events))
+		}
+		return nil
+	}))
+}
+
+// brief is a line for each event.
+func brief(events []map[string]any) string {
+	var b strings.Builder
+	for _, e := range events {
+		fmt.Fprintln(&b, e["type"], e["leg"], e["step"], e["destination"], e["reason"], e["text"], e["outcomes"])
+	}
+	return b.String()
+}
+
+func matching(events []map[string]any, kind string, pattern *regexp.Regexp) int {
+	n := 0
+	for _, e := range events {
+		text := fmt.Sprint(e)
+		if e["type"] == "EVENT_TYPE_"+strings.ToUpper(kind) && pattern.MatchString(text) {
+			n++
+		}
+	}
+	return n
+}
+
+// inbox PATH COUNT [/REGEXP/...]: in time the Maildir holds so many
+// mails, each pattern matched by one of them.
+func cmdInbox(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(eventually(patience, func() error {
+		files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "new", "*"))
+		if err != nil || len(files) != want {
+			return fmt.Errorf("%d mails in %s, wanted %d (%v)", len(files), args[0], want, err)
+		}
+		var all []byte
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				return err
+			}
+			all = append(append(all, b...), "\n=====\n"...)
+		}
+		for _, p := range args[2:] {
+			if !regexp.MustCompile("(?m)" + strings.Trim(p, "/")).Match(all) {
+				return fmt.Errorf("no mail in %s matches %s:\n%s", args[0], p, all)
+			}
+		}
+		return nil
+	}))
+}
+
+// eventually calls f until it returns nil or the time is over.
+func eventually(within time.Duration, f func() error) error {
+	deadline := time.Now().Add(within)
+	for {
+		err := f()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// expandFile writes a copy of a scenario's file with its variables expanded.
+func expandFile(ts *testscript.TestScript, name string) string {
+	text := os.Expand(ts.ReadFile(name), ts.Getenv)
+	path := ts.MkAbs("expanded-" + filepath.Base(name))
+	ts.Check(os.WriteFile(path, []byte(text), 0o644))
+	return path
+}

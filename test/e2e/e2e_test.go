@@ -1,0 +1,38 @@
+// Package e2e runs the scenario files of scenarios/ against the built binary,
+// on each broker that QSTREAM_TEST_BROKERS names: "embedded" (the default),
+// "kafka1", "kafka3" (one and three Apache Kafka brokers), separated by
+// commas. A scenario is a script of testscript's language with the commands
+// of commands_test.go; a fresh system and a fresh broker for each.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestScenarios(t *testing.T) {
+	brokers := os.Getenv("QSTREAM_TEST_BROKERS")
+	if brokers == "" {
+		brokers = "embedded"
+	}
+	for broker := range strings.SplitSeq(brokers, ",") {
+		t.Run(broker, func(t *testing.T) {
+			testscript.Run(t, testscript.Params{
+				Dir:   "scenarios",
+				Cmds:  commands,
+				Setup: func(e *testscript.Env) error { return setup(e, broker) },
+				Condition: func(c string) (bool, error) {
+					if c == "embedded" || c == "kafka1" || c == "kafka3" {
+						return c == broker, nil
+					}
+					return false, fmt.Errorf("unknown condition %q", c)
+				},
+				RequireUniqueNames: true,
+			})
+		})
+	}
+}

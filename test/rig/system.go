@@ -1,0 +1,322 @@
+// Package rig runs a whole qstream for tests: the built binary as real
+// processes, on the embedded broker or on one or three Apache Kafka brokers,
+// with clients that hand mail in and processes that can be stopped, killed,
+// frozen and started again.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"qstream/test/kafka"
+)
+
+// Patience bounds each start and stop of a process on a busy machine.
+const Patience = 60 * time.Second
+
+// System is one qstream under test: its processes and its broker. Its methods
+// are not safe for concurrent use, but for Verb and Trace.
+type System struct {
+	Broker string // "embedded", "kafka1", "kafka3"
+	Work   string // folder of data, logs and scenario files
+	SMTP   string // address of the edge
+	Kafka  *kafka.Cluster
+	Procs  map[string]*Process
+	binary string
+}
+
+// Process is one qstream process, running or not.
+type Process struct {
+	Name string
+	Args []string
+	Env  []string
+	HTTP string // of health and metrics
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error
+}
+
+// New makes a system that runs nothing yet.
+func New(broker, work string) (*System, error) {
+	b, err := Binary()
+	if err != nil {
+		return nil, err
+	}
+	return &System{Broker: broker, Work: work, Procs: map[string]*Process{}, binary: b, SMTP: freeAddr()}, nil
+}
+
+// Binary builds qstream once for this test process.
+var Binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "qstream-rig-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "qstream")
+	out, err := exec.Command("go", "build", "-o", path, "qstream/cmd/qstream").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build qstream: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// Close kills what still runs.
+func (s *System) Close() {
+	for name := range s.Procs {
+		_ = s.Signal(name, syscall.SIGKILL)
+	}
+	if s.Kafka != nil {
+		_ = s.Kafka.Stop()
+	}
+}
+
+// Up starts the broker and every role in one process, `qstream up`.
+func (s *System) Up(directory string, flags ...string) error {
+	if err := s.startBroker(); err != nil {
+		return err
+	}
+	args := []string{"up", "--data", s.data(), "--smtp", s.SMTP, "--qmqp", freeAddr(), "--qmtp", freeAddr(), "--apply", directory}
+	if s.Kafka != nil {
+		args = append(args, "--kafka", s.seeds())
+	}
+	return s.Start("up", nil, append(args, flags...)...)
+}
+
+// Roles starts the broker, makes the topics, applies the directory and starts
+// every role in a process of its own. On the embedded broker it is Up.
+func (s *System) Roles(directory string, flags ...string) error {
+	if s.Broker == "embedded" {
+		return s.Up(directory, flags...)
+	}
+	if err := s.startBroker(); err != nil {
+		return err
+	}
+	for _, verb := range [][]string{{"topics", "create"}, {"apply", directory}} {
+		if out, errs, err := s.Verb(verb...); err != nil {
+			return fmt.Errorf("%v: %w: %s%s", verb, err, out, errs)
+		}
+	}
+	for _, role := range []string{"ingest", "router", "deliver", "delay"} {
+		if err := s.Role(role, role, nil, flags...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Role starts one more process of a role under a name.
+func (s *System) Role(role, name string, env []string, flags ...string) error {
+	args := []string{role, "--kafka", s.seeds()}
+	if role == "ingest" {
+		args = append(args, "--smtp", s.SMTP)
+	}
+	return s.Start(name, env, append(args, flags...)...)
+}
+
+func (s *System) data() string  { return filepath.Join(s.Work, "data") }
+func (s *System) seeds() string { return strings.Join(s.Kafka.Seeds(), ",") }
+
+// startBroker starts the Kafka cluster, if it is one and isn't there yet.
+func (s *System) startBroker() error {
+	if s.Broker == "embedded" || s.Kafka != nil {
+		return nil
+	}
+	n := 1
+	if s.Broker == "kafka3" {
+		n = 3
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 4*Patience)
+	defer cancel()
+	c, err := kafka.Start(ctx, kafka.Options{Brokers: n, Dir: filepath.Join(s.Work, "kafka")})
+	s.Kafka = c
+	return err
+}
+
+// Start runs "qstream args..." as the named process and waits until /readyz
+// says yes.
+func (s *System) Start(name string, env []string, args ...string) error {
+	p := &Process{Name: name, Args: args, Env: env, HTTP: freeAddr()}
+	if err := s.launch(p); err != nil {
+		return err
+	}
+	return s.await(p)
+}
+
+func (s *System) launch(p *Process) error {
+	log, err := os.OpenFile(filepath.Join(s.Work, p.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	p.cmd = exec.Command(s.binary, append(p.Args, "--http", p.HTTP)...)
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.Work, log, log
+	p.cmd.Env = append(os.Environ(), p.Env...)
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.Name, err)
+	}
+	p.done = make(chan struct{})
+	go func(p *Process) {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}(p)
+	s.Procs[p.Name] = p
+	return nil
+}
+
+func (s *System) await(p *Process) error {
+	deadline := time.Now().Add(Patience)
+	for time.Now().Before(deadline) {
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s ended at its start: %v\n%s", p.Name, p.err, s.LogTail(p.Name))
+		case <-time.After(50 * time.Millisecond):
+		}
+		if ready(p.HTTP) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s not ready within %v\n%s", p.Name, Patience, s.LogTail(p.Name))
+}
+
+func ready(addr string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// Signal sends sig to a process; after SIGTERM and SIGKILL it waits for its
+// end.
+func (s *System) Signal(name string, sig syscall.Signal) error {
+	p := s.Procs[name]
+	if p == nil {
+		return fmt.Errorf("no process %q", name)
+	}
+	select {
+	case <-p.done:
+		return nil
+	default:
+	}
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	if sig != syscall.SIGTERM && sig != syscall.SIGKILL {
+		return nil
+	}
+	select {
+	case <-p.done:
+	case <-time.After(Patience):
+		return fmt.Errorf("%s didn't end within %v\n%s", name, Patience, s.LogTail(name))
+	}
+	if sig == syscall.SIGTERM && p.err != nil {
+		return fmt.Errorf("%s ended with %v\n%s", name, p.err, s.LogTail(name))
+	}
+	return nil
+}
+
+// Again starts a stopped process with the arguments it had.
+func (s *System) Again(name string) error {
+	p := s.Procs[name]
+	if p == nil {
+		return fmt.Errorf("no process %q", name)
+	}
+	q := &Process{Name: p.Name, Args: p.Args, Env: p.Env, HTTP: p.HTTP}
+	if err := s.launch(q); err != nil {
+		return err
+	}
+	return s.await(q)
+}
+
+// Launch starts a stopped process as Again does, without waiting for it to be
+// ready.
+func (s *System) Launch(name string) error {
+	p := s.Procs[name]
+	return s.launch(&Process{Name: p.Name, Args: p.Args, Env: p.Env, HTTP: p.HTTP})
+}
+
+// Ready is what a process says of itself at /readyz.
+func (s *System) Ready(name string) bool { return ready(s.Procs[name].HTTP) }
+
+// Ended reports whether a process ends by itself within a time.
+func (s *System) Ended(name string, within time.Duration) bool {
+	select {
+	case <-s.Procs[name].done:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
+// locate are the flags by which a verb finds this system.
+func (s *System) locate() []string {
+	if s.Kafka != nil {
+		return []string{"--kafka", s.seeds()}
+	}
+	return []string{"--data", s.data()}
+}
+
+// Verb runs a verb against the system.
+func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.binary, append(args, s.locate()...)...)
+	cmd.Dir = s.Work
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.Bytes(), errs.Bytes(), err
+}
+
+// Trace is the events of a message, as `qstream trace --json` prints them.
+func (s *System) Trace(id string) ([]map[string]any, error) {
+	out, errs, err := s.Verb("trace", id, "--json")
+	if err != nil {
+		return nil, fmt.Errorf("trace %s: %v: %s", id, err, errs)
+	}
+	var life struct{ Events []map[string]any }
+	if err := json.Unmarshal(out, &life); err != nil {
+		return nil, fmt.Errorf("trace %s: %w in %q", id, err, out)
+	}
+	return life.Events, nil
+}
+
+// LogTail is the end of a process's log.
+func (s *System) LogTail(name string) string {
+	b, _ := os.ReadFile(filepath.Join(s.Work, name+".log"))
+	if len(b) > 4000 {
+		b = b[len(b)-4000:]
+	}
+	return string(b)
+}
+
+// freeAddr is a loopback address that was free a moment ago.
+func freeAddr() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
