@@ -33,7 +33,7 @@ type rig struct {
 // names.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, name: strings.ToLower(strings.NewReplacer("/", ".", " ", ".").Replace(t.Name())) + fmt.Sprintf(".%d", time.Now().UnixNano())}
+	r := &rig{t: t, name: strings.ToLower(strings.NewReplacer("/", ".", " ", ".", "=", "-").Replace(t.Name())) + fmt.Sprintf(".%d", time.Now().UnixNano())}
 	if seeds := os.Getenv("QSTREAM_TEST_KAFKA"); seeds != "" {
 		r.seeds = strings.Split(seeds, ",")
 	} else {
@@ -141,10 +141,11 @@ func (r *rig) values(b *Bus, topic string) map[string]int {
 func (r *rig) wantOnce(b *Bus, topic string, n int) {
 	r.t.Helper()
 	var got map[string]int
-	eventually(r.t, 30*time.Second, fmt.Sprintf("%d outputs", n), func() bool {
-		got = r.values(b, topic)
-		return len(got) >= n
-	})
+	for end := time.Now().Add(30 * time.Second); len(got) < n; time.Sleep(20 * time.Millisecond) {
+		if got = r.values(b, topic); time.Now().After(end) {
+			r.t.Fatalf("%d outputs, want %d", len(got), n)
+		}
+	}
 	for _, v := range slices.Sorted(maps.Keys(got)) {
 		if got[v] != 1 {
 			r.t.Errorf("output %q is there %d times", v, got[v])

@@ -228,6 +228,11 @@ func (o *outcome) count(es []*execution) {
 // check wants every output once, and no repetition of what was marked.
 func (tr *trial) check() outcome {
 	tr.t.Helper()
+	tr.t.Cleanup(func() {
+		if tr.t.Failed() {
+			tr.explain()
+		}
+	})
 	tr.wantOnce(tr.b, tr.out, tr.put)
 	o := tr.outcome()
 	tr.t.Logf("%d records, %d executed; repeated: %d in flight, %d finished and not recorded, %d recorded, %d by the woken",
@@ -236,6 +241,16 @@ func (tr *trial) check() outcome {
 		tr.t.Errorf("%d executions repeated although they were marked", o.recorded)
 	}
 	return o
+}
+
+// explain tells what hangs: commits, and the stacks of the workers.
+func (tr *trial) explain() {
+	lag, err := tr.b.Lag(context.Background(), tr.group, []string{tr.in})
+	tr.t.Logf("lag %v, %v", lag, err)
+	for _, p := range tr.workers {
+		p.signal(syscall.SIGQUIT)
+	}
+	time.Sleep(time.Second)
 }
 
 func trialRounds(short, long int) int {
