@@ -20,7 +20,7 @@ func (d *Deliverer) end(t *task) contact {
 	}
 	v := d.view()
 	p := planFor(t.leg, v)
-	if t.sp != nil {
+	if t.sp != nil && p.action == toAttempt {
 		d.endSpilled(ctx, t, p, v)
 		return contactNone
 	}

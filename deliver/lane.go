@@ -20,7 +20,8 @@ type item struct {
 	gone                       func() bool // the partition was given up; nil: never
 	value                      any
 
-	lane *lane // set by add
+	lane  *lane // set by add
+	added time.Time
 }
 
 // house is a tenant in the scheduler: the first level of the round robin.

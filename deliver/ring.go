@@ -18,6 +18,9 @@ func (r *ring[T]) push(x T) {
 	r.size++
 }
 
+// first is the oldest element; the ring must not be empty.
+func (r *ring[T]) first() T { return r.buf[r.head] }
+
 // pop takes the oldest element; the ring must not be empty.
 func (r *ring[T]) pop() T {
 	var zero T

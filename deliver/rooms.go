@@ -6,6 +6,11 @@ import "time"
 // that it has nothing of.
 const idle = 10 * time.Minute
 
+// holdLast is how long a leg waits for its turn in memory. Longer waits are
+// delay's: there a leg is found by flush and suspend, expires in time, and
+// pins nothing.
+const holdLast = 30 * time.Second
+
 // lane finds or makes the lane of a leg and what it stands on.
 func (s *scheduler) lane(it *item) *lane {
 	g := s.gate(it.queue, it.destination)
@@ -73,14 +78,16 @@ func (s *scheduler) limit(queue string, l Limits) {
 	}
 }
 
-// sweep drops legs whose partition was given up, and forgets what has been
-// idle. It is called every few seconds.
-func (s *scheduler) sweep() {
+// sweep drops legs whose partition was given up, spills those that have waited
+// long enough, and forgets what has been idle. It is called every few seconds.
+func (s *scheduler) sweep() []spill {
 	now := s.now()
 	alive := map[*shelf]bool{}
+	var out []spill
 	for k, g := range s.gates {
 		for _, l := range g.lanes {
 			s.dropGone(l)
+			out = append(out, s.spillOld(l, now)...)
 		}
 		if g.held == 0 && !g.breaker.open(now) && now.Sub(g.used) > idle {
 			delete(s.gates, k)
@@ -96,6 +103,19 @@ func (s *scheduler) sweep() {
 		}
 	}
 	s.sweepHouses(alive)
+	return out
+}
+
+// spillOld takes the legs off a lane that wait for too long; the oldest are
+// its first.
+func (s *scheduler) spillOld(l *lane, now time.Time) []spill {
+	var out []spill
+	for !s.paused && l.items.len() > 0 && now.Sub(l.items.first().added) > holdLast {
+		it := l.items.pop()
+		s.account(it, -1)
+		out = append(out, spill{it, overShare, l.gate.pace.back(now, it.spills, l.gate.held)})
+	}
+	return out
 }
 
 func (s *scheduler) dropGone(l *lane) {

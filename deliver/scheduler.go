@@ -72,7 +72,7 @@ func (s *scheduler) add(it *item) (spill, bool) {
 	if sp, ok := s.refuse(it, l, now); ok {
 		return sp, true
 	}
-	it.lane = l
+	it.lane, it.added = l, now
 	l.items.push(it)
 	s.account(it, 1)
 	s.list(l)

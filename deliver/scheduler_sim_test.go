@@ -51,6 +51,7 @@ func newSim(t *testing.T, cfg SchedulerConfig, took func(*item) time.Duration) *
 		done: map[string]int{}, waited: map[string][]time.Duration{},
 	}
 	m.s = newScheduler(cfg, func() time.Time { return m.now })
+	m.at(m.now.Add(sweepEvery), m.sweep)
 	return m
 }
 
@@ -68,6 +69,15 @@ func (m *sim) offer(rate float64, end time.Time, make func() *item) {
 		}
 	}
 	m.at(m.now, arrive)
+}
+
+// sweep sweeps every few seconds, as the stage does.
+func (m *sim) sweep() {
+	for _, sp := range m.s.sweep() {
+		m.spilled(sp)
+	}
+	m.dispatch()
+	m.at(m.now.Add(sweepEvery), m.sweep)
 }
 
 func (m *sim) add(it *item) {
@@ -91,6 +101,9 @@ func (m *sim) spilled(sp spill) {
 
 func (m *sim) dispatch() {
 	for it := m.s.next(); it != nil; it = m.s.next() {
+		if wait := m.now.Sub(it.added); !it.settle && wait > holdLast+sweepEvery {
+			m.t.Errorf("a leg was held for %v", wait)
+		}
 		m.waited[it.tenant] = append(m.waited[it.tenant], m.now.Sub(it.value.(time.Time)))
 		m.at(m.now.Add(m.took(it)), func() { m.finish(it) })
 	}

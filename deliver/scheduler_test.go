@@ -106,6 +106,15 @@ func (m *machine) giveUp(t *rapid.T) {
 	}
 }
 
+func (m *machine) sweep(t *rapid.T) {
+	for _, sp := range m.s.sweep() {
+		if !m.waiting[sp.item] || m.now.Sub(sp.item.added) <= holdLast || !sp.due.After(m.now) {
+			t.Fatalf("spilled: %+v", sp)
+		}
+		delete(m.waiting, sp.item)
+	}
+}
+
 func (m *machine) check(t *rapid.T) {
 	queues, gates, settling := map[string]int{}, map[gateKey]int{}, 0
 	for it := range m.running {
@@ -143,7 +152,7 @@ func TestSchedulerAlways(t *testing.T) {
 			"next":   m.next,
 			"done":   m.done,
 			"giveUp": m.giveUp,
-			"sweep":  func(*rapid.T) { m.s.sweep() },
+			"sweep":  m.sweep,
 			"pass": func(t *rapid.T) {
 				m.now = m.now.Add(time.Duration(rapid.IntRange(1, 100_000).Draw(t, "ms")) * time.Millisecond)
 			},
@@ -167,7 +176,7 @@ func (m *machine) drain(t *rapid.T) {
 			}
 		}
 		m.now = m.now.Add(time.Second)
-		m.s.sweep()
+		m.sweep(t)
 	}
 	for it := range m.waiting {
 		if !it.isGone() {

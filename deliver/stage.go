@@ -66,6 +66,10 @@ type Deliverer struct {
 	tasks     sync.WaitGroup
 }
 
+// remembered are the legs of a partition by which a repetition is recognised;
+// a process may have two thousand partitions.
+const remembered = 2000
+
 // New checks cfg and deps; it starts nothing.
 func New(cfg Config, d Deps) (*Deliverer, error) {
 	if d.Bus == nil || d.Directory == nil || d.Control == nil || d.Transport == nil {
@@ -85,7 +89,7 @@ func New(cfg Config, d Deps) (*Deliverer, error) {
 		return nil, err
 	}
 	s := &Deliverer{
-		cfg: cfg, deps: d, seen: bus.NewSeen(0), limiter: dsn.NewLimiter(d.Now),
+		cfg: cfg, deps: d, seen: bus.NewSeen(remembered), limiter: dsn.NewLimiter(d.Now),
 		scheduler: newScheduler(cfg.Scheduler, d.Now),
 	}
 	s.metrics = newMetrics(d.Metrics, s.load)
@@ -215,11 +219,19 @@ func (d *Deliverer) wait(ctx context.Context, changed <-chan struct{}, wake, swe
 		case <-wake:
 			d.wake()
 		case <-sweep:
-			d.mu.Lock()
-			d.scheduler.sweep()
-			d.mu.Unlock()
+			d.sweep()
 		}
 	}
+}
+
+func (d *Deliverer) sweep() {
+	d.mu.Lock()
+	spilled := d.scheduler.sweep()
+	d.mu.Unlock()
+	for _, sp := range spilled {
+		d.spill(sp)
+	}
+	d.dispatch()
 }
 
 func (d *Deliverer) wake() {

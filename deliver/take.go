@@ -121,21 +121,25 @@ func (d *Deliverer) run(it *item) {
 	d.dispatch()
 }
 
-// spill sends a leg to delay without an attempt. Where its sender is to be
-// told of the delay, that is settled beside the rings.
+// spill sends a leg to delay without an attempt. A leg that is to be settled
+// by now is; one whose sender is to be told of the delay is spilled beside the
+// rings.
 func (d *Deliverer) spill(sp spill) {
-	t := sp.item.value.(*task)
-	d.metrics.spills.WithLabelValues(whyNames[sp.why]).Inc()
-	if late(t.leg, d.deps.Now(), d.cfg.DelayAfter) {
+	t, v := sp.item.value.(*task), d.view()
+	p := planFor(t.leg, v)
+	told := late(t.leg, v.now, d.cfg.DelayAfter)
+	if p.action == toAttempt {
+		d.metrics.spills.WithLabelValues(whyNames[sp.why]).Inc()
+		if !told {
+			t.job.Finish(spillRecords(t.leg, p, v, sp)...)
+			return
+		}
 		t.sp = &sp
-		t.item = &item{settle: true, gone: revoked(t.job), value: t}
-		d.mu.Lock()
-		d.scheduler.add(t.item)
-		d.mu.Unlock()
-		return
 	}
-	v := d.view()
-	t.job.Finish(spillRecords(t.leg, planFor(t.leg, v), v, sp)...)
+	t.item = &item{settle: true, gone: revoked(t.job), value: t}
+	d.mu.Lock()
+	d.scheduler.add(t.item)
+	d.mu.Unlock()
 }
 
 // spilled is the leg as it waits.
