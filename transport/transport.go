@@ -55,7 +55,7 @@ type Attempt struct {
 
 	Size    int64  // bytes that Content returns, without Prepend
 	Prepend []byte // header lines ended by CRLF that go before the content
-	// Content opens the content; it is called at most once per host. The
+	// Content opens the content; it is called once for each transaction. The
 	// reader may fail instead of returning io.EOF; the message is then
 	// not sent, and the outcome is temporary.
 	Content func(ctx context.Context) (io.ReadCloser, error)

@@ -115,19 +115,30 @@ func (d *delivery) overHost(h host) *failure {
 	return d.over(s)
 }
 
-// over makes one transaction and gives the session back.
+// over makes a transaction, and more as long as the peer takes some of the
+// recipients and says that the others are too many (RFC 5321 4.5.3.1.10). Then
+// it gives the session back.
 func (d *delivery) over(s *session) *failure {
 	d.res.Reused = s.kept
 	d.res.Host, d.res.IP, d.res.Source, d.res.TLS = s.host.name, s.host.ip, s.host.source, s.tls
 	d.res.DSN = s.offers("DSN")
-	unbind := s.bind(d.early)
-	t := &transaction{d: d, s: s, unbind: unbind}
-	f := t.run()
-	if !t.unbind() || f != nil {
-		s.broken = true
+	defer func() { d.c.pool.put(s) }()
+	for {
+		t := &transaction{d: d, s: s, unbind: s.bind(d.early), later: map[int]mail.Status{}}
+		f := t.run()
+		if !t.unbind() || f != nil {
+			s.broken = true
+		}
+		if f != nil || len(t.later) == 0 {
+			return f
+		}
+		if s.broken || len(t.accepted) == 0 || d.early.Err() != nil {
+			for i, reply := range t.later {
+				d.settle(i, transport.Outcome{Status: reply, At: transport.AtRcpt})
+			}
+			return nil
+		}
 	}
-	d.c.pool.put(s)
-	return f
 }
 
 // result gives those still open the outcome of the last failure.

@@ -135,6 +135,35 @@ func TestPeerWithoutExtensions(t *testing.T) {
 	}
 }
 
+// TestTooManyRecipients: what one transaction can't have goes into the next.
+func TestTooManyRecipients(t *testing.T) {
+	for mode, extensions := range map[string][]string{"pipelining": nil, "one by one": none} {
+		t.Run(mode, func(t *testing.T) {
+			many := fakemx.Rule{Line: "RCPT", Reply: "452 4.5.3 too many", Times: 2, After: 2}
+			s := start(t, fakemx.Config{Extensions: extensions, Rules: []fakemx.Rule{many}})
+			c := newClient(t, smtp.Config{})
+			a := attempt(small, "a@r.example", "b@r.example", "c@r.example", "d@r.example")
+			r := c.Deliver(soon(t), to(s), a)
+			if m := s.Messages(); !r.Delivered() || len(m) != 2 || !slices.Equal(m[1].Rcpts, []string{"c@r.example", "d@r.example"}) {
+				t.Errorf("%+v, %+v", r, m)
+			}
+			if n := s.Connections(); n != 1 {
+				t.Errorf("%d connections", n)
+			}
+			s.SetRules(fakemx.Rule{Line: "RCPT", Reply: "452 full"})
+			r = c.Deliver(soon(t), to(s), a)
+			if got, want := outcomeOf(r.Outcomes[0]), (outcome{transport.Replied, transport.AtRcpt, 452}); got != want {
+				t.Errorf("none at all: %v", got)
+			}
+			s.SetRules(fakemx.Rule{Line: "RCPT TO:<d@", Reply: "552 too many"}, fakemx.Rule{Line: ".", Drop: true})
+			r = c.Deliver(soon(t), to(s), a)
+			if got, want := outcomeOf(r.Outcomes[3]), (outcome{transport.Replied, transport.AtRcpt, 552}); got != want || outcomeOf(r.Outcomes[0]) != unconfirmed {
+				t.Errorf("lost at the dot: %+v", r)
+			}
+		})
+	}
+}
+
 func TestSizeLimit(t *testing.T) {
 	s := start(t, fakemx.Config{Extensions: []string{"SIZE 20"}})
 	c := newClient(t, smtp.Config{})

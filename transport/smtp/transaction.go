@@ -16,14 +16,15 @@ type transaction struct {
 	d        *delivery
 	s        *session
 	unbind   func() bool
-	mail     string   // command lines, without CRLF
-	rcpt     []string // beside to
-	to       []int    // recipients of this transaction, by index
-	accepted []int    // those of them that RCPT accepted
+	mail     string              // command lines, without CRLF
+	rcpt     []string            // beside to
+	to       []int               // recipients of this transaction, by index
+	accepted []int               // those of them that RCPT accepted
+	later    map[int]mail.Status // those that were too many, and the reply
 }
 
 // run makes the transaction. A failure leaves recipients open for the next
-// host; without one, each of them has an outcome.
+// host; without one, each of them has an outcome or stands in later.
 func (t *transaction) run() *failure {
 	if !t.compose() {
 		return nil
@@ -210,10 +211,19 @@ func (t *transaction) readRcpt(i int) *failure {
 		return refused(transport.AtRcpt, reply)
 	case reply.OK():
 		t.accepted = append(t.accepted, i)
+	case tooMany(reply):
+		t.later[i] = reply
 	default:
 		t.d.settle(i, transport.Outcome{Status: reply, At: transport.AtRcpt})
 	}
 	return nil
+}
+
+// tooMany reports whether a reply says that a transaction has all the
+// recipients it may have; 552 is old usage for it (RFC 5321 4.5.3.1.10).
+func tooMany(s mail.Status) bool {
+	return s.Code == 452 && (s.Enhanced == "" || s.Enhanced == "4.5.3") ||
+		s.Code == 552 && (s.Enhanced == "" || s.Enhanced == "5.5.3")
 }
 
 // readData reads the reply to DATA. If nobody was accepted it means nothing,
