@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // Trials with processes that are killed, frozen, added and stopped. A worker
@@ -28,7 +30,7 @@ func TestMain(m *testing.M) {
 		trialWorker()
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func trialWorker() {

@@ -3,6 +3,8 @@ package embedded
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,7 +29,21 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if dir := os.Getenv(childLarge); dir != "" {
+		if err := storeLarge(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// base64Noise is like an attachment: it gains by its alphabet only.
+func base64Noise(n int) []byte {
+	raw := make([]byte, n)
+	rand.Read(raw)
+	return []byte(base64.StdEncoding.EncodeToString(raw))[:n]
 }
 
 // publishForEver tells each record that was acknowledged, one a line.
