@@ -98,9 +98,7 @@ func TestFullStorageIsTemporary(t *testing.T) {
 
 func TestBrokenBrokerIsTemporary(t *testing.T) {
 	b := bustest.Start(t).Dial(t, bus.Config{Barrier: func(context.Context) error { return errors.New("disk broken") }})
-	in, _ := start(t, bustest.New(t), Config{})
-	in.intake = newIntake(t, b)
-	c := dial(t, in)
+	c := dial(t, serveFixed(t, b))
 	c.say("EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@acme.example>\r\nDATA\r\n", begun...)
 	reply := c.say("hello\r\n.\r\n", "451 4.3.0")
 	if strings.Contains(reply, "disk") {

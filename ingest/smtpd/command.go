@@ -46,7 +46,7 @@ func (c *conn) command(line []byte) {
 		handle(c, arg)
 	case foreign[verb]:
 		c.protocolError(500, "5.5.2", "this is SMTP")
-		c.closing = true
+		c.cut()
 	case known[verb]:
 		c.protocolError(502, "5.5.1", "command not implemented")
 	default:

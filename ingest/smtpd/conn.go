@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -35,6 +36,7 @@ type conn struct {
 	content *contentClock // while content is read
 	pending []byte        // a command that came amid BDAT and is not answered yet
 	closing bool
+	unread  bool // closing although the client may be sending
 
 	mu       sync.Mutex
 	waiting  bool // for a command
@@ -130,8 +132,29 @@ func (c *conn) end() {
 	}
 	if c.peer.TLS != nil {
 		c.nc.Close() // says goodbye in TLS, too
+	} else if c.unread && c.bad == nil {
+		c.linger()
 	}
 	c.in.Close()
+}
+
+// cut ends the dialogue although the client may be sending.
+func (c *conn) cut() { c.closing, c.unread = true, true }
+
+// Bounds of linger.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 1 << 20
+)
+
+// linger takes what the client still sends, for a moment: closing at once
+// would reset the connection, and the last reply would be lost on the way.
+func (c *conn) linger() {
+	t, ok := c.raw.(*net.TCPConn)
+	if !ok || t.CloseWrite() != nil || t.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, t, lingerBytes) // whatever ends it, the end is near
 }
 
 func (c *conn) logout() {
@@ -249,7 +272,7 @@ func (c *conn) protocolError(code int, enhanced, text string) {
 	c.reply(code, enhanced, text)
 	if c.errors++; c.errors >= c.cfg.MaxErrors && !c.closing {
 		c.reply(421, "4.7.0", "too many errors")
-		c.closing = true
+		c.cut()
 	}
 }
 

@@ -68,7 +68,7 @@ func (c *conn) data(arg string) {
 	err := c.take(b)
 	if !lost(b.err) {
 		if drained := data.Drain(c.cfg.MaxSize + drainLimit); errors.Is(drained, wire.ErrTooMuch) {
-			c.closing = true
+			c.cut()
 		} else if drained != nil {
 			b.err = drained
 		}
@@ -119,7 +119,7 @@ func (c *conn) fail(err error) {
 	}
 	c.reply(e.Code, enhanced(e), e.Message)
 	if e.Code == 421 {
-		c.closing = true
+		c.cut()
 	}
 }
 
@@ -145,7 +145,7 @@ func (c *conn) bdat(arg string) {
 	size, last, ok := parseBdat(arg)
 	if !ok { // what follows can't be told from commands
 		c.protocolError(501, "5.5.4", "expected BDAT size [LAST]")
-		c.closing = true
+		c.cut()
 		return
 	}
 	c.content = &contentClock{cfg: c.cfg}
@@ -169,7 +169,7 @@ func (c *conn) bdat(arg string) {
 	}
 	if !lost(b.err) {
 		if chunks.r.Left() > c.cfg.MaxSize+drainLimit {
-			c.closing = true
+			c.cut()
 		} else if drained := chunks.r.Drain(); drained != nil {
 			b.err = drained
 		}
@@ -180,7 +180,7 @@ func (c *conn) bdat(arg string) {
 // skip throws the chunk of a refused BDAT away.
 func (c *conn) skip(size int64) {
 	if size > c.cfg.MaxSize+drainLimit {
-		c.closing = true
+		c.cut()
 		return
 	}
 	if err := c.in.Discard(size); err != nil {
@@ -246,7 +246,7 @@ func (k *chunks) next() error {
 			size, last, ok := parseBdat(arg)
 			if !ok {
 				c.protocolError(501, "5.5.4", "expected BDAT size [LAST]")
-				c.closing = true
+				c.cut()
 				return errAbandoned
 			}
 			k.begin(size, last)

@@ -85,6 +85,17 @@ func TestHalfMessagesAreNotTaken(t *testing.T) {
 	}
 }
 
+// The last reply reaches a client that is sending more than is read.
+func TestLastReplyArrives(t *testing.T) {
+	addr, _, _ := serve(t, Config{})
+	for range 20 {
+		c := connect(t, addr)
+		c.want("220")
+		c.send("GET / HTTP/1.1\r\n" + strings.Repeat("Header: value\r\n", 10_000))
+		c.play("< 500 5.5.2", "< EOF")
+	}
+}
+
 func TestConnectionsAreBounded(t *testing.T) {
 	addr, _, _ := serve(t, Config{MaxConnections: 2})
 	a, b := connect(t, addr), connect(t, addr)
