@@ -26,8 +26,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"received":  cmdReceived,
 	"event":     cmdEvent,
 	"inbox":     cmdInbox,
-	"stop":      signaller(syscall.SIGTERM),
-	"kill":      signaller(syscall.SIGKILL),
+	"sigterm":   signaller(syscall.SIGTERM),
+	"sigkill":   signaller(syscall.SIGKILL),
 	"again":     cmdAgain,
 	"pause":     cmdPause,
 }
@@ -94,7 +94,7 @@ func verb(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// stop NAME..., kill NAME...: end processes by SIGTERM or SIGKILL. Without
+// sigterm NAME..., sigkill NAME...: end processes by SIGTERM or SIGKILL. Without
 // names: all of them.
 func signaller(sig syscall.Signal) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
