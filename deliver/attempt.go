@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"qstream/directory"
 	"qstream/mail"
@@ -16,6 +17,10 @@ import (
 func (d *Deliverer) end(t *task) contact {
 	ctx, ok := t.job.Begin(d.ctx)
 	if !ok {
+		return contactNone
+	}
+	if !d.caughtUp(ctx, t) {
+		t.job.Abandon()
 		return contactNone
 	}
 	v := d.view()
@@ -45,6 +50,33 @@ func (d *Deliverer) end(t *task) contact {
 
 func (t *task) trip(p plan, v view) *trip {
 	return &trip{leg: t.leg, stored: t.job.Record.Time, plan: p, number: v.number, began: v.now, ended: v.now}
+}
+
+// behind is how long a leg waits here for the directory that decided it; a
+// fresh worker has it within a second.
+const behind = 5 * time.Second
+
+// caughtUp waits for the directory that a leg was decided with: an older one
+// would send it back.
+func (d *Deliverer) caughtUp(ctx context.Context, t *task) bool {
+	wait, cancel := context.WithTimeout(ctx, behind)
+	defer cancel()
+	for {
+		changed := d.deps.Directory.Changed()
+		number := d.deps.Directory.Snapshot().Number
+		if number >= t.leg.Directory {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-t.job.Revoked():
+			return false
+		case <-wait.Done():
+			d.deps.Log.Warn("directory is behind a leg", "stage", stageName, "msg_id", t.leg.MessageId,
+				"number", number, "wanted", t.leg.Directory)
+			return false
+		}
+	}
 }
 
 // settled is the trip of a leg that ends without an attempt.

@@ -389,6 +389,24 @@ func TestMovedIsRerouted(t *testing.T) {
 	r.want(pb.EventType_EVENT_TYPE_REROUTED, 2)
 }
 
+// A leg that a newer directory decided waits for it.
+func TestWaitsForTheDirectory(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakemx.Config{}, "")
+	w := r.start(r.b, Config{}, nil)
+	r.put(r.acme("bob@acme.example"))
+	r.want(pb.EventType_EVENT_TYPE_DELIVERED, 1)
+	l := r.leg(r.box, "bob@acme.example")
+	l.Directory = w.deps.Directory.Snapshot().Number + 1
+	r.put(l)
+	eventually(t, "the leg in hand", func() bool { _, settling, _, _ := w.load(); return settling == 1 })
+	r.apply("kind: route\nname: acme-in\nmatch: {domain: acme.example}\nvia: \"maildir:" + r.box + "\"\n")
+	r.want(pb.EventType_EVENT_TYPE_DELIVERED, 2)
+	if n := len(bustest.Records(t, r.b, schemas.Reinject)); n != 0 {
+		t.Errorf("%d messages put in again", n)
+	}
+}
+
 // A pool that the directory names later is served without a restart.
 func TestEveryPoolIsServed(t *testing.T) {
 	t.Parallel()
