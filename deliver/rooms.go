@@ -106,14 +106,19 @@ func (s *scheduler) sweep() []spill {
 	return out
 }
 
-// spillOld takes the legs off a lane that wait for too long; the oldest are
-// its first.
+// spillOld takes the legs off a lane that wait for too long, or whose queue is
+// on hold; the oldest are its first.
 func (s *scheduler) spillOld(l *lane, now time.Time) []spill {
 	var out []spill
-	for !s.paused && l.items.len() > 0 && now.Sub(l.items.first().added) > holdLast {
+	onHold := l.shelf.queue.limits.Concurrency <= 0
+	for !s.paused && l.items.len() > 0 && (onHold || now.Sub(l.items.first().added) > holdLast) {
 		it := l.items.pop()
 		s.account(it, -1)
-		out = append(out, spill{it, overShare, l.gate.pace.back(now, it.spills, l.gate.held)})
+		if onHold {
+			out = append(out, held(it, now))
+		} else {
+			out = append(out, spill{it, overShare, l.gate.pace.back(now, it.spills, l.gate.held)})
+		}
 	}
 	return out
 }

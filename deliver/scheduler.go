@@ -84,7 +84,7 @@ func (s *scheduler) refuse(it *item, l *lane, now time.Time) (spill, bool) {
 	switch {
 	case s.paused:
 	case it.limits.Concurrency <= 0:
-		return spill{it, queueHeld, now.Add(doubled(time.Minute, it.spills, spillLast))}, true
+		return held(it, now), true
 	case l.gate.breaker.open(now):
 		return spill{it, breakerOpen, l.gate.breaker.until}, true
 	case s.over(it, l, mixed):

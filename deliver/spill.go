@@ -31,6 +31,11 @@ type spill struct {
 	due  time.Time
 }
 
+// held spills a leg of a queue that is on hold.
+func held(it *item, now time.Time) spill {
+	return spill{it, queueHeld, now.Add(doubled(time.Minute, it.spills, spillLast))}
+}
+
 // pace measures how fast a destination takes mail, and spreads what is
 // spilled so that it comes back about as fast as it can be taken.
 type pace struct {

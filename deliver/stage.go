@@ -59,6 +59,7 @@ type Deliverer struct {
 	metrics *metrics
 	seen    *bus.Seen
 	limiter *dsn.Limiter
+	skew    func() (time.Duration, bool) // bus.Skew; tests set it, since their broker keeps the producer's times
 
 	mu        sync.Mutex // guards scheduler
 	scheduler *scheduler
@@ -92,6 +93,7 @@ func New(cfg Config, d Deps) (*Deliverer, error) {
 		cfg: cfg, deps: d, seen: bus.NewSeen(remembered), limiter: dsn.NewLimiter(d.Now),
 		scheduler: newScheduler(cfg.Scheduler, d.Now),
 	}
+	s.skew, s.scheduler.paused = d.Bus.Skew, true
 	s.metrics = newMetrics(d.Metrics, s.load)
 	return s, nil
 }
@@ -172,7 +174,7 @@ func (d *Deliverer) compareClocks(ctx context.Context) {
 	defer again.Stop()
 	for ctx.Err() == nil {
 		err := d.deps.Bus.Ping(ctx)
-		if _, ok := d.deps.Bus.Skew(); ok {
+		if _, ok := d.skew(); ok {
 			return
 		}
 		if err != nil {
@@ -237,9 +239,13 @@ func (d *Deliverer) sweep() {
 func (d *Deliverer) wake() {
 	paused := d.fresh() != nil
 	d.mu.Lock()
+	was := d.scheduler.paused
 	d.scheduler.paused = paused
 	at := d.scheduler.wake
 	d.mu.Unlock()
+	if was && !paused {
+		d.sweep()
+	}
 	if !at.IsZero() && !d.deps.Now().Before(at) {
 		d.dispatch()
 	}
@@ -286,7 +292,7 @@ func (d *Deliverer) Ready() error {
 // what time it is.
 func (d *Deliverer) fresh() error {
 	now := d.deps.Now()
-	skew, ok := d.deps.Bus.Skew()
+	skew, ok := d.skew()
 	if !ok {
 		return errors.New("deliver: the clock isn't compared with the broker's yet")
 	}

@@ -118,6 +118,9 @@ func (r *rig) start(b *bus.Bus, cfg Config, change func(*Deps)) *worker {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	if off := deps.Now; off != nil {
+		d.skew = func() (time.Duration, bool) { return time.Until(off()), true }
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	follow, unfollow := context.WithCancel(context.Background())
 	stage, followers := make(chan error, 1), make(chan error, 2)
@@ -447,6 +450,29 @@ func TestQueueOnHoldSpills(t *testing.T) {
 	if n := r.mx.Connections(); n != 0 {
 		t.Errorf("%d connections", n)
 	}
+}
+
+// With a clock that is ten days ahead nothing is attempted, expired, bounced
+// or spilled.
+func TestWrongClockDoesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakemx.Config{}, "")
+	ahead := func() time.Time { return time.Now().Add(240 * time.Hour) }
+	w := r.start(r.broker.Dial(t, bus.Config{Now: ahead}), Config{}, func(d *Deps) { d.Now = ahead })
+	tried, fresh := r.acme("bob@acme.example"), r.acme("bob@acme.example")
+	tried.Attempt = 1
+	r.put(tried, fresh)
+	eventually(t, "a leg in hand", func() bool { _, settling, held, _ := w.load(); return settling == 1 && held == 1 })
+	time.Sleep(500 * time.Millisecond)
+	if err := w.Ready(); err == nil || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("ready with a wrong clock: %v", err)
+	}
+	w.stop()
+	if n := len(bustest.Records(t, r.b, schemas.Events)); n != 0 {
+		t.Errorf("%d events", n)
+	}
+	r.start(r.b, Config{}, nil)
+	r.want(pb.EventType_EVENT_TYPE_DELIVERED, 2)
 }
 
 func TestPoison(t *testing.T) {
