@@ -23,7 +23,11 @@ func (e *engine) onAssigned(ctx context.Context, cl *kgo.Client, added map[strin
 	}
 	ctx, cancel := context.WithTimeout(ctx, fenceTime)
 	defer cancel()
-	if err := e.fenceOwners(ctx, cl, added); err != nil && ctx.Err() == nil {
+	err := e.fenceOwners(ctx, cl, added)
+	if err == nil {
+		err = e.settleOpen(ctx, cl, added)
+	}
+	if err != nil && ctx.Err() == nil {
 		e.log.Warn("former owner not fenced", "err", err)
 	}
 }
@@ -234,6 +238,7 @@ func (e *engine) drop(p *part) {
 		e.settle(r, false)
 	}
 	p.results = nil
+	e.sinceOldest()
 	e.shape.closed(p)
 	e.notify()
 }

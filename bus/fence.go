@@ -2,8 +2,10 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -61,6 +63,58 @@ func fence(ctx context.Context, cl *kgo.Client, id string) error {
 	}
 }
 
+// openTime is how long an open transaction may hold up a take-over before it
+// is looked for by name.
+const openTime = 3 * time.Second
+
+// settleOpen waits for transactions that hold a commit of these partitions.
+// One that stays open is an owner's that died before its first commit, which
+// would have told its id, stood.
+func (e *engine) settleOpen(ctx context.Context, cl *kgo.Client, parts map[string][]int32) error {
+	for began := time.Now(); ; {
+		_, err := requestCommits(ctx, cl, commitsRequest(e.group, parts, true))
+		if !errors.Is(err, kerr.UnstableOffsetCommit) {
+			return err
+		}
+		if time.Since(began) > openTime {
+			if err := e.fenceOpen(ctx, cl); err != nil {
+				return err
+			}
+		}
+		if !pause(ctx, commitTick) {
+			return err
+		}
+	}
+}
+
+// fenceOpen fences transactions of this group's engines that are open for too
+// long. One of a live process that is just slow costs it a new producer.
+func (e *engine) fenceOpen(ctx context.Context, cl *kgo.Client) error {
+	req := kmsg.NewPtrListTransactionsRequest()
+	req.StateFilters = []string{"Ongoing"}
+	req.DurationFilterMillis = openTime.Milliseconds()
+	var failed error
+	for _, shard := range cl.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			failed = errors.Join(failed, fmt.Errorf("list transactions: %w", shard.Err))
+			continue
+		}
+		for _, tx := range shard.Resp.(*kmsg.ListTransactionsResponse).TransactionStates {
+			if id := tx.TransactionalID; e.ours(id) && id != e.owner() {
+				e.log.Warn("transaction of a dead owner ended", "owner", id)
+				failed = errors.Join(failed, fence(ctx, cl, id))
+			}
+		}
+	}
+	return failed
+}
+
+// ours tells the transactional ids that newProducer makes for this group.
+func (e *engine) ours(id string) bool {
+	random, ok := strings.CutPrefix(id, e.group+".")
+	return ok && len(random) == len(rand.Text())
+}
+
 // commit is what a group has committed for a partition.
 type commit struct {
 	topicPartition
@@ -70,6 +124,19 @@ type commit struct {
 
 // fetchCommits reads commits; stable waits for transactions that hold one.
 func fetchCommits(ctx context.Context, cl *kgo.Client, group string, parts map[string][]int32, stable bool) ([]commit, error) {
+	req := commitsRequest(group, parts, stable)
+	for {
+		cs, err := requestCommits(ctx, cl, req)
+		if err == nil {
+			return cs, nil
+		}
+		if !errors.Is(err, kerr.UnstableOffsetCommit) && !kerr.IsRetriable(err) || !pause(ctx, 20*time.Millisecond) {
+			return nil, fmt.Errorf("fetch commits of %s: %w", group, err)
+		}
+	}
+}
+
+func commitsRequest(group string, parts map[string][]int32, stable bool) *kmsg.OffsetFetchRequest {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.RequireStable = stable
 	g := kmsg.NewOffsetFetchRequestGroup()
@@ -80,15 +147,7 @@ func fetchCommits(ctx context.Context, cl *kgo.Client, group string, parts map[s
 		g.Topics = append(g.Topics, t)
 	}
 	req.Groups = append(req.Groups, g)
-	for {
-		cs, err := requestCommits(ctx, cl, req)
-		if err == nil {
-			return cs, nil
-		}
-		if !errors.Is(err, kerr.UnstableOffsetCommit) && !kerr.IsRetriable(err) || !pause(ctx, 20*time.Millisecond) {
-			return nil, fmt.Errorf("fetch commits of %s: %w", group, err)
-		}
-	}
+	return req
 }
 
 func requestCommits(ctx context.Context, cl *kgo.Client, req *kmsg.OffsetFetchRequest) ([]commit, error) {

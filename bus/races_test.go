@@ -142,6 +142,39 @@ func TestRaceNoMemberNoCommit(t *testing.T) {
 	}
 }
 
+// An owner died in its very first transaction: no commit tells its id, and its
+// open commit hides the partition until the transaction times out.
+func TestRaceDeadBeforeFirstCommit(t *testing.T) {
+	r := newRig(t)
+	b := r.bus()
+	group := "g." + r.name
+	in, out := r.topic(group, "in", 2), r.topic("", "out", 1)
+	r.put(b, in, 0, 20)
+	dead := b.newEngine(group, "", nil, 0, 0)
+	p, err := dead.newProducer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.client.Close()
+	if err := p.client.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.client.ProduceSync(t.Context(), &kgo.Record{Topic: out, Partition: -1, Value: []byte("never")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.commitOffsets(t.Context(), group, "", -1, []commit{{topicPartition{in, 0}, 10, ""}, {topicPartition{in, 1}, 10, ""}}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	start(t, func(ctx context.Context) error { return b.Transform(ctx, group, NewTopics(in), copyTo(out)) })
+	r.wantOnce(b, out, 20)
+	took := time.Since(began)
+	t.Logf("taken over after %v", took.Round(time.Millisecond))
+	if took > transactionTimeout/2 {
+		t.Errorf("taken over after %v", took)
+	}
+}
+
 // marked runs a Work until all n records have been marked once, then kills it
 // without a hand-over, as far as that goes within a process.
 func (r *rig) marked(b *Bus, group, in string, n int64) {
