@@ -7,10 +7,11 @@ import (
 
 // Waits of spilled legs.
 const (
-	spillFirst = 10 * time.Second
+	spillFirst = 2 * time.Second
 	spillLast  = time.Hour
 	paceSpan   = 30 * time.Second // over which a destination's speed is measured
 	paceLeast  = time.Second      // before which it isn't known
+	paceSlow   = 10 * time.Second // after which a destination that took nothing is slow
 	paceLast   = 10 * time.Minute // beyond which nothing is planned: speeds change
 )
 
@@ -68,7 +69,7 @@ func (p *pace) decay(now time.Time) {
 func (p *pace) rate(now time.Time) (rate float64, known bool) {
 	p.decay(now)
 	age := now.Sub(p.since)
-	if p.since.IsZero() || age < paceLeast || p.served < 2 && age < spillFirst {
+	if p.since.IsZero() || age < paceLeast || p.served < 2 && age < paceSlow {
 		return 0, false
 	}
 	// The decayed sum is of less than the whole span at first.
