@@ -126,17 +126,6 @@ func (t *tracker) base() int64 {
 	return t.next
 }
 
-// unfinished is how many offsets are open.
-func (t *tracker) unfinished() int {
-	n := 0
-	for i := range t.held {
-		if t.held[i].state == open {
-			n++
-		}
-	}
-	return n
-}
-
 // finished are the ranges above base that are finished. A gap between two
 // unfinished offsets in which no record was finished is left out: it costs
 // room and tells nothing.

@@ -87,7 +87,6 @@ func split(data []byte) (parts []part) {
 		}
 		next := bytes.IndexByte(data[at:], '\n')
 		if next < 0 {
-			line++
 			break
 		}
 		at += next + 1

@@ -93,7 +93,7 @@ func ParseVia(s string) (Via, error) {
 		return parseMaildirVia(rest)
 	case SchemeDiscard:
 		if rest != "" {
-			return Via{}, fmt.Errorf("via %q: nothing may follow discard:", s)
+			return Via{}, fmt.Errorf("via %q: discard: takes nothing behind it", s)
 		}
 		return Via{Scheme: scheme}, nil
 	case SchemeError:

@@ -84,8 +84,7 @@ func (c *upCmd) check(p *Process) error {
 	if err != nil {
 		return err
 	}
-	snapshot, err := directory.Build(docs)
-	if err != nil {
+	if _, err := directory.Build(docs); err != nil {
 		return err
 	}
 	seeds := c.Kafka
@@ -94,5 +93,5 @@ func (c *upCmd) check(p *Process) error {
 	}
 	f := roleFlags{Broker: c.Broker}
 	f.Kafka = seeds
-	return f.checkRoles(p, c.roles(snapshot)...)
+	return f.checkRoles(p, c.roles()...)
 }

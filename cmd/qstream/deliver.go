@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"qstream/deliver"
-	"qstream/directory"
 	"qstream/transport/resolver"
 	"qstream/transport/schemes"
 )
@@ -27,7 +24,7 @@ type deliverFlags struct {
 	DNS   []string      `name:"dns" placeholder:"HOST:PORT" help:"DNS servers (default: those of /etc/resolv.conf)."`
 	Drain time.Duration `placeholder:"TIME" help:"How long begun attempts may go on at a stop (default: 45s)."`
 
-	all bool // this process is the only one: every pool has to be among Pools
+	all bool // every pool that the directory names, instead of Pools
 }
 
 func (c *deliverCmd) Run(ctx context.Context, p *Process) error {
@@ -45,15 +42,12 @@ func (f deliverFlags) role() role {
 		if err != nil {
 			return nil, err
 		}
-		s, err := deliver.New(deliver.Config{Pools: f.Pools, Me: f.Me, Own: f.Own, Drain: f.Drain}, deliver.Deps{
+		s, err := deliver.New(deliver.Config{Pools: f.Pools, AllPools: f.all, Me: f.Me, Own: f.Own, Drain: f.Drain}, deliver.Deps{
 			Bus: g.bus, Directory: g.directory, Control: g.control, Transport: transports,
 			Log: g.log, Metrics: g.metrics, Now: g.now, Failpoint: g.failpoint,
 		})
 		if err != nil {
 			return nil, errors.Join(err, transports.Close())
-		}
-		if f.all {
-			return closing{everyPool{s, g.directory, f.Pools}, transports.Close}, nil
 		}
 		return closing{s, transports.Close}, nil
 	}}
@@ -67,23 +61,4 @@ type closing struct {
 
 func (c closing) Run(ctx context.Context) error {
 	return errors.Join(c.stage.Run(ctx), c.close())
-}
-
-// everyPool is unready while the directory names a pool that nobody serves.
-type everyPool struct {
-	stage
-	directory *directory.Follower
-	pools     []string
-}
-
-func (e everyPool) Ready() error {
-	if err := e.stage.Ready(); err != nil {
-		return err
-	}
-	for _, q := range e.directory.Snapshot().Queues() {
-		if !slices.Contains(e.pools, q.Pool) {
-			return fmt.Errorf("nobody delivers pool %s of queue %s: start up again", q.Pool, q.Name)
-		}
-	}
-	return nil
 }

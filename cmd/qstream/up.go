@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"qstream/bus"
@@ -69,7 +68,7 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 	if err := s.verify(ctx, append(schemas.FixedTopics(), snapshot.Topics(receivedKept())...)); err != nil {
 		return err
 	}
-	roles := c.roles(snapshot)
+	roles := c.roles()
 	if own != nil {
 		roles = append(roles, keepRole(own))
 	}
@@ -88,15 +87,10 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 }
 
 // roles are all there are, in the order of their start. Deliver works for
-// every pool that the directory names now, besides those of --pools.
-func (c *upCmd) roles(s *directory.Snapshot) []role {
+// every pool, unless --pools names some.
+func (c *upCmd) roles() []role {
 	f := c.deliverFlags
-	f.Pools = append(f.Pools, schemas.DefaultPool)
-	for _, q := range s.Queues() {
-		f.Pools = append(f.Pools, q.Pool)
-	}
-	slices.Sort(f.Pools)
-	f.Pools, f.all = slices.Compact(f.Pools), true
+	f.all = len(f.Pools) == 0
 	return []role{routerRole(), f.role(), delayRole(), c.ingestFlags.role()}
 }
 

@@ -15,7 +15,7 @@ const Version = "4.3.0"
 
 // ErrUnavailable is wrapped by Install where Kafka can't be had: no Java, or
 // neither a cached copy nor Maven.
-var ErrUnavailable = errors.New("Apache Kafka is not available here")
+var ErrUnavailable = errors.New("no Apache Kafka here")
 
 // Install makes sure that Kafka's jars are in the cache (QSTREAM_CACHE, else
 // .cache in the repository's root) and returns their folder. Maven fetches
