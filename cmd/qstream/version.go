@@ -26,14 +26,14 @@ func version() string {
 	if !ok {
 		return "unknown"
 	}
-	revision, dirty := "unknown", ""
+	revision, dirty := "", ""
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision" && len(s.Value) >= 12:
-			revision = s.Value[:12]
+			revision = "-" + s.Value[:12]
 		case s.Key == "vcs.modified" && s.Value == "true":
 			dirty = "+changes"
 		}
 	}
-	return "dev-" + revision + dirty
+	return "dev" + revision + dirty
 }
