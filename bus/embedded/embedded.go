@@ -36,6 +36,8 @@ const (
 	defaultMinFree  = 64 << 20
 	// Recovery reads whole segments, and trimming removes whole ones.
 	segmentBytes = "16777216"
+	// The broker's own cleaner: Keep does its work (ten years, in ms).
+	never = "315360000000"
 )
 
 // ErrLocked is a data directory that another process has open.
@@ -96,6 +98,7 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 		kfake.WithLogger(logger{cfg.Log}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":                    segmentBytes,
+			"log.cleaner.backoff.ms":               never,
 			"group.consumer.session.timeout.ms":    "6000",
 			"group.consumer.heartbeat.interval.ms": "1500",
 			"group.min.session.timeout.ms":         "1000",

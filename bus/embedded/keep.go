@@ -28,7 +28,8 @@ type Keeping struct {
 // Keep trims what is older than a day and what no waiting mail needs, at once
 // and then every hour, until ctx ends: messages, content, and legs that have
 // moved on. Events go too while more than half of the size cap is taken;
-// else, as the rest, when their retention is over. A kill of the process
+// else, as the rest, when their retention is over: the broker's own cleaner
+// is off, since it may empty a partition. A kill of the process
 // undoes trimming, so that it is repeated after a start.
 func (b *Broker) Keep(ctx context.Context, k Keeping) error {
 	if k.Now == nil {
@@ -58,12 +59,15 @@ func (b *Broker) keepOnce(ctx context.Context, k Keeping) error {
 	if err != nil {
 		return err
 	}
-	before := k.Now().Add(-keepAge)
 	for _, t := range topics {
-		if !trimmed(t.Name, taken > b.cfg.MaxBytes/2) {
+		age := t.Retention
+		if trimmed(t.Name, taken > b.cfg.MaxBytes/2) {
+			age = keepAge
+		}
+		if age < 0 {
 			continue
 		}
-		below, err := n.below(ctx, t, before)
+		below, err := n.below(ctx, t, k.Now().Add(-age))
 		if err != nil {
 			return err
 		}
@@ -172,10 +176,19 @@ func (n *needs) noteValue(topic, typ string, value []byte) {
 
 // below are the offsets under which nothing of a topic is needed: it is older
 // than before, its groups have committed past it, and nothing refers to it.
+// The newest record always stays: a partition without any starts again at
+// offset 0 when the broker does, behind the commits of its groups.
 func (n *needs) below(ctx context.Context, t schemas.Topic, before time.Time) (map[int32]int64, error) {
 	below, err := n.bus.Since(ctx, t.Name, before)
 	if err != nil {
 		return nil, err
+	}
+	ends, err := n.bus.Ends(ctx, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	for p := range below {
+		below[p] = min(below[p], ends[p]-1)
 	}
 	for p, o := range n.from[t.Name] {
 		below[p] = min(below[p], o)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"qstream/bus"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -88,5 +90,56 @@ func wantOldest(t *testing.T, b *bus.Bus, want map[string]int64) {
 		if err != nil || first != offset {
 			t.Errorf("%s starts at %d, want %d (%v)", topic, first, offset, err)
 		}
+	}
+}
+
+// However old everything is, a partition goes on where it was after a start:
+// its groups' commits would lie behind its end otherwise.
+func TestTrimmedPartitionsKeepTheirEnds(t *testing.T) {
+	dir := t.TempDir()
+	topics := schemas.Sizing{Partitions: 1}.Fixed()
+	ends := func(b *bus.Bus) map[string]int64 {
+		out := map[string]int64{}
+		for _, row := range topics {
+			end, err := b.Ends(t.Context(), row.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[row.Name] = end[0]
+		}
+		return out
+	}
+	var before map[string]int64
+	for run := range 2 {
+		k, b := open(t, Config{Dir: dir, MinFree: 1})
+		if run == 1 {
+			if diff := cmp.Diff(before, ends(b)); diff != "" {
+				t.Errorf("ends after a start (-before +after):\n%s", diff)
+			}
+			b.Close()
+			k.Close()
+			return
+		}
+		if _, err := b.CreateTopics(t.Context(), topics, bus.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			stored(t, b, i)
+			e := bus.NewEvent(&pb.Event{MessageId: "m"})
+			if err := b.Publish(t.Context(), received(i), &e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := k.keepOnce(t.Context(), Keeping{
+			Bus: b, Topics: func() []schemas.Topic { return topics },
+			Now: func() time.Time { return time.Now().Add(1000 * 24 * time.Hour) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before = ends(b)
+		wantOldest(t, b, map[string]int64{schemas.Events: 9, schemas.Content("default"): 19})
+		b.Close()
+		k.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"qstream/bus/bustest"
+	"qstream/schemas"
 	"qstream/test/rig"
 )
 
@@ -30,6 +33,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"sigkill":   signaller(syscall.SIGKILL),
 	"again":     cmdAgain,
 	"pause":     cmdPause,
+	"clock":     cmdClock,
+	"retention": cmdRetention,
 }
 
 // system is one scenario's qstream and next hops.
@@ -131,6 +136,30 @@ func cmdPause(ts *testscript.TestScript, neg bool, args []string) {
 	time.Sleep(d)
 }
 
+// clock OFFSET: stop qstream and start it again with a clock so far ahead, as
+// if time had passed; for the embedded broker, which has no clock of its own.
+func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	s.Env = []string{"QSTREAM_CLOCK_OFFSET=" + args[0]}
+	ts.Check(s.Signal("up", syscall.SIGTERM))
+	s.Procs["up"].Env = s.Env
+	ts.Check(s.Again("up"))
+}
+
+// retention DURATION: let Kafka forget accepted mail so soon.
+func cmdRetention(ts *testscript.TestScript, neg bool, args []string) {
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, topic := range []string{schemas.Received, schemas.Reinject, schemas.Content(schemas.DefaultClass)} {
+		ts.Check(bustest.Configure(ctx, of(ts).Kafka.Seeds(), topic, map[string]string{
+			"retention.ms": strconv.FormatInt(d.Milliseconds(), 10),
+			"segment.ms":   strconv.FormatInt(d.Milliseconds()/4, 10),
+		}))
+	}
+}
+
 // patience bounds the wait for something to happen in a system that runs.
 const patience = 30 * time.Second
 
@@ -163,10 +192,19 @@ func cmdEvent(ts *testscript.TestScript, neg bool, args []string) {
 			return err
 		}
 		if n := matching(events, kind, pattern); n < count {
-			return fmt.Errorf("%d events %s %s of %s, wanted %d:\n%s", n, kind, pattern, id, count, brief(events))
+			return fmt.Errorf("%d events %s %s of %s, wanted %d:\n%s\n%s", n, kind, pattern, id, count, brief(events), s.logs())
 		}
 		return nil
 	}))
+}
+
+// logs are the ends of what the processes said.
+func (s *system) logs() string {
+	var b strings.Builder
+	for name := range s.Procs {
+		fmt.Fprintf(&b, "--- %s\n%s\n", name, s.LogTail(name))
+	}
+	return b.String()
 }
 
 // brief is a line for each event.

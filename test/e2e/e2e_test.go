@@ -26,6 +26,9 @@ func TestScenarios(t *testing.T) {
 				Cmds:  commands,
 				Setup: func(e *testscript.Env) error { return setup(e, broker) },
 				Condition: func(c string) (bool, error) {
+					if c == "long" {
+						return os.Getenv("QSTREAM_TEST_LONG") != "", nil
+					}
 					if c == "embedded" || c == "kafka1" || c == "kafka3" {
 						return c == broker, nil
 					}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,7 +61,7 @@ func cmdScript(ts *testscript.TestScript, neg bool, args []string) {
 
 // received NAME COUNT|recipients=N [DURATION] [content=FILE] [/REGEXP/...]:
 // within a minute, or DURATION, the next hop has accepted exactly so many
-// messages (or recipients), each pattern matched by one of them, the content
+// messages (or recipients), each pattern matched by one of them, one content
 // ending in FILE's bytes.
 func cmdReceived(ts *testscript.TestScript, neg bool, args []string) {
 	k, want, within := of(ts).sinks[args[0]], args[1], patience
@@ -99,8 +100,8 @@ func (k *sink) check(want string, content []byte, patterns []*regexp.Regexp) err
 	if got != want {
 		return fmt.Errorf("accepted %s, wanted %s", got, want)
 	}
-	if content != nil && !bytes.HasSuffix(messages[len(messages)-1].Data, content) {
-		return fmt.Errorf("content of %d bytes differs from what was sent (%d)", len(messages[len(messages)-1].Data), len(content))
+	if content != nil && !slices.ContainsFunc(messages, func(m fakemx.Message) bool { return bytes.HasSuffix(m.Data, content) }) {
+		return fmt.Errorf("none of %d messages ends in the %d bytes that were sent", len(messages), len(content))
 	}
 	for _, p := range patterns {
 		if !anyMatches(messages, p) {

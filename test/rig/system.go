@@ -34,6 +34,7 @@ type System struct {
 	SMTP   string // address of the edge
 	Kafka  *kafka.Cluster
 	Procs  map[string]*Process
+	Env    []string // of verbs, beside this process's
 	binary string
 }
 
@@ -138,7 +139,10 @@ func (s *System) startBroker() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 4*Patience)
 	defer cancel()
-	c, err := kafka.Start(ctx, kafka.Options{Brokers: n, Dir: filepath.Join(s.Work, "kafka")})
+	c, err := kafka.Start(ctx, kafka.Options{
+		Brokers: n, Dir: filepath.Join(s.Work, "kafka"),
+		Extra: []string{"log.retention.check.interval.ms=1000", "log.initial.task.delay.ms=1000"},
+	})
 	s.Kafka = c
 	return err
 }
@@ -279,7 +283,7 @@ func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.binary, append(args, s.locate()...)...)
-	cmd.Dir = s.Work
+	cmd.Dir, cmd.Env = s.Work, append(os.Environ(), s.Env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
