@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"qstream/bus"
+)
+
+func TestReadyTellsEachCheck(t *testing.T) {
+	h := &health{}
+	var broken error
+	h.add("broker", func() error { return nil })
+	h.add("router", func() error { return broken })
+	w, err := listenHTTP("127.0.0.1:0", h, newRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.tell(Running{PID: 7, SMTP: "127.0.0.1:25"})
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { ended <- w.run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	get := func(path string) (int, string) {
+		t.Helper()
+		res, err := http.Get("http://" + w.addr() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(text)
+	}
+	if code, text := get("/readyz"); code != 200 || text != "broker: ok\nrouter: ok\n" {
+		t.Errorf("fit: %d %q", code, text)
+	}
+	broken = errors.New("no directory yet")
+	if code, text := get("/readyz"); code != 503 || text != "broker: ok\nrouter: no directory yet\n" {
+		t.Errorf("unfit: %d %q", code, text)
+	}
+	if code, _ := get("/healthz"); code != 200 {
+		t.Errorf("an unfit process lives: %d", code)
+	}
+	for path, part := range map[string]string{"/metrics": "go_goroutines", "/system": `"pid":7`, "/debug/pprof/": "goroutine"} {
+		if code, text := get(path); code != 200 || !strings.Contains(text, part) {
+			t.Errorf("%s: %d without %s", path, code, part)
+		}
+	}
+	found, err := findByHTTP(ctx, "http://"+w.addr()+"/")
+	if err != nil || found.SMTP != "127.0.0.1:25" {
+		t.Errorf("found %+v, %v", found, err)
+	}
+}
+
+// TestPprofIsForLoopback listens everywhere, where neither profiles nor the
+// brokers' names may be had.
+func TestPprofIsForLoopback(t *testing.T) {
+	w, err := listenHTTP("0.0.0.0:0", &health{}, newRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	w.tell(Running{})
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/profile", "/system"} {
+		req, err := http.NewRequest(http.MethodGet, path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, pattern := w.mux.Handler(req); pattern != "" {
+			t.Errorf("%s is served beyond loopback", path)
+		}
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	mild := bus.Difference{Topic: "qstream.events.v1", Setting: "retention.ms", Want: "1", Got: "2", Why: "kept longer"}
+	if err := refuse(log, []bus.Difference{mild}); err != nil {
+		t.Errorf("a harmless difference is refused: %v", err)
+	}
+	grave := bus.Difference{Topic: "qstream.received.v1", Setting: "unclean.leader.election.enable", Want: "false", Got: "true", Dangerous: true, Why: "mail may vanish"}
+	err := refuse(log, []bus.Difference{mild, grave})
+	if err == nil {
+		t.Fatal("a dangerous difference is accepted")
+	}
+	for _, part := range []string{"qstream.received.v1", "unclean", "mail may vanish", "qstream topics create", "qstream topics verify"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the refusal doesn't say %q: %v", part, err)
+		}
+	}
+	if strings.Contains(err.Error(), "events") {
+		t.Errorf("the refusal names what is harmless: %v", err)
+	}
+}
