@@ -27,6 +27,7 @@ type trial struct {
 	t    *testing.T
 	sink *fakemx.Server
 	load *rig.Load
+	to   func(n int) string // recipient of the nth mail
 	wg   sync.WaitGroup
 	halt context.CancelFunc
 }
@@ -45,7 +46,7 @@ func each(t *testing.T, brokers string, f func(t *testing.T, broker string)) {
 	}
 }
 
-// start runs a system with three tenants whose mail goes to one sink. With
+// start runs a system with two tenants whose mail goes to one sink. With
 // roles, each role is a process of its own where the broker allows it.
 func start(t *testing.T, broker string, roles bool, sink fakemx.Config, flags ...string) *trial {
 	t.Helper()
@@ -65,7 +66,7 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 	sink.DigestOnly = true
 	k, err := fakemx.Start(sink)
 	must(t, err)
-	tr := &trial{System: s, t: t, sink: k}
+	tr := &trial{System: s, t: t, sink: k, to: twoTenants}
 	t.Cleanup(func() {
 		if tr.halt != nil {
 			tr.end()
@@ -83,15 +84,28 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 	return tr
 }
 
-// documents are three tenants, each with a queue that tries again soon.
+// twoTenants spreads mail over both tenants' domains.
+func twoTenants(n int) string {
+	if n%2 == 0 {
+		return "user@acme.example"
+	}
+	return fmt.Sprintf("user@d%d.beta.example", n%20)
+}
+
+// documents are two tenants, each with a queue that tries again soon and may
+// have very many attempts in flight.
 const documents = `
 kind: queue
 name: acme
 schedule: {steps: [1s, 2s]}
+concurrency: 1200
+destination_concurrency: 600
 ---
 kind: queue
 name: beta
 schedule: {steps: [1s, 2s]}
+concurrency: 1200
+destination_concurrency: 600
 ---
 kind: tenant
 name: acme
@@ -110,12 +124,7 @@ via: smtp://%s
 
 // begin starts the load: n mails (0: until end) at a rate.
 func (tr *trial) begin(sessions int, rate float64, n int) {
-	tr.load = &rig.Load{Addr: tr.SMTP, Sessions: sessions, Rate: rate, To: func(n int) string {
-		if n%2 == 0 {
-			return "user@acme.example"
-		}
-		return fmt.Sprintf("user@d%d.beta.example", n%20)
-	}}
+	tr.load = &rig.Load{Addr: tr.SMTP, Sessions: sessions, Rate: rate, To: tr.to}
 	ctx, cancel := context.WithCancel(context.Background())
 	tr.halt = cancel
 	tr.wg.Go(func() { tr.load.Run(ctx, n) })

@@ -1,7 +1,11 @@
 package crash
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -10,15 +14,17 @@ import (
 )
 
 // TestFrozenWorker stops one of two deliver processes in the middle of its
-// work. What the other one owns goes on unmoved; what the frozen one owned is
-// taken over once its session ended.
+// work. The tenants whose partitions the other one owns go on unmoved; those
+// of the frozen one are taken over once its session ended.
 func TestFrozenWorker(t *testing.T) {
 	each(t, "kafka1,kafka3", func(t *testing.T, broker string) {
 		tr := start(t, broker, true, fakemx.Config{})
 		must(t, tr.Role("deliver", "deliver-2", nil))
+		tr.tenants(10)
+		tr.to = func(n int) string { return fmt.Sprintf("user@t%d.example", n%10) }
 		time.Sleep(3 * time.Second)
 		tr.begin(5, 50, 0)
-		time.Sleep(4 * time.Second)
+		time.Sleep(6 * time.Second)
 		must(t, tr.Signal("deliver", syscall.SIGSTOP))
 		froze := time.Now()
 		time.Sleep(15 * time.Second)
@@ -27,18 +33,35 @@ func TestFrozenWorker(t *testing.T) {
 		tr.end()
 		tr.settle("deliver frozen for 15 s", uncommitted)
 		gaps := tr.gaps(froze, froze.Add(15*time.Second))
-		t.Logf("longest silence per destination while frozen: %v", gaps)
 		slices.Sort(gaps)
-		if unmoved := gaps[0]; unmoved > 3*time.Second {
-			t.Errorf("even the destinations of the worker that runs were silent for %v", unmoved)
+		t.Logf("longest silence per tenant while frozen: %v", gaps)
+		if len(gaps) != 10 {
+			t.Fatalf("%d tenants got mail, wanted 10", len(gaps))
 		}
-		if longest := gaps[len(gaps)-1]; longest > 14*time.Second {
-			t.Errorf("the frozen worker's destinations were silent for %v: nobody took over", longest)
+		if unmoved := gaps[2]; unmoved > 2*time.Second {
+			t.Errorf("tenants of the worker that runs were silent for %v", unmoved)
+		}
+		if longest := gaps[9]; longest > 14*time.Second {
+			t.Errorf("a tenant of the frozen worker was silent for %v: nobody took over", longest)
 		}
 	})
 }
 
-// gaps are the longest times without an arrival per destination.
+// tenants adds so many tenants t0, t1, ... with a queue each.
+func (tr *trial) tenants(n int) {
+	tr.t.Helper()
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "kind: tenant\nname: t%d\ndomains: [t%d.example]\n---\n", i, i)
+	}
+	file := filepath.Join(tr.Work, "tenants.yaml")
+	must(tr.t, os.WriteFile(file, []byte(strings.TrimSuffix(b.String(), "---\n")), 0o644))
+	if out, errs, err := tr.Verb("apply", file); err != nil {
+		tr.t.Fatalf("apply: %v\n%s%s", err, out, errs)
+	}
+}
+
+// gaps are the longest times without an arrival per recipient.
 func (tr *trial) gaps(from, to time.Time) []time.Duration {
 	last, longest := map[string]time.Time{}, map[string]time.Duration{}
 	for _, m := range tr.sink.Accepted() {
