@@ -71,7 +71,7 @@ func TestBrokerFrozen(t *testing.T) {
 		must(t, tr.Kafka.Brokers[0].Thaw())
 		time.Sleep(2 * time.Second)
 		tr.end()
-		tr.settle("broker frozen", uncommitted)
+		tr.settle("broker frozen", inFlight)
 		t.Logf("451 after %v", took.Round(100*time.Millisecond))
 		if took > 17*time.Second {
 			t.Errorf("451 came after %v, wanted 15 s", took)

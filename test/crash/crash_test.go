@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"qstream/test/fakedns"
 	"qstream/test/fakemx"
 	"qstream/test/rig"
 )
@@ -66,6 +67,10 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 	sink.DigestOnly = true
 	k, err := fakemx.Start(sink)
 	must(t, err)
+	names, err := fakedns.Start(zone())
+	must(t, err)
+	t.Cleanup(names.Close)
+	t.Setenv("QSTREAM_DNS", names.Addr())
 	tr := &trial{System: s, t: t, sink: k, to: twoTenants}
 	t.Cleanup(func() {
 		if tr.halt != nil {
@@ -74,38 +79,37 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 		s.Close()
 		k.Close()
 	})
-	directory := filepath.Join(work, "directory.yaml")
-	must(t, os.WriteFile(directory, fmt.Appendf(nil, documents, k.Addr()), 0o644))
 	begin := s.Up
 	if roles {
 		begin = s.Roles
 	}
-	must(t, begin(directory, flags...))
+	must(t, begin(tr.documents("", k.Port()), flags...))
 	return tr
 }
 
-// twoTenants spreads mail over both tenants' domains.
-func twoTenants(n int) string {
-	if n%2 == 0 {
-		return "user@acme.example"
-	}
-	return fmt.Sprintf("user@d%d.beta.example", n%20)
-}
+// hosts is how many next hops the mail of the tenant beta goes to: the sink
+// under as many names, so that every partition has mail.
+const hosts = 10
 
-// documents are two tenants, each with a queue that tries again soon and may
-// have very many attempts in flight.
-const documents = `
+// inFlight is how many attempts the two queues may have open at once
+// (2 times 120, their default concurrency), and so the most duplicates that
+// one kill may make: an attempt that isn't open has been journaled.
+const inFlight = 240
+
+// documents writes two tenants to a file, each with a queue that tries again
+// soon and has the settings given.
+func (tr *trial) documents(settings string, port int) string {
+	tr.t.Helper()
+	text := fmt.Sprintf(`
 kind: queue
 name: acme
 schedule: {steps: [1s, 2s]}
-concurrency: 1200
-destination_concurrency: 600
+%[1]s
 ---
 kind: queue
 name: beta
 schedule: {steps: [1s, 2s]}
-concurrency: 1200
-destination_concurrency: 600
+%[1]s
 ---
 kind: tenant
 name: acme
@@ -114,13 +118,36 @@ domains: [acme.example]
 kind: tenant
 name: beta
 domains: [.beta.example]
-queue: beta
 ---
 kind: route
-name: all
-match: {domain: "*"}
-via: smtp://%s
-`
+name: acme
+match: {domain: acme.example}
+via: smtp://mx.sink.example:%[2]d
+`, settings, port)
+	for i := range hosts {
+		text += fmt.Sprintf("---\nkind: route\nname: beta-%[1]d\nmatch: {domain: d%[1]d.beta.example}\nvia: smtp://mx%[1]d.sink.example:%[2]d\n", i, port)
+	}
+	file := filepath.Join(tr.Work, "directory.yaml")
+	must(tr.t, os.WriteFile(file, []byte(text), 0o644))
+	return file
+}
+
+// zone has the names of the sink.
+func zone() string {
+	text := "mx.sink.example. 60 IN A 127.0.0.1\n"
+	for i := range hosts {
+		text += fmt.Sprintf("mx%d.sink.example. 60 IN A 127.0.0.1\n", i)
+	}
+	return text
+}
+
+// twoTenants is whom the nth mail is for: every second one goes to acme.
+func twoTenants(n int) string {
+	if n%2 == 0 {
+		return "user@acme.example"
+	}
+	return fmt.Sprintf("user@d%d.beta.example", n/2%hosts)
+}
 
 // begin starts the load: n mails (0: until end) at a rate.
 func (tr *trial) begin(sessions int, rate float64, n int) {

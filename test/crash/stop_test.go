@@ -31,7 +31,7 @@ func TestCleanStops(t *testing.T) {
 				tr.end()
 				bound := 0
 				if delay > 45*time.Second {
-					bound = uncommitted
+					bound = inFlight
 				}
 				tr.settle("clean stops", bound)
 			})

@@ -22,7 +22,9 @@ import (
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"sink":      cmdSink,
 	"script":    cmdScript,
+	"broker":    cmdBroker,
 	"system":    cmdSystem,
+	"said":      cmdSaid,
 	"directory": cmdDirectory,
 	"qstream":   cmdQstream,
 	"submit":    cmdSubmit,
@@ -65,11 +67,17 @@ func setup(e *testscript.Env, broker string) error {
 
 func of(ts *testscript.TestScript) *system { return ts.Value(systemKey{}).(*system) }
 
+// broker: start the broker alone, where it is Kafka.
+func cmdBroker(ts *testscript.TestScript, neg bool, args []string) { ts.Check(of(ts).StartBroker()) }
+
 // system [-roles] [FLAG...]: start a broker and qstream, in one process or,
 // with -roles and on Kafka, each role in a process of its own. The file
-// directory.yaml is applied, variables expanded.
+// directory.yaml, if there is one, is applied, variables expanded.
 func cmdSystem(ts *testscript.TestScript, neg bool, args []string) {
-	s, directory := of(ts), expandFile(ts, "directory.yaml")
+	s, directory := of(ts), ""
+	if _, err := os.Stat(ts.MkAbs("directory.yaml")); err == nil {
+		directory = expandFile(ts, "directory.yaml")
+	}
 	if len(args) > 0 && args[0] == "-roles" {
 		ts.Check(s.Roles(directory, args[1:]...))
 		return
@@ -87,16 +95,37 @@ func cmdDirectory(ts *testscript.TestScript, neg bool, args []string) {
 	verb(ts, neg, append([]string{"apply"}, args...))
 }
 
-// qstream ARG...: run a verb against the system.
-func cmdQstream(ts *testscript.TestScript, neg bool, args []string) { verb(ts, neg, args) }
+// said NAME REGEXP...: in time the process has written what matches.
+func cmdSaid(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(eventually(patience, func() error {
+		text := of(ts).LogTail(args[0])
+		for _, p := range args[1:] {
+			if !regexp.MustCompile(p).MatchString(text) {
+				return fmt.Errorf("%s didn't say %s:\n%s", args[0], p, text)
+			}
+		}
+		return nil
+	}))
+}
 
-func verb(ts *testscript.TestScript, neg bool, args []string) {
+// qstream ARG...: run a verb against the system. The id that send prints goes
+// to $ID.
+func cmdQstream(ts *testscript.TestScript, neg bool, args []string) {
+	out := verb(ts, neg, args)
+	if args[0] == "send" && !neg {
+		of(ts).last = strings.TrimSpace(string(out))
+		ts.Setenv("ID", of(ts).last)
+	}
+}
+
+func verb(ts *testscript.TestScript, neg bool, args []string) []byte {
 	out, errs, err := of(ts).Verb(args...)
 	_, _ = ts.Stdout().Write(out)
 	_, _ = ts.Stderr().Write(errs)
 	if (err != nil) != neg {
 		ts.Fatalf("qstream %s: %v\n%s%s", strings.Join(args, " "), err, out, errs)
 	}
+	return out
 }
 
 // sigterm NAME..., sigkill NAME...: end processes by SIGTERM or SIGKILL. Without

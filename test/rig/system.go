@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -82,12 +83,16 @@ func (s *System) Close() {
 	}
 }
 
-// Up starts the broker and every role in one process, `qstream up`.
+// Up starts the broker and every role in one process, `qstream up`, with the
+// documents of a file, or without if it is "".
 func (s *System) Up(directory string, flags ...string) error {
-	if err := s.startBroker(); err != nil {
+	if err := s.StartBroker(); err != nil {
 		return err
 	}
-	args := []string{"up", "--data", s.data(), "--smtp", s.SMTP, "--qmqp", freeAddr(), "--qmtp", freeAddr(), "--apply", directory}
+	args := []string{"up", "--data", s.data(), "--smtp", s.SMTP, "--qmqp", freeAddr(), "--qmtp", freeAddr()}
+	if directory != "" {
+		args = append(args, "--apply", directory)
+	}
 	if s.Kafka != nil {
 		args = append(args, "--kafka", s.seeds())
 	}
@@ -100,7 +105,7 @@ func (s *System) Roles(directory string, flags ...string) error {
 	if s.Broker == "embedded" {
 		return s.Up(directory, flags...)
 	}
-	if err := s.startBroker(); err != nil {
+	if err := s.StartBroker(); err != nil {
 		return err
 	}
 	for _, verb := range [][]string{{"topics", "create"}, {"apply", directory}} {
@@ -128,8 +133,8 @@ func (s *System) Role(role, name string, env []string, flags ...string) error {
 func (s *System) data() string  { return filepath.Join(s.Work, "data") }
 func (s *System) seeds() string { return strings.Join(s.Kafka.Seeds(), ",") }
 
-// startBroker starts the Kafka cluster, if it is one and isn't there yet.
-func (s *System) startBroker() error {
+// StartBroker starts the Kafka cluster, if it is one and isn't there yet.
+func (s *System) StartBroker() error {
 	if s.Broker == "embedded" || s.Kafka != nil {
 		return nil
 	}
@@ -270,19 +275,25 @@ func (s *System) Ended(name string, within time.Duration) bool {
 	}
 }
 
-// locate are the flags by which a verb finds this system.
-func (s *System) locate() []string {
-	if s.Kafka != nil {
-		return []string{"--kafka", s.seeds()}
+// locate are the flags by which a verb finds this system: as the user of an
+// up finds it by its folder, as that of single roles by Kafka. A verb that is
+// told already needs none.
+func (s *System) locate(args []string) []string {
+	told := func(arg string) bool { return arg == "--data" || arg == "--kafka" || arg == "--smtp" }
+	switch _, up := s.Procs["up"]; {
+	case slices.Contains(args, "up") || !slices.ContainsFunc(args, told) && (up || s.Kafka == nil):
+		return []string{"--data", s.data()}
+	case slices.ContainsFunc(args, told):
+		return nil
 	}
-	return []string{"--data", s.data()}
+	return []string{"--kafka", s.seeds()}
 }
 
 // Verb runs a verb against the system.
 func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.binary, append(args, s.locate()...)...)
+	cmd := exec.CommandContext(ctx, s.binary, slices.Concat(args, s.locate(args))...)
 	cmd.Dir, cmd.Env = s.Work, append(os.Environ(), s.Env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
