@@ -9,6 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// ErrNoTopic is wrapped when a topic, or a partition of it, isn't there.
+var ErrNoTopic error = kerr.UnknownTopicOrPartition
+
 // layout is where a topic is.
 type layout struct {
 	id       [16]byte

@@ -23,6 +23,12 @@ type Difference struct {
 	Why       string
 }
 
+// presence is the setting of a topic that isn't there.
+const presence = "topic"
+
+// Missing reports whether the topic isn't there at all.
+func (d Difference) Missing() bool { return d.Setting == presence }
+
 // VerifyTopics compares what is with what should be, topics first, in their
 // order, then groups, then the brokers. More partitions, longer retention and
 // more replicas than asked for are no difference.
@@ -39,7 +45,7 @@ func (b *Bus) VerifyTopics(ctx context.Context, topics []schemas.Topic, o Create
 	var there []schemas.Topic
 	for _, t := range topics {
 		if listed[t.Name] == nil {
-			ds = append(ds, Difference{t.Name, "topic", "present", "missing", true, "what belongs there can't be stored or read"})
+			ds = append(ds, Difference{t.Name, presence, "present", "missing", true, "what belongs there can't be stored or read"})
 			continue
 		}
 		there = append(there, t)

@@ -108,7 +108,7 @@ func (s *Ingest) Listen() error {
 	}
 	l, err := net.Listen("tcp", s.cfg.SMTP)
 	if err != nil {
-		return fmt.Errorf("ingest: %w", err)
+		return fmt.Errorf("serve SMTP: %w", err)
 	}
 	s.listener = l
 	return nil

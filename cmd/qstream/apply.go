@@ -27,13 +27,13 @@ func (c *applyCmd) Run(ctx context.Context, p *Process) error {
 	for _, name := range c.Delete {
 		ref, ok := directory.ParseRef(name)
 		if !ok {
-			return fmt.Errorf("--delete %s: want kind/name, such as queue/acme: %w", name, ErrUsage)
+			return usagef("--delete %s: want kind/name, such as queue/acme", name)
 		}
 		change.Delete = append(change.Delete, ref)
 	}
 	names := append(c.Files, c.File...)
 	if len(names) == 0 && len(change.Delete) == 0 {
-		return fmt.Errorf("nothing to apply: name a file, or --delete: %w", ErrUsage)
+		return usagef("nothing to apply: name a file, or --delete")
 	}
 	var err error
 	if change.Documents, err = readDocuments(p, names); err != nil {

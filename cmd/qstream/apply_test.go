@@ -82,7 +82,8 @@ func TestQueueVerbs(t *testing.T) {
 	v.wants(v.run(0, "", "queue", "suspend", "--tenant", "acme", "--destination", "far.example", "--reason", "flood"), "command number 1")
 	v.wants(v.run(0, "", "queue", "suspensions"), "tenant acme destination far.example", "flood")
 	v.run(3, "", "queue", "resume", "--tenant", "acme")
-	v.wants(v.run(0, "", "queue", "flush", "--id", "01J"), "flush id 01J: command number 2")
+	v.run(2, "", "queue", "flush", "--id", "01J")
+	v.wants(v.run(0, "", "queue", "flush", "--id", "01M84N7RCREXR3VCNP1FZXY2GP"), "flush id 01M84N7RCREXR3VCNP1FZXY2GP: command number 2")
 	v.run(0, "", "queue", "resume", "--tenant", "acme", "--destination", "far.example")
 	v.wants(v.run(0, "", "queue", "suspensions", "--json"), "[]")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -26,7 +27,7 @@ func (c *upCmd) banner(w io.Writer, r Running, s *directory.Snapshot) error {
 	} else {
 		line("broker", "%s", strings.Join(r.Kafka, ", "))
 	}
-	line("directory", "number %d: %d tenants, %d queues", s.Number, len(s.Tenants()), len(s.Queues()))
+	line("directory", "number %d: %s", s.Number, holds(s))
 	if inbox := filepath.Join(r.Data, "inbox"); delivers(s, inbox) {
 		line("inbox", "%s: all mail ends here, nothing goes to the Internet", inbox)
 	}
@@ -34,15 +35,45 @@ func (c *upCmd) banner(w io.Writer, r Running, s *directory.Snapshot) error {
 		line("note", "QMQP and QMTP are not served yet")
 	}
 	at := ""
+	self := command(os.Args[0])
 	if r.Data != defaultPath() {
 		at = " --data " + shellQuote(r.Data)
 	}
 	fmt.Fprintf(&b, "\nTry in another terminal:\n\n"+
-		"  qstream send%s --from ann@sender.example --to bob@acme.example\n"+
-		"  qstream trace%s MESSAGE-ID\n"+
-		"  qstream tail%s qstream.events.v1\n\nctrl-c stops; nothing is lost.\n", at, at, at)
+		"  %[1]s send%[2]s --from ann@sender.example --to bob@acme.example\n"+
+		"  %[1]s trace%[2]s MESSAGE-ID\n"+
+		"  %[1]s tail%[2]s events\n\nctrl-c stops; nothing is lost.\n", self, at)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// command is how this program was called, for a shell: by a path, from the
+// search path, or by "go run", which puts it into a folder of its own.
+func command(arg0 string) string {
+	switch {
+	case strings.Contains(arg0, string(filepath.Separator)+"go-build"):
+		return "go run ./cmd/qstream"
+	case strings.ContainsRune(arg0, filepath.Separator):
+		return shellQuote(arg0)
+	}
+	return "qstream"
+}
+
+// holds counts the directory's documents, as get shows them.
+func holds(s *directory.Snapshot) string {
+	count := map[string]int{}
+	for _, d := range s.Documents() {
+		count[d.Ref.Kind]++
+	}
+	var parts []string
+	for _, kind := range []string{"tenant", "queue", "route"} {
+		plural := "s"
+		if count[kind] == 1 {
+			plural = ""
+		}
+		parts = append(parts, fmt.Sprintf("%d %s%s", count[kind], kind, plural))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // delivers reports whether a route leads to the folder.

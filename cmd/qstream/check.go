@@ -35,11 +35,11 @@ func (c *checkCmd) Run(_ context.Context, p *Process, cli *CLI) error {
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, ErrUsage)
+		return usagef("%w", err)
 	}
 	verb, ok := target(parsed).(checkable)
 	if !ok {
-		return fmt.Errorf("%s runs no role: %w", parsed.Command(), ErrUsage)
+		return usagef("%s runs no role", parsed.Command())
 	}
 	if err := verb.check(p); err != nil {
 		return err

@@ -13,6 +13,42 @@ import (
 	yamlparser "github.com/goccy/go-yaml/parser"
 )
 
+// settingsOnly takes their QSTREAM_* variable from flags that say what one
+// call shall do (send --to, apply --prune): left behind in an environment or a
+// file, they would do it again. What is left are settings: all flags of a verb
+// that runs, and how the others find a system.
+func settingsOnly(k *kong.Kong) error {
+	var mark func(n *kong.Node)
+	mark = func(n *kong.Node) {
+		for _, f := range n.Flags {
+			if !runs(n) && !finds(f) {
+				f.Envs, f.Tag.Envs = nil, nil
+			}
+		}
+		for _, child := range n.Children {
+			mark(child)
+		}
+	}
+	mark(k.Model.Node)
+	return nil
+}
+
+func runs(n *kong.Node) bool {
+	switch n.Name {
+	case "up", "ingest", "router", "deliver", "delay":
+		return true
+	}
+	return false
+}
+
+func finds(f *kong.Flag) bool {
+	switch f.Name {
+	case "config", "data", "api", "http", "smtp":
+		return true
+	}
+	return f.Name == "kafka" || strings.HasPrefix(f.Name, "kafka-")
+}
+
 // settings are the process settings of one YAML file. A key is the name of a
 // flag; it holds for every verb that has the flag, or for one verb when it
 // stands under the verb's name:
@@ -124,6 +160,9 @@ func (s *settings) Validate(app *kong.Application) error {
 // Resolve gives a flag its value from the file, unless the environment has
 // one. The verb's own key wins over the key for all.
 func (s *settings) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+	if len(flag.Envs) == 0 {
+		return nil, nil
+	}
 	for _, env := range flag.Envs {
 		if _, ok := os.LookupEnv(env); ok {
 			return nil, nil
@@ -166,7 +205,7 @@ func findVerb(n *kong.Node, name string) *kong.Node {
 // hasFlag looks for a flag on a node and below it.
 func hasFlag(n *kong.Node, name string) bool {
 	for _, f := range n.Flags {
-		if f.Name == name {
+		if f.Name == name && len(f.Envs) > 0 {
 			return true
 		}
 	}

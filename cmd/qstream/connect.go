@@ -132,18 +132,18 @@ func findByHTTP(ctx context.Context, base string) (Running, error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+"/system", nil)
 	if err != nil {
-		return r, fmt.Errorf("--api %s: %w: %w", base, err, ErrUsage)
+		return r, usagef("--api %s: %w", base, err)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return r, err
+		return r, fmt.Errorf("--api: %w", err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return r, fmt.Errorf("GET %s: %s", req.URL, res.Status)
+		return r, fmt.Errorf("--api: GET %s: %s; only the HTTP address of an up answers this", req.URL, res.Status)
 	}
 	if err := json.NewDecoder(res.Body).Decode(&r); err != nil {
-		return r, fmt.Errorf("GET %s: %w", req.URL, err)
+		return r, fmt.Errorf("--api: GET %s: %w", req.URL, err)
 	}
 	return r, nil
 }
@@ -169,7 +169,7 @@ func (k Broker) config() (bus.Config, error) {
 func (k Broker) tls() (*tls.Config, error) {
 	if !k.KafkaTLS {
 		if k.KafkaCA+k.KafkaCert+k.KafkaKey != "" {
-			return nil, fmt.Errorf("certificates without --kafka-tls: %w", ErrUsage)
+			return nil, usagef("--kafka-ca, --kafka-cert and --kafka-key need --kafka-tls")
 		}
 		return nil, nil
 	}

@@ -33,7 +33,7 @@ func deadID(d bus.Dead) string { return fmt.Sprintf("%d/%d", d.Partition, d.Offs
 // find are the records named, or all.
 func (f deadIDs) find(ctx context.Context, b *bus.Bus) ([]bus.Dead, error) {
 	if (len(f.IDs) > 0) == f.All {
-		return nil, fmt.Errorf("name records, or say --all: %w", ErrUsage)
+		return nil, usagef("name records as list shows them, or say --all")
 	}
 	wanted := map[string]bool{}
 	for _, id := range f.IDs {
@@ -41,7 +41,7 @@ func (f deadIDs) find(ctx context.Context, b *bus.Bus) ([]bus.Dead, error) {
 			id = "0/" + id
 		}
 		if p, o, _ := strings.Cut(id, "/"); !isNumber(p) || !isNumber(o) {
-			return nil, fmt.Errorf("%s: want partition/offset: %w", id, ErrUsage)
+			return nil, usagef("%s: want partition/offset", id)
 		}
 		wanted[id] = true
 	}
@@ -57,7 +57,7 @@ func (f deadIDs) find(ctx context.Context, b *bus.Bus) ([]bus.Dead, error) {
 		return nil, err
 	}
 	for id := range wanted {
-		return nil, fmt.Errorf("deadletter %s doesn't wait: %w", id, ErrNotFound)
+		return nil, notFoundf("no record %s waits in the deadletter topic", id)
 	}
 	return found, nil
 }

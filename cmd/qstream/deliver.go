@@ -18,7 +18,7 @@ type deliverCmd struct {
 
 // deliverFlags are deliver's settings.
 type deliverFlags struct {
-	Pools []string      `placeholder:"POOL" help:"Pools whose queues are delivered (default: default)."`
+	Pools []string      `placeholder:"POOL" help:"Pools whose queues are delivered (default: the pool named default; in up: every pool)."`
 	Me    string        `placeholder:"NAME" help:"Our name where neither queue nor site says one (default: the host's)."`
 	Own   []string      `placeholder:"NAME" help:"Further names and addresses of this system, to recognise loops of MX records."`
 	DNS   []string      `name:"dns" placeholder:"HOST:PORT" help:"DNS servers (default: those of /etc/resolv.conf)."`

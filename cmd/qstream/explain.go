@@ -28,11 +28,11 @@ func (c *explainRouteCmd) Run(ctx context.Context, p *Process) error {
 	if c.Client != "" {
 		var err error
 		if client, err = netip.ParseAddr(c.Client); err != nil {
-			return fmt.Errorf("--client: %w: %w", err, ErrUsage)
+			return usagef("--client: %w", err)
 		}
 	}
 	if _, err := mail.ParseAddress(c.Address, true); err != nil {
-		return fmt.Errorf("%s: %w: %w", mail.Printable(c.Address), err, ErrUsage)
+		return usagef("%s: %w", mail.Printable(c.Address), err)
 	}
 	b, err := c.Open(ctx)
 	if err != nil {

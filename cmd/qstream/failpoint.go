@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -20,7 +19,7 @@ func failpoints(text string, die func()) (func(string), error) {
 	if ok {
 		var err error
 		if count, err = strconv.Atoi(number); err != nil || count < 1 {
-			return nil, fmt.Errorf("QSTREAM_FAILPOINT %q: want name:count: %w", text, ErrUsage)
+			return nil, usagef("QSTREAM_FAILPOINT %q: want name:count", text)
 		}
 	}
 	var passed atomic.Int64

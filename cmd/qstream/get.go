@@ -13,6 +13,7 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/mail"
 )
 
 // getCmd shows documents of the directory, or its history.
@@ -26,11 +27,11 @@ type getCmd struct {
 
 func (c *getCmd) Run(ctx context.Context, p *Process) error {
 	if c.History && c.Number != nil {
-		return fmt.Errorf("--history with --number: %w", ErrUsage)
+		return usagef("--history shows every number: leave --number out")
 	}
 	kind, name, single := strings.Cut(c.What, "/")
 	if _, ok := directory.ParseRef(kind + "/x"); c.What != "" && !ok {
-		return fmt.Errorf("%s: there is no such kind of document: %w", kind, ErrUsage)
+		return usagef("there is no kind of document %q: say queue, tenant, route or site", kind)
 	}
 	wanted := func(r directory.Ref) bool {
 		return (kind == "" || r.Kind == kind) && (!single || r.Name == name)
@@ -54,7 +55,7 @@ func (c *getCmd) Run(ctx context.Context, p *Process) error {
 		}
 	}
 	if single && len(docs) == 0 {
-		return fmt.Errorf("%s: %w", c.What, ErrNotFound)
+		return notFoundf("there is no %s", mail.Printable(c.What))
 	}
 	return c.print(p.Stdout, s.Number, docs)
 }
@@ -63,7 +64,7 @@ func (c *getCmd) snapshot(ctx context.Context, b *bus.Bus) (*directory.Snapshot,
 	if c.Number != nil {
 		s, err := directory.ReadNumber(ctx, b, *c.Number)
 		if errors.Is(err, directory.ErrNoNumber) {
-			return nil, fmt.Errorf("%w: %w", err, ErrNotFound)
+			return nil, notFoundf("%w", err)
 		}
 		return s, err
 	}

@@ -96,12 +96,18 @@ func TestRefuse(t *testing.T) {
 	if err == nil {
 		t.Fatal("a dangerous difference is accepted")
 	}
-	for _, part := range []string{"qstream.received.v1", "unclean", "mail may vanish", "qstream topics create", "qstream topics verify"} {
+	for _, part := range []string{"qstream.received.v1", "unclean", "mail may vanish", "qstream topics verify"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the refusal doesn't say %q: %v", part, err)
 		}
 	}
 	if strings.Contains(err.Error(), "events") {
 		t.Errorf("the refusal names what is harmless: %v", err)
+	}
+	gone := bus.Difference{Topic: "qstream.parked.v1", Setting: "topic", Want: "present", Got: "missing", Dangerous: true}
+	for _, part := range []string{"qstream.parked.v1", "missing", "qstream topics create"} {
+		if err := refuse(log, []bus.Difference{grave, gone}); err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("the refusal doesn't say %q: %v", part, err)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,7 +39,7 @@ func listenHTTP(addr string, h *health, metrics *prometheus.Registry) (*web, err
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("--http: %w", err)
+		return nil, fmt.Errorf("--http: %w", taken(err))
 	}
 	w := &web{listener: l, mux: http.NewServeMux()}
 	w.mux.HandleFunc("GET /healthz", h.live)
@@ -52,6 +53,14 @@ func listenHTTP(addr string, h *health, metrics *prometheus.Registry) (*web, err
 		w.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	return w, nil
+}
+
+// taken says what to do about a port that another process has.
+func taken(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; stop the process that has it, or choose another", err)
+	}
+	return err
 }
 
 // tell serves what --api asks for, on loopback only: it names the brokers.

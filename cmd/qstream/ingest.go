@@ -15,7 +15,7 @@ type ingestCmd struct {
 
 // ingestFlags are the edge's settings.
 type ingestFlags struct {
-	SMTP           string        `name:"smtp" placeholder:"ADDR" default:"127.0.0.1:2525" help:"Serve SMTP here."`
+	SMTP           string        `name:"smtp" placeholder:"ADDR" default:"127.0.0.1:2525" help:"Serve SMTP here (default: ${default})."`
 	Hostname       string        `placeholder:"NAME" help:"Our name in greetings and Received lines (default: the host's)."`
 	TLSCert        string        `name:"tls-cert" placeholder:"FILE" type:"path" help:"PEM file of the certificate for STARTTLS; without one it isn't offered."`
 	TLSKey         string        `name:"tls-key" placeholder:"FILE" type:"path" help:"PEM file of its key."`

@@ -14,6 +14,8 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"qstream/bus"
 )
 
 // Exit codes.
@@ -24,11 +26,23 @@ const (
 	exitNotFound = 3
 )
 
-// ErrNotFound is wrapped by a verb whose subject doesn't exist: exit code 3.
-var ErrNotFound = errors.New("not found")
+// failure is an error that ends the process with a code of its own.
+type failure struct {
+	error
+	code int
+}
 
-// ErrUsage is wrapped by a verb whose flags contradict each other: exit code 2.
-var ErrUsage = errors.New("usage")
+func (f failure) Unwrap() error { return f.error }
+
+// notFoundf is the error of a verb whose subject doesn't exist.
+func notFoundf(format string, args ...any) error {
+	return failure{fmt.Errorf(format, args...), exitNotFound}
+}
+
+// usagef is the error of a verb whose flags or arguments make no sense.
+func usagef(format string, args ...any) error {
+	return failure{fmt.Errorf(format, args...), exitUsage}
+}
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -66,6 +80,7 @@ func newParser(cli *CLI, p *Process, exit func(int)) (*kong.Kong, error) {
 		kong.Name("qstream"),
 		kong.Description("A mail transfer agent whose queue is Kafka."),
 		kong.DefaultEnvars("QSTREAM"),
+		kong.PostBuild(settingsOnly),
 		kong.Configuration(loadSettings),
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.Exit(exit),
@@ -94,12 +109,11 @@ func report(stderr io.Writer, err error) int {
 		return exitDone
 	}
 	fmt.Fprintf(stderr, "qstream: %v\n", err)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return exitNotFound
-	case errors.Is(err, ErrUsage):
-		return exitUsage
-	default:
-		return exitFailed
+	if errors.Is(err, bus.ErrNoTopic) {
+		fmt.Fprintln(stderr, "Topics that are missing are made by: qstream topics create")
 	}
+	if f := (failure{}); errors.As(err, &f) {
+		return f.code
+	}
+	return exitFailed
 }

@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -43,11 +47,15 @@ func TestReport(t *testing.T) {
 	}{
 		{nil, exitDone},
 		{fmt.Errorf("broker: gone"), exitFailed},
-		{fmt.Errorf("message x: %w", ErrNotFound), exitNotFound},
-		{fmt.Errorf("--a with --b: %w", ErrUsage), exitUsage},
+		{notFoundf("message x"), exitNotFound},
+		{usagef("--a with --b"), exitUsage},
 	} {
-		if got := report(&bytes.Buffer{}, c.err); got != c.want {
+		var said bytes.Buffer
+		if got := report(&said, c.err); got != c.want {
 			t.Errorf("%v: exit %d, want %d", c.err, got, c.want)
+		}
+		if c.err != nil && said.String() != "qstream: "+c.err.Error()+"\n" {
+			t.Errorf("said %q of %v", &said, c.err)
 		}
 	}
 }
@@ -67,6 +75,68 @@ func TestFailpoint(t *testing.T) {
 	for _, bad := range []string{"a:0", "a:x", "a:"} {
 		if _, err := failpoints(bad, nil); err == nil {
 			t.Errorf("%q accepted", bad)
+		}
+	}
+}
+
+// What one call shall do is no setting: a variable or a key left behind would
+// do it again.
+func TestSettingsOnly(t *testing.T) {
+	t.Setenv("QSTREAM_PRUNE", "true")
+	t.Setenv("QSTREAM_SMTP", "192.0.2.1:25")
+	parse := func(args ...string) (*CLI, error) {
+		cli := &CLI{}
+		parser, err := newParser(cli, &Process{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = parser.Parse(args)
+		return cli, err
+	}
+	if cli, err := parse("apply", "site.yaml"); err != nil || cli.Apply.Prune {
+		t.Errorf("prune %v, error %v: taken from the environment", cli.Apply.Prune, err)
+	}
+	if cli, err := parse("ingest"); err != nil || cli.Ingest.SMTP != "192.0.2.1:25" {
+		t.Errorf("smtp %q, error %v: not taken from the environment", cli.Ingest.SMTP, err)
+	}
+	file := filepath.Join(t.TempDir(), "settings.yaml")
+	if err := os.WriteFile(file, []byte("prune: true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parse("apply", "site.yaml", "--config", file); err == nil || !strings.Contains(err.Error(), `unknown setting "prune"`) {
+		t.Errorf("prune in a file: error %v", err)
+	}
+}
+
+// A port that another process has is told at once and before the banner.
+func TestPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	addr := l.Addr().String()
+	for flag, args := range map[string][]string{
+		"smtp": {"--smtp", addr, "--http", ""},
+		"http": {"--smtp", "127.0.0.1:0", "--http", addr},
+	} {
+		var out, errs bytes.Buffer
+		code := run(append([]string{"up", "--data", t.TempDir()}, args...), nil, &out, &errs)
+		if code != exitFailed || out.Len() > 0 || !strings.Contains(errs.String(), "choose another") {
+			t.Errorf("--%s taken: exit %d\n%s%s", flag, code, &out, &errs)
+		}
+	}
+}
+
+func TestCommand(t *testing.T) {
+	for arg0, want := range map[string]string{
+		"qstream":                          "qstream",
+		"bin/qstream":                      "bin/qstream",
+		"/opt/a b/qs":                      "'/opt/a b/qs'",
+		"/tmp/go-build17/b001/exe/qstream": "go run ./cmd/qstream",
+	} {
+		if got := command(arg0); got != want {
+			t.Errorf("%s: %s, want %s", arg0, got, want)
 		}
 	}
 }

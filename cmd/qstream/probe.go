@@ -12,14 +12,14 @@ import (
 // healthCmd asks a process on this host whether it is fit for work: exit code
 // 0 or 1. It is what a container's health check runs.
 type healthCmd struct {
-	HTTP string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Where the process serves HTTP."`
+	HTTP string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Where the process serves HTTP (default: ${default})."`
 	Live bool   `help:"Ask only whether it lives, not whether it is fit."`
 }
 
 func (c *healthCmd) Run(ctx context.Context, p *Process) error {
 	host, port, err := net.SplitHostPort(c.HTTP)
 	if err != nil {
-		return fmt.Errorf("--http: %w: %w", err, ErrUsage)
+		return usagef("--http: %w", err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1" // the process was told to listen everywhere

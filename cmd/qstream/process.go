@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -33,7 +32,7 @@ func newProcess(stdin io.Reader, stdout, stderr io.Writer) (*Process, error) {
 	var level slog.Level
 	if text := os.Getenv("QSTREAM_LOG"); text != "" {
 		if err := level.UnmarshalText([]byte(text)); err != nil {
-			return nil, fmt.Errorf("QSTREAM_LOG: %w: %w", err, ErrUsage)
+			return nil, usagef("QSTREAM_LOG: %w", err)
 		}
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
@@ -56,7 +55,7 @@ func clock(offset string) (func() time.Time, error) {
 	}
 	shift, err := time.ParseDuration(offset)
 	if err != nil {
-		return nil, fmt.Errorf("QSTREAM_CLOCK_OFFSET: %w: %w", err, ErrUsage)
+		return nil, usagef("QSTREAM_CLOCK_OFFSET: %w", err)
 	}
 	return func() time.Time { return time.Now().Add(shift) }, nil
 }

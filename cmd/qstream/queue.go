@@ -33,7 +33,7 @@ type scopeFlags struct {
 func (f scopeFlags) scope(id string) (control.Scope, error) {
 	s := control.Scope{Tenant: f.Tenant, Queue: f.Queue, Destination: f.Destination, MessageID: id}
 	if (s == control.Scope{}) != f.All {
-		return s, fmt.Errorf("say either what it is about (%s) or --all: %w", "--tenant, --queue, --destination", ErrUsage)
+		return s, usagef("say what it is about (--tenant, --queue, --destination), or --all")
 	}
 	return s, nil
 }
@@ -71,10 +71,10 @@ func (f scopeFlags) known(ctx context.Context, b *bus.Bus) error {
 		return err
 	}
 	if f.Tenant != "" && s.Tenant(f.Tenant) == nil {
-		return fmt.Errorf("tenant %s: %w", mail.Printable(f.Tenant), ErrNotFound)
+		return notFoundf("there is no tenant %s", mail.Printable(f.Tenant))
 	}
 	if f.Queue != "" && s.Queue(f.Queue) == nil {
-		return fmt.Errorf("queue %s: %w", mail.Printable(f.Queue), ErrNotFound)
+		return notFoundf("there is no queue %s", mail.Printable(f.Queue))
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ type resumeCmd struct {
 func (c *resumeCmd) Run(ctx context.Context, p *Process) error {
 	err := c.send(ctx, p, &c.System, control.Resume, "")
 	if errors.Is(err, control.ErrNotSuspended) {
-		return fmt.Errorf("%w: %w", err, ErrNotFound)
+		return notFoundf("%w", err)
 	}
 	return err
 }
@@ -108,6 +108,9 @@ type flushCmd struct {
 }
 
 func (c *flushCmd) Run(ctx context.Context, p *Process) error {
+	if _, ok := mail.IDTime(c.ID); c.ID != "" && !ok {
+		return usagef("--id %s: not a message id", mail.Printable(c.ID))
+	}
 	return c.send(ctx, p, &c.System, control.Flush, c.ID)
 }
 

@@ -24,12 +24,12 @@ const startWithin = time.Minute
 // ready at once.
 const settleWithin = 15 * time.Second
 
-var errNoKafka = fmt.Errorf("--kafka says where the brokers are: %w", ErrUsage)
+var errNoKafka = usagef("a role alone needs a cluster: say where its brokers are by --kafka HOST:PORT, or run all roles by: qstream up")
 
 // roleFlags are what every single role's verb has.
 type roleFlags struct {
 	Broker `embed:""`
-	HTTP   string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here; empty: nowhere."`
+	HTTP   string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here (default: ${default}); empty: nowhere."`
 }
 
 // run is the life of a process that runs roles on a cluster.
@@ -52,7 +52,12 @@ func (f *roleFlags) run(ctx context.Context, p *Process, roles ...role) error {
 	if err := s.verify(ctx, schemas.FixedTopics()); err != nil {
 		return err
 	}
-	return s.live(ctx, roles, nil)
+	return s.live(ctx, roles, func([]stage) error {
+		for _, r := range roles {
+			s.log.Info("running", "stage", r.name, "host", s.web.addr())
+		}
+		return nil
+	})
 }
 
 // shell is what a process has around its roles.
@@ -102,7 +107,7 @@ func (s *shell) await(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("reach the broker: %w", err)
+			return fmt.Errorf("no broker answered for %v: %w", startWithin, err)
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
@@ -122,24 +127,32 @@ func (s *shell) verify(ctx context.Context, topics []schemas.Topic) error {
 // refuse turns dangerous differences into an error that says what to do;
 // others are logged.
 func refuse(log *slog.Logger, differences []bus.Difference) error {
-	var dangerous []string
+	var dangerous, missing []string
 	for _, d := range differences {
+		if d.Missing() {
+			missing = append(missing, d.Topic)
+			continue
+		}
 		if !d.Dangerous {
 			log.Warn("topic setting differs", "topic", d.Topic, "setting", d.Setting, "want", d.Want, "got", d.Got, "why", d.Why)
 			continue
 		}
 		dangerous = append(dangerous, fmt.Sprintf("  %s: %s is %q, want %q: %s", d.Topic, d.Setting, d.Got, d.Want, d.Why))
 	}
-	if len(dangerous) == 0 {
-		return nil
+	switch {
+	case len(missing) > 0:
+		return fmt.Errorf("%d topics are missing (%s); make them by: qstream topics create",
+			len(missing), strings.Join(missing, ", "))
+	case len(dangerous) > 0:
+		return fmt.Errorf("the topics are not fit for mail:\n%s\n"+
+			"qstream changes nothing that exists: mend the settings, then look again by: qstream topics verify",
+			strings.Join(dangerous, "\n"))
 	}
-	return fmt.Errorf("the topics are not fit for mail:\n%s\n"+
-		"Missing topics are made by: qstream topics create\n"+
-		"What exists is never changed; compare with: qstream topics verify", strings.Join(dangerous, "\n"))
+	return nil
 }
 
 // live makes the roles and runs everything until ctx ends or a part fails.
-// began is called with the stages once they run; nil: nothing is called.
+// began is called with the stages once they run.
 func (s *shell) live(ctx context.Context, roles []role, began func([]stage) error) error {
 	d, c := directory.Follow(s.bus).WithLog(s.log), control.Follow(s.bus, nil).WithLog(s.log)
 	g := s.ground(d, c)
@@ -158,19 +171,20 @@ func (s *shell) live(ctx context.Context, roles []role, began func([]stage) erro
 	if err != nil {
 		return err
 	}
+	if err := listen(roles, stages); err != nil {
+		return err
+	}
 	for i, r := range roles {
 		s.health.add(r.name, stages[i].Ready)
 		parts = append(parts, part{name: r.name, run: stages[i].Run})
 	}
-	if began != nil {
-		parts = append(parts, part{name: "start", run: untilDone, ready: func(ctx context.Context) error {
-			s.settle(ctx, roles, stages)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return began(stages)
-		}})
-	}
+	parts = append(parts, part{name: "start", run: untilDone, ready: func(ctx context.Context) error {
+		s.settle(ctx, roles, stages)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return began(stages)
+	}})
 	return live(ctx, s.log, parts)
 }
 
@@ -183,8 +197,12 @@ func (s *shell) settle(ctx context.Context, roles []role, stages []stage) {
 		for ; err != nil && ctx.Err() == nil && time.Now().Before(deadline); err = st.Ready() {
 			time.Sleep(20 * time.Millisecond)
 		}
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
 			s.log.Warn("not ready yet", "stage", roles[i].name, "err", err)
+		default:
+			s.log.Debug("ready", "stage", roles[i].name)
 		}
 	}
 }
@@ -206,6 +224,19 @@ func makeStages(g ground, roles []role) ([]stage, error) {
 		}
 	}
 	return stages, nil
+}
+
+// listen opens the ports of stages that have one, so that a taken one is told
+// before anything starts.
+func listen(roles []role, stages []stage) error {
+	for i, st := range stages {
+		if l, ok := st.(interface{ Listen() error }); ok {
+			if err := l.Listen(); err != nil {
+				return fmt.Errorf("%s: %w", roles[i].name, taken(err))
+			}
+		}
+	}
+	return nil
 }
 
 // closed waits for a channel that is closed when something is ready.

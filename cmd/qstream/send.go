@@ -14,7 +14,7 @@ import (
 type sendCmd struct {
 	Place
 	File string   `arg:"" optional:"" help:"Message with header, lines ended by LF or CRLF; - is standard input. Default: a sample."`
-	From string   `required:"" placeholder:"ADDRESS" help:"Reverse-path; empty for the null one."`
+	From string   `required:"" placeholder:"ADDRESS" help:"Reverse-path; empty or <> is the null one."`
 	To   []string `required:"" placeholder:"ADDRESS" help:"Recipients."`
 	SMTP string   `name:"smtp" placeholder:"ADDR" help:"Where to submit (default: where the running up listens)."`
 	Size int      `short:"s" help:"Make the sample this many octets long."`
@@ -28,8 +28,11 @@ func (c *sendCmd) Run(ctx context.Context, p *Process) error {
 			return err
 		}
 		if addr = running.SMTP; addr == "" {
-			return fmt.Errorf("the running system has no SMTP listener of its own: name one by --smtp")
+			return fmt.Errorf("the running system tells of no SMTP listener: name one by --smtp")
 		}
+	}
+	if c.From == "<>" {
+		c.From = ""
 	}
 	content, err := c.content(p)
 	if err != nil {
@@ -37,7 +40,7 @@ func (c *sendCmd) Run(ctx context.Context, p *Process) error {
 	}
 	s, err := dialSubmission(ctx, addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("submit: %w", err)
 	}
 	defer s.close()
 	reply, refused, err := s.submit(c.From, c.To, content)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"qstream/bus"
@@ -32,7 +31,7 @@ func (c *tailCmd) Run(ctx context.Context, p *Process) error {
 	}
 	topics, err := tail.Topics(c.Topic, snapshot)
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, ErrUsage)
+		return usagef("%w", err)
 	}
 	format := tail.Text
 	switch {
@@ -54,7 +53,7 @@ func (c *tailCmd) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	if !found {
-		return fmt.Errorf("no records on %s: %w", c.Topic, ErrNotFound)
+		return notFoundf("no records on %s", c.Topic)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"qstream/bus"
 	"qstream/directory"
@@ -33,7 +32,7 @@ func (f sizeFlags) sizing() (schemas.Sizing, error) {
 	}
 	var err error
 	if s.Mail, err = directory.ParseDuration(f.Keep); err != nil {
-		return s, fmt.Errorf("--keep: %w: %w", err, ErrUsage)
+		return s, usagef("--keep: %w", err)
 	}
 	return s, nil
 }

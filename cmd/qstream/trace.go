@@ -20,7 +20,7 @@ type traceCmd struct {
 	ID        string   `arg:"" optional:"" help:"Message id, as the edge's 250 names it."`
 	MessageID string   `name:"message-id" placeholder:"TEXT" help:"Messages with this Message-ID field."`
 	Recipient string   `placeholder:"ADDRESS" help:"Messages to this recipient."`
-	Since     duration `placeholder:"DURATION" default:"24h" help:"How far back to look, when it isn't the id that says so."`
+	Since     duration `placeholder:"DURATION" default:"24h" help:"How far back to look, when it isn't the id that says so (default: ${default})."`
 	JSON      bool     `name:"json" help:"Print JSON, one message a line."`
 }
 
@@ -39,7 +39,7 @@ func (c *traceCmd) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	if len(found.Roots) == 0 {
-		return fmt.Errorf("no events of such a message: %w", ErrNotFound)
+		return notFoundf("no message %s", c.wanted())
 	}
 	if c.JSON {
 		return trace.JSON(p.Stdout, found)
@@ -55,9 +55,24 @@ func (c *traceCmd) query() (trace.Query, error) {
 		}
 	}
 	if given != 1 {
-		return trace.Query{}, fmt.Errorf("say one of ID, --message-id and --recipient: %w", ErrUsage)
+		return trace.Query{}, usagef("name a message by its id, by --message-id or by --recipient, one of them")
+	}
+	if _, ok := mail.IDTime(c.ID); c.ID != "" && !ok {
+		return trace.Query{}, usagef("%s is no message id (26 letters and digits, as the edge's 250 names it); a Message-ID goes with --message-id", mail.Printable(c.ID))
 	}
 	return trace.Query{ID: c.ID, MessageID: c.MessageID, Recipient: c.Recipient}, nil
+}
+
+// wanted says what was looked for, and how far back.
+func (c *traceCmd) wanted() string {
+	if c.ID != "" {
+		return c.ID + " in the events that are kept"
+	}
+	last := fmt.Sprintf(" in the last %v; look further back by --since", time.Duration(c.Since))
+	if c.MessageID != "" {
+		return "with Message-ID " + mail.Printable(c.MessageID) + last
+	}
+	return "to " + mail.Printable(c.Recipient) + last
 }
 
 // from is where the events of the query begin: an id tells its time, less
@@ -65,9 +80,6 @@ func (c *traceCmd) query() (trace.Query, error) {
 func (c *traceCmd) from(now time.Time) bus.Start {
 	if made, ok := mail.IDTime(c.ID); ok {
 		return bus.Start{Since: made.Add(-time.Hour)}
-	}
-	if c.ID != "" {
-		return bus.Start{}
 	}
 	return bus.Start{Since: now.Add(-time.Duration(c.Since))}
 }

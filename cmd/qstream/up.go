@@ -24,7 +24,7 @@ type upCmd struct {
 	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
 	QMQP         string   `name:"qmqp" placeholder:"ADDR" help:"Accepted for later: QMQP is not served yet."`
 	QMTP         string   `name:"qmtp" placeholder:"ADDR" help:"Accepted for later: QMTP is not served yet."`
-	HTTP         string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here; empty: nowhere."`
+	HTTP         string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here (default: ${default}); empty: nowhere."`
 	Apply        []string `placeholder:"FILE" type:"existingfile" help:"Directory documents to apply at the start."`
 }
 
