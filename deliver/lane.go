@@ -7,6 +7,7 @@ type Limits struct {
 	Concurrency            int     // attempts of the queue at once; 0 holds
 	DestinationConcurrency int     // attempts to one of its destinations at once
 	Rate                   float64 // attempts a second, 0: unlimited
+	Shared                 bool    // by several tenants: none may take all of Concurrency
 }
 
 // item is one leg held by the scheduler.
@@ -34,9 +35,17 @@ type house struct {
 
 // shelf is what a tenant has in one queue.
 type shelf struct {
-	queue  *line
-	lanes  ring[*lane]
-	listed bool
+	queue   *line
+	running int
+	lanes   ring[*lane]
+	listed  bool
+}
+
+// full reports whether the tenant must leave what is free in its queue: all of
+// it runs, or others share the queue and this tenant has its share.
+func (sh *shelf) full() bool {
+	free := sh.queue.limits.Concurrency - sh.queue.running
+	return free <= 0 || sh.queue.limits.Shared && sh.running >= slotShare*free
 }
 
 // line is a queue: its limits and what runs, over all its tenants.
@@ -71,6 +80,7 @@ type gate struct {
 // metadata bounds how many scattered unfinished records it may have.
 type partition struct {
 	held  int
+	of    map[*house]int // held by tenant
 	last  *gate
 	other time.Time // when a record for another than the last gate came
 	seen  time.Time

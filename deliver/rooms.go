@@ -54,7 +54,7 @@ func (s *scheduler) line(queue string) *line {
 func (s *scheduler) partition(name string) *partition {
 	p := s.partitions[name]
 	if p == nil {
-		p = &partition{}
+		p = &partition{of: map[*house]int{}}
 		s.partitions[name] = p
 	}
 	return p
@@ -68,7 +68,11 @@ func (s *scheduler) account(it *item, n int) {
 	it.lane.house.held += n
 	it.lane.house.bytes += n * it.size
 	it.lane.gate.held += n
-	s.partition(it.partition).held += n
+	p := s.partition(it.partition)
+	p.held += n
+	if p.of[it.lane.house] += n; p.of[it.lane.house] == 0 {
+		delete(p.of, it.lane.house)
+	}
 }
 
 // limit changes a queue's limits for what is already held.

@@ -4,8 +4,11 @@ import "time"
 
 // Shares of the process that are left to others. A tenant may take another
 // slot while it runs no more than slotShare times what is free: one alone
-// gets 8/9 of them, and a newcomer always finds one. Likewise a tenant may
-// hold no more than what is free, and so may a destination of a partition.
+// gets 8/9 of them, and a newcomer always finds one. So it is with the
+// concurrency of a queue that tenants share. Likewise a tenant may hold no
+// more than what is free, and so may a destination of a partition, and a
+// tenant of a shared queue's partition: one with many destinations would fill
+// it, each of them within its own share.
 const slotShare = 8
 
 // SchedulerConfig bounds what one process holds and runs.
@@ -98,7 +101,9 @@ func (s *scheduler) over(it *item, l *lane, mixed bool) bool {
 	if l.house.held >= s.cfg.Held-s.held || l.house.bytes >= s.cfg.HeldBytes-s.bytes {
 		return true
 	}
-	return mixed && l.gate.held >= s.cfg.PartitionHeld-s.partition(it.partition).held
+	p := s.partition(it.partition)
+	free := s.cfg.PartitionHeld - p.held
+	return mixed && l.gate.held >= free || it.limits.Shared && p.of[l.house] >= free
 }
 
 // next is a leg to attempt or to settle now; nil: none. Its slot is taken
@@ -153,7 +158,7 @@ func (s *scheduler) nextOf(h *house) *item {
 
 func (s *scheduler) nextOn(sh *shelf) *item {
 	q, now := sh.queue, s.now()
-	if q.running >= q.limits.Concurrency {
+	if sh.full() {
 		return nil
 	}
 	if at := q.tokens.ready(now, q.limits.Rate); !at.IsZero() {
@@ -199,6 +204,7 @@ func (s *scheduler) start(it *item) {
 	s.running++
 	l.house.running++
 	l.gate.running++
+	l.shelf.running++
 	l.shelf.queue.running++
 	l.shelf.queue.tokens.take(l.shelf.queue.limits.Rate)
 }
@@ -223,6 +229,7 @@ func (s *scheduler) done(it *item, c contact) []spill {
 	s.running--
 	l.house.running--
 	l.gate.running--
+	l.shelf.running--
 	l.shelf.queue.running--
 	s.account(it, -1)
 	l.gate.used = now

@@ -212,6 +212,36 @@ func TestFloodLeavesOtherTenantsAlone(t *testing.T) {
 	}
 }
 
+// A tenant whose hosts never answer leaves others in the same queue their
+// turns, though it fills what it may of the queue's concurrency.
+func TestTarpitLeavesOthersOfItsQueueAlone(t *testing.T) {
+	lim := Limits{Concurrency: 120, DestinationConcurrency: 20, Shared: true}
+	m := newSim(t, SchedulerConfig{}, func(it *item) time.Duration {
+		if it.tenant == "stuck" {
+			return 5 * time.Minute
+		}
+		return 20 * time.Millisecond
+	})
+	end := m.now.Add(2 * time.Minute)
+	m.offer(50, end, func() *item {
+		return &item{tenant: "stuck", queue: "shared", destination: fmt.Sprintf("t%d", m.rnd.IntN(1000)), partition: "0", size: 1000, limits: lim}
+	})
+	m.offer(50, end, func() *item {
+		return &item{tenant: "quiet", queue: "shared", destination: "y", partition: "0", size: 1000, limits: lim}
+	})
+	m.run(end)
+	worst := time.Duration(0)
+	for _, w := range m.waited["quiet"] {
+		worst = max(worst, w)
+	}
+	if n := len(m.waited["quiet"]); n < 5990 || worst > 0 {
+		t.Errorf("the other tenant had %d attempts of 6000, the worst after %v", n, worst)
+	}
+	if n := len(m.waited["stuck"]); n < 100 {
+		t.Errorf("the stuck tenant had %d attempts of a concurrency of 120", n)
+	}
+}
+
 // Tenants that all want everything share evenly.
 func TestTenantsShareEvenly(t *testing.T) {
 	m := newSim(t, SchedulerConfig{Slots: 100}, func(*item) time.Duration { return 100 * time.Millisecond })

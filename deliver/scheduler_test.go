@@ -20,18 +20,19 @@ type machine struct {
 var limitsFor = map[string]Limits{
 	"q0": {Concurrency: 3, DestinationConcurrency: 2},
 	"q1": {Concurrency: 5, DestinationConcurrency: 5, Rate: 20},
+	"q3": {Concurrency: 12, DestinationConcurrency: 12, Shared: true},
 	"q2": {Concurrency: 0, DestinationConcurrency: 5},
 }
 
 func newMachine() *machine {
 	m := &machine{now: time.Unix(1_000_000, 0), gone: map[string]bool{}, waiting: map[*item]bool{}, running: map[*item]bool{}}
-	m.s = newScheduler(SchedulerConfig{Slots: 6, SettleSlots: 2, Held: 40, PartitionHeld: 10}, func() time.Time { return m.now })
+	m.s = newScheduler(SchedulerConfig{Slots: 14, SettleSlots: 2, Held: 40, PartitionHeld: 10}, func() time.Time { return m.now })
 	return m
 }
 
 func (m *machine) add(t *rapid.T) {
 	pick := func(prefix string, n int) string { return fmt.Sprint(prefix, rapid.IntRange(0, n-1).Draw(t, prefix)) }
-	it := &item{tenant: pick("t", 3), queue: pick("q", 3), destination: pick("d", 4), partition: pick("p", 3), size: 100}
+	it := &item{tenant: pick("t", 3), queue: pick("q", 4), destination: pick("d", 4), partition: pick("p", 3), size: 100}
 	it.settle = rapid.IntRange(0, 9).Draw(t, "settle") == 0
 	it.limits = limitsFor[it.queue]
 	delete(m.gone, it.partition)
@@ -79,7 +80,8 @@ func (m *machine) mayStart(it *item) bool {
 	l := it.lane
 	q := l.shelf.queue
 	return m.s.running < m.s.cfg.Slots && l.house.running < slotShare*(m.s.cfg.Slots-m.s.running) &&
-		q.running < q.limits.Concurrency && l.gate.running < l.gate.limit(q.limits) &&
+		q.running < q.limits.Concurrency &&
+		(!q.limits.Shared || l.shelf.running < slotShare*(q.limits.Concurrency-q.running)) && l.gate.running < l.gate.limit(q.limits) &&
 		q.tokens.ready(m.now, q.limits.Rate).IsZero()
 }
 

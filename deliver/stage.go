@@ -273,7 +273,7 @@ func (d *Deliverer) follow(ctx context.Context, g *errgroup.Group, topics map[st
 }
 
 func limitsOf(q *directory.Queue) Limits {
-	return Limits{Concurrency: q.Concurrency, DestinationConcurrency: q.DestinationConcurrency, Rate: q.Rate}
+	return Limits{Concurrency: q.Concurrency, DestinationConcurrency: q.DestinationConcurrency, Rate: q.Rate, Shared: q.Shared}
 }
 
 // Ready is nil while attempts may be made.

@@ -27,6 +27,7 @@ type Queue struct {
 	// after it was purged, or whose pool or number of partitions changed, gets
 	// the next. Set by the snapshot.
 	Generation             uint32
+	Shared                 bool          // by the mail of several tenants; set by the snapshot
 	Number                 int           // for people, as in conf-qmq; 0: none
 	Role                   string        // tenant (default), internet, spam, backup, bounces
 	Pool                   string        // its deliver workers; default "default"

@@ -61,6 +61,7 @@ func (s *Snapshot) finish() {
 		s.site.Postmaster = "postmaster@" + s.site.Me
 	}
 	s.relate(s.history)
+	s.share()
 	for _, q := range s.queues {
 		if q.Identity.Me == "" {
 			q.Identity.Me = s.site.Me
@@ -79,6 +80,23 @@ func (s *Snapshot) finish() {
 		lengths[p.Bits()] = true
 	}
 	s.bits = slices.SortedFunc(maps.Keys(lengths), func(a, b int) int { return b - a })
+}
+
+// share finds the queues that mail of several tenants goes through: their own
+// ones, and those that routes name, which may be anybody's.
+func (s *Snapshot) share() {
+	users := map[string]int{}
+	for _, t := range s.tenants {
+		users[t.Queue]++
+	}
+	for _, routes := range []patterns[*Route]{s.routes, s.nullRoutes} {
+		for _, r := range routes {
+			users[r.Queue] += 2
+		}
+	}
+	for _, q := range s.queues {
+		q.Shared = users[q.Name] > 1
+	}
 }
 
 // relate gives the queues their generations; only before anybody else has s.

@@ -27,6 +27,36 @@ func naive(all []string, domain string) string {
 	return best
 }
 
+func TestSharedQueues(t *testing.T) {
+	docs, err := Parse(File{Name: "t", Data: []byte(`
+{kind: queue, name: own}
+---
+{kind: queue, name: two}
+---
+{kind: queue, name: internet}
+---
+{kind: tenant, name: a, domains: [a.example], queue: own}
+---
+{kind: tenant, name: b, domains: [b.example], queue: two}
+---
+{kind: tenant, name: c, domains: [c.example], queue: two}
+---
+{kind: route, name: out, match: {domain: "*"}, via: "smtp://mx", queue: internet}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Build(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"own": false, "two": true, "internet": true} {
+		if got := s.Queue(name).Shared; got != want {
+			t.Errorf("queue %s: shared %v, want %v", name, got, want)
+		}
+	}
+}
+
 func TestPatternsAgreeWithASearch(t *testing.T) {
 	label := rapid.SampledFrom([]string{"a", "b", "ab", "example"})
 	name := rapid.Custom(func(t *rapid.T) string {
