@@ -16,7 +16,7 @@ import (
 // TestBrokerKilled kills one of three brokers under load, then brings it
 // back: clients see 250 or 4xx only.
 func TestBrokerKilled(t *testing.T) {
-	each(t, "kafka3", func(t *testing.T, broker string) {
+	each(t, "kafka3", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, false, fakemx.Config{})
 		tr.begin(10, 50, 0)
 		time.Sleep(3 * time.Second)
@@ -34,7 +34,7 @@ func TestBrokerKilled(t *testing.T) {
 
 // TestQuorumLost kills two of three brokers: 451, then recovery by itself.
 func TestQuorumLost(t *testing.T) {
-	each(t, "kafka3", func(t *testing.T, broker string) {
+	each(t, "kafka3", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, false, fakemx.Config{})
 		tr.begin(10, 20, 0)
 		time.Sleep(3 * time.Second)
@@ -60,7 +60,7 @@ func TestQuorumLost(t *testing.T) {
 // TestBrokerFrozen freezes the only broker after it got a record: the edge's
 // own timer answers 451 within 15 s.
 func TestBrokerFrozen(t *testing.T) {
-	each(t, "kafka1", func(t *testing.T, broker string) {
+	each(t, "kafka1", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, false, fakemx.Config{})
 		tr.begin(3, 20, 0)
 		time.Sleep(2 * time.Second)
@@ -90,7 +90,7 @@ func refusedWith(tr *trial, code string) bool {
 
 // TestDiskFull fills the file system under the embedded broker and frees it.
 func TestDiskFull(t *testing.T) {
-	each(t, "embedded", func(t *testing.T, broker string) {
+	each(t, "embedded", "", func(t *testing.T, broker string) {
 		if os.Getuid() != 0 {
 			t.Skip("needs root to mount a small file system")
 		}

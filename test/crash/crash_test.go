@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,17 +34,23 @@ type trial struct {
 	halt context.CancelFunc
 }
 
-// each runs f on every broker that was asked for, of those named.
-func each(t *testing.T, brokers string, f func(t *testing.T, broker string)) {
+// each runs f on every broker that was asked for, of those named; on those of
+// more only if there is time for more of the same. Two trials run at a time:
+// they wait more than they work.
+func each(t *testing.T, brokers, more string, f func(t *testing.T, broker string)) {
+	t.Parallel()
+	if long {
+		brokers += "," + more
+	}
 	asked, ran := os.Getenv("QSTREAM_TEST_BROKERS"), false
 	for broker := range strings.SplitSeq(asked, ",") {
-		if broker != "" && strings.Contains(brokers, broker) {
+		if broker != "" && slices.Contains(strings.Split(brokers, ","), broker) {
 			ran = true
 			t.Run(broker, func(t *testing.T) { f(t, broker) })
 		}
 	}
 	if !ran {
-		t.Skipf("needs one of %s in QSTREAM_TEST_BROKERS", brokers)
+		t.Skipf("needs one of %s in QSTREAM_TEST_BROKERS (with QSTREAM_TEST_LONG also %q)", brokers, more)
 	}
 }
 
@@ -70,7 +77,7 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 	names, err := fakedns.Start(zone())
 	must(t, err)
 	t.Cleanup(names.Close)
-	t.Setenv("QSTREAM_DNS", names.Addr())
+	s.Env = []string{"QSTREAM_DNS=" + names.Addr()}
 	tr := &trial{System: s, t: t, sink: k, to: twoTenants}
 	t.Cleanup(func() {
 		if tr.halt != nil {
@@ -83,7 +90,7 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 	if roles {
 		begin = s.Roles
 	}
-	must(t, begin(tr.documents("", k.Port()), flags...))
+	must(t, begin(tr.documents("concurrency: 10", k.Port()), flags...))
 	return tr
 }
 
@@ -91,10 +98,10 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 // under as many names, so that every partition has mail.
 const hosts = 10
 
-// inFlight is how many attempts the two queues may have open at once
-// (2 times 120, their default concurrency), and so the most duplicates that
-// one kill may make: an attempt that isn't open has been journaled.
-const inFlight = 240
+// inFlight is how many attempts the two queues have open at most, by their
+// concurrency, and so the most duplicates that one kill may make: an attempt
+// that isn't open any more has been journaled.
+const inFlight = 20
 
 // documents writes two tenants to a file, each with a queue that tries again
 // soon and has the settings given.
@@ -130,6 +137,15 @@ via: smtp://mx.sink.example:%[2]d
 	file := filepath.Join(tr.Work, "directory.yaml")
 	must(tr.t, os.WriteFile(file, []byte(text), 0o644))
 	return file
+}
+
+// widen lets the queues have very many attempts open.
+func (tr *trial) widen() {
+	tr.t.Helper()
+	file := tr.documents("concurrency: 1200\ndestination_concurrency: 600", tr.sink.Port())
+	if out, errs, err := tr.Verb("apply", file); err != nil {
+		tr.t.Fatalf("apply: %v\n%s%s", err, out, errs)
+	}
 }
 
 // zone has the names of the sink.

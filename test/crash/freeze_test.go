@@ -18,7 +18,7 @@ import (
 // work. The tenants whose partitions the other one owns go on unmoved; those
 // of the frozen one are taken over once its session ended.
 func TestFrozenWorker(t *testing.T) {
-	each(t, "kafka1,kafka3", func(t *testing.T, broker string) {
+	each(t, "kafka1", "kafka3", func(t *testing.T, broker string) {
 		tr := start(t, broker, true, fakemx.Config{})
 		must(t, tr.Role("deliver", "deliver-2", nil))
 		tr.tenants(10)
@@ -82,11 +82,15 @@ func (tr *trial) gaps(from, to time.Time, recipients int) []time.Duration {
 // days behind: nothing bounces, nothing is deleted, and once the clock is
 // right everything arrives.
 func TestClockOff(t *testing.T) {
-	each(t, "kafka1", func(t *testing.T, broker string) {
+	each(t, "kafka1", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, true, fakemx.Config{Rules: []fakemx.Rule{{Line: "RCPT TO:<user@d3.beta", Reply: "451 4.2.0 later", Times: 10}}})
 		tr.begin(3, 20, 0)
+		offsets := []string{"240h"} // what is behind expires nothing
+		if long {
+			offsets = append(offsets, "-240h")
+		}
 		for _, role := range []string{"deliver", "delay", "router", "ingest"} {
-			for _, offset := range []string{"240h", "-240h"} {
+			for _, offset := range offsets {
 				must(t, tr.Signal(role, syscall.SIGKILL))
 				tr.Procs[role].Env = []string{"QSTREAM_CLOCK_OFFSET=" + offset}
 				must(t, tr.Launch(role))

@@ -19,7 +19,7 @@ const uncommitted = 1000
 // TestKillUp kills the process that holds everything, broker included where
 // it is embedded, again and again under load.
 func TestKillUp(t *testing.T) {
-	each(t, "embedded,kafka1,kafka3", func(t *testing.T, broker string) {
+	each(t, "embedded", "kafka1,kafka3", func(t *testing.T, broker string) {
 		kills := 4
 		if long {
 			kills = 40
@@ -69,7 +69,7 @@ func (tr *trial) reread() {
 
 // TestKillRoles kills each role of a system of single processes.
 func TestKillRoles(t *testing.T) {
-	each(t, "kafka1,kafka3", func(t *testing.T, broker string) {
+	each(t, "kafka1,kafka3", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, true, fakemx.Config{})
 		tr.begin(10, 100, 0)
 		kills := 0
@@ -104,7 +104,7 @@ var failpoints = strings.Fields(`
 // TestFailpoints lets the process kill itself at each of the places, one after
 // the other, while mail comes in.
 func TestFailpoints(t *testing.T) {
-	each(t, "embedded,kafka1,kafka3", func(t *testing.T, broker string) {
+	each(t, "embedded,kafka1,kafka3", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, false, fakemx.Config{})
 		tr.begin(10, 100, 0)
 		for _, point := range failpoints {
@@ -123,19 +123,17 @@ func TestFailpoints(t *testing.T) {
 		time.Sleep(time.Second)
 		tr.end()
 		tr.settle(fmt.Sprintf("kills at %d failpoints", len(failpoints)), (len(failpoints)+1)*inFlight)
+		tr.reread()
 	})
 }
 
 // TestKillInFlight kills the process while a thousand attempts are past
 // their final dot and none has its reply.
 func TestKillInFlight(t *testing.T) {
-	each(t, "embedded,kafka1", func(t *testing.T, broker string) {
+	each(t, "embedded,kafka1", "", func(t *testing.T, broker string) {
 		release := make(chan struct{})
 		tr := start(t, broker, false, fakemx.Config{Rules: []fakemx.Rule{{Line: ".", Hold: release}}})
-		wide := tr.documents("concurrency: 1200\ndestination_concurrency: 600", tr.sink.Port())
-		if out, errs, err := tr.Verb("apply", wide); err != nil {
-			t.Fatalf("apply: %v\n%s%s", err, out, errs)
-		}
+		tr.widen()
 		tr.begin(20, 0, 1500)
 		waitFor(t, "mails to be accepted", func() bool { return tr.load.Accepted() == 1500 })
 		waitFor(t, "attempts in flight", func() bool { return tr.sink.Open() >= 900 })

@@ -15,10 +15,7 @@ import (
 // TestMemory hands in the largest mails at once, 100 on Kafka and 20 on the
 // embedded broker: the process stays under 500 MB, and all arrive.
 func TestMemory(t *testing.T) {
-	if !long {
-		t.Skip("slow; set QSTREAM_TEST_LONG=1")
-	}
-	each(t, "embedded,kafka1", func(t *testing.T, broker string) {
+	each(t, "", "embedded,kafka1", func(t *testing.T, broker string) {
 		sessions := 100
 		if broker == "embedded" {
 			sessions = 20

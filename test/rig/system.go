@@ -35,7 +35,7 @@ type System struct {
 	SMTP   string // address of the edge
 	Kafka  *kafka.Cluster
 	Procs  map[string]*Process
-	Env    []string // of verbs, beside this process's
+	Env    []string // of all processes and verbs, beside this process's
 	binary string
 }
 
@@ -170,7 +170,7 @@ func (s *System) launch(p *Process) error {
 	defer log.Close()
 	p.cmd = exec.Command(s.binary, append(p.Args, "--http", p.HTTP)...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.Work, log, log
-	p.cmd.Env = append(os.Environ(), p.Env...)
+	p.cmd.Env = slices.Concat(os.Environ(), s.Env, p.Env)
 	if err := p.cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
