@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"qstream/bus"
+	"qstream/bus/bustest"
 )
 
 func TestReadyTellsEachCheck(t *testing.T) {
@@ -109,5 +111,35 @@ func TestRefuse(t *testing.T) {
 		if err := refuse(log, []bus.Difference{grave, gone}); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("the refusal doesn't say %q: %v", part, err)
 		}
+	}
+}
+
+// Who waits for /readyz finds run.json: a process is fit once it has told
+// where it is.
+func TestNotReadyBeforeTheStartIsTold(t *testing.T) {
+	p := &Process{Log: slog.New(slog.DiscardHandler), Now: time.Now, Failpoint: func(string) {}}
+	s, err := newShell(p, bus.Config{Seeds: bustest.Start(t).Seeds}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = s.live(ctx, nil, func([]stage) error {
+		if text, fit := s.health.report(); fit || !strings.Contains(text, "start: not done yet") {
+			t.Errorf("fit before the start was told:\n%s", text)
+		}
+		time.AfterFunc(10*time.Millisecond, func() {
+			for ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+				if text, _ := s.health.report(); strings.Contains(text, "start: ok") {
+					cancel()
+				}
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -178,12 +178,26 @@ func (s *shell) live(ctx context.Context, roles []role, began func([]stage) erro
 		s.health.add(r.name, stages[i].Ready)
 		parts = append(parts, part{name: r.name, run: stages[i].Run})
 	}
+	// Who waits for /readyz may use at once what began tells.
+	told := make(chan struct{})
+	s.health.add("start", func() error {
+		select {
+		case <-told:
+			return nil
+		default:
+			return errors.New("not done yet")
+		}
+	})
 	parts = append(parts, part{name: "start", run: untilDone, ready: func(ctx context.Context) error {
 		s.settle(ctx, roles, stages)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return began(stages)
+		if err := began(stages); err != nil {
+			return err
+		}
+		close(told)
+		return nil
 	}})
 	return live(ctx, s.log, parts)
 }
