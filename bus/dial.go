@@ -39,6 +39,7 @@ type Bus struct {
 
 	routes sync.Map // topic name -> *layout, for fetches by offset
 	skew   skew
+	said   said // warnings of the clients
 
 	engines engines // the shapes that run
 }
@@ -58,6 +59,7 @@ func Dial(cfg Config) (*Bus, error) {
 	}
 	cfg = withDefaults(cfg)
 	b := &Bus{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), cache: newContentCache(cacheBytes)}
+	b.said.now = cfg.Now
 	if _, err := mechanism(cfg.SASL); err != nil {
 		return nil, err
 	}
@@ -98,7 +100,7 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(b.cfg.Seeds...),
 		kgo.ClientID(b.cfg.ClientID),
-		kgo.WithLogger(quiet{kslog.New(b.log)}),
+		kgo.WithLogger(quiet{kslog.New(b.log), &b.said}),
 		kgo.DisableClientMetrics(),
 		kgo.DialTimeout(5 * time.Second),
 		kgo.MetadataMinAge(250 * time.Millisecond),
@@ -200,11 +202,6 @@ func (b *Bus) Ping(ctx context.Context) error {
 	}
 	return nil
 }
-
-// quiet keeps the client library's chatter below a warning out of the log.
-type quiet struct{ kgo.Logger }
-
-func (q quiet) Level() kgo.LogLevel { return min(q.Logger.Level(), kgo.LogLevelWarn) }
 
 // maxBatch leaves room for a batch's own header.
 func maxBatch(topic string) int32 { return int32(schemas.MaxMessage(topic)) - 4<<10 }

@@ -23,10 +23,12 @@ func (d *Deliverer) finish(ctx context.Context, t *task, tr *trip) {
 	rest := tr.rest()
 	ctx, cancel := outlast(ctx)
 	defer cancel()
-	out := d.reports(ctx, tr, rest)
+	reports := d.reports(ctx, tr, rest)
+	var out []bus.Record
 	for _, e := range tr.events(rest) {
 		out = append(out, bus.NewEvent(e))
 	}
+	out = append(out, reports...) // after what they are about, also for who reads along
 	if rest != nil {
 		out = append(out, bus.NewWaiting(waitTopic(rest, tr.ended), rest))
 	}

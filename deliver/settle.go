@@ -32,7 +32,7 @@ type fate struct {
 	expired bool // bounced because its lifetime ended
 	dropped bool // "delivered" to nowhere, by a route
 	marked  bool // delivered by an earlier owner, as the journal says
-	peer    bool // the peer took the duty to report
+	peer    bool // the peer took the duty to report the delivery
 }
 
 // trip is an attempt, or what stands for one: its leg, where it went and what
@@ -61,7 +61,7 @@ func judge(p plan, rs []*pb.Recipient, res transport.Result) []fate {
 		}
 		v, _ := classify(o)
 		fates[i] = fate{
-			rcpt: r, verdict: v, status: o.Status, kind: o.Kind, peer: res.DSN && v == delivered,
+			rcpt: r, verdict: v, status: o.Status, kind: o.Kind, peer: res.DSN && v == delivered && wants(r, pb.Notify_NOTIFY_SUCCESS),
 			dropped: v == delivered && p.decision.Via.Scheme == directory.SchemeDiscard,
 		}
 	}

@@ -229,3 +229,14 @@ func TestExpiryTakesTheDeferred(t *testing.T) {
 		t.Errorf("%v", es)
 	}
 }
+
+// The peer has a duty to report only where somebody asked to hear of success.
+func TestPeerReports(t *testing.T) {
+	l := testLeg("a@acme.example", "b@acme.example")
+	l.Recipients[1].Notify = []pb.Notify{pb.Notify_NOTIFY_SUCCESS}
+	tr := testTrip(t, l)
+	fates := judge(tr.plan, l.Recipients, transport.Result{DSN: true, Outcomes: []transport.Outcome{replied(transport.AtDot, 250, ""), replied(transport.AtDot, 250, "")}})
+	if fates[0].peer || !fates[1].peer {
+		t.Errorf("duties %v %v, want the second alone", fates[0].peer, fates[1].peer)
+	}
+}

@@ -267,3 +267,16 @@ func TestLimiter(t *testing.T) {
 		t.Errorf("%d after half an hour", k)
 	}
 }
+
+func TestRemoteOfAnAddress(t *testing.T) {
+	for remote, want := range map[string]string{
+		"mx1.acme.example": "Remote-MTA: dns; mx1.acme.example",
+		"192.0.2.25":       "Remote-MTA: dns; [192.0.2.25]",
+		"2001:db8::25":     "Remote-MTA: dns; [IPv6:2001:db8::25]",
+	} {
+		got := Report{Kind: Failed}.fields(Recipient{Address: "bob@acme.example", Remote: remote})
+		if !strings.Contains(got, want+"\r\n") {
+			t.Errorf("%s: want %s in\n%s", remote, want, got)
+		}
+	}
+}

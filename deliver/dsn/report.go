@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"mime/quotedprintable"
+	"net/netip"
 	"strings"
 )
 
@@ -191,7 +192,7 @@ func (r Report) fields(c Recipient) string {
 	b.WriteString(field("Action", r.Kind.String()))
 	b.WriteString(field("Status", r.enhanced(c)))
 	if c.Remote != "" {
-		b.WriteString(field("Remote-MTA", "dns; "+plain(c.Remote, r.UTF8)))
+		b.WriteString(field("Remote-MTA", "dns; "+plain(mta(c.Remote), r.UTF8)))
 	}
 	if c.Status.Code != 0 && c.Remote != "" {
 		b.WriteString(field("Diagnostic-Code", "smtp; "+plain(c.Status.String(), r.UTF8)))
@@ -205,6 +206,18 @@ func (r Report) fields(c Recipient) string {
 		b.WriteString(field("Will-Retry-Until", r.Expires.UTC().Format(date)))
 	}
 	return b.String()
+}
+
+// mta is a host's name, or its address as a literal (RFC 5321 4.1.3).
+func mta(host string) string {
+	a, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return host
+	case a.Is4():
+		return "[" + host + "]"
+	}
+	return "[IPv6:" + host + "]"
 }
 
 // typed is an address with its type: utf-8 where it isn't ASCII (RFC 6533 3),

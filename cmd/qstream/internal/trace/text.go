@@ -134,7 +134,7 @@ func said(e *pb.Event) string {
 	case pb.EventType_EVENT_TYPE_HELD:
 		word = "content copied to hold"
 	case pb.EventType_EVENT_TYPE_DSN:
-		word = "DSN " + e.ChildId
+		word = strings.TrimSpace("DSN " + e.ChildId + " says")
 	}
 	if (e.Host != "" || e.HostIp != "") && e.Type != pb.EventType_EVENT_TYPE_DEFERRED {
 		word += " at " + peer(e.Host, e.HostIp)
@@ -153,7 +153,7 @@ func peer(name, ip string) string {
 	switch {
 	case ip == "":
 		return printable(name)
-	case name == "":
+	case name == "" || name == ip:
 		return "[" + printable(ip) + "]"
 	}
 	return printable(name) + " [" + printable(ip) + "]"

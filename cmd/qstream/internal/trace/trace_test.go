@@ -123,7 +123,7 @@ func TestText(t *testing.T) {
                                <b@acme.example>
   2026-03-01 10:01:01.000  leg 0: bounced at mx.acme.example [192.0.2.9]
                                <b@acme.example> 550 5.1.1 gone
-  2026-03-01 10:01:01.000  leg 0: DSN 01B: failed
+  2026-03-01 10:01:01.000  leg 0: DSN 01B says: failed
   = <b@acme.example> bounced: 550 5.1.1 gone (mx.acme.example)
   = <c@acme.example> delivered: 250 2.0.0 ok (mx.acme.example)
     message 01B
