@@ -38,7 +38,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "qstream_delay_poison_total", Help: "Records that can't be read, given to the deadletter topic.",
 		}),
 		overdue: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "qstream_delay_overdue_legs", Help: "Legs that lie in their queue a minute after the end of their lifetime.",
+			Name: "qstream_delay_overdue_legs", Help: "Legs that still lie in their queue 25 s after the end of their lifetime.",
 		}, []string{"queue"}),
 	}
 }

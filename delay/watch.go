@@ -13,7 +13,8 @@ import (
 )
 
 // grace is how long after its end of life a leg may still lie in its queue.
-const grace = 60 * time.Second
+// With the time between two looks, Config.Watch, an alarm comes within 60 s.
+const grace = 25 * time.Second
 
 // watchShare bounds the part of the time that is spent watching: what lies in
 // the queue topics is read as a whole.
