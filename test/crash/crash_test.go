@@ -23,6 +23,8 @@ import (
 // long reports whether there is time for more of the same.
 var long = os.Getenv("QSTREAM_TEST_LONG") != ""
 
+func TestMain(m *testing.M) { rig.Main(m) }
+
 // trial is one system under load with a sink behind it.
 type trial struct {
 	*rig.System

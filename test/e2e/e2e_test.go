@@ -12,7 +12,11 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"qstream/test/rig"
 )
+
+func TestMain(m *testing.M) { rig.Main(m) }
 
 func TestScenarios(t *testing.T) {
 	brokers := os.Getenv("QSTREAM_TEST_BROKERS")

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,17 @@ func New(broker, work string) (*System, error) {
 	return &System{Broker: broker, Work: work, Procs: map[string]*Process{}, binary: b, SMTP: freeAddr()}, nil
 }
 
+// built is where Binary put what it built.
+var built string
+
+// Main runs a package's tests and clears away what Binary built; it is called
+// by TestMain.
+func Main(m interface{ Run() int }) {
+	code := m.Run()
+	_ = os.RemoveAll(built)
+	os.Exit(code)
+}
+
 // Binary builds qstream once for this test process.
 var Binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "qstream-rig-")
@@ -66,6 +78,7 @@ var Binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "qstream")
+	built = dir
 	out, err := exec.Command("go", "build", "-o", path, "qstream/cmd/qstream").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build qstream: %w\n%s", err, out)
@@ -171,14 +184,22 @@ func (s *System) launch(p *Process) error {
 	p.cmd = exec.Command(s.binary, append(p.Args, "--http", p.HTTP)...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.Work, log, log
 	p.cmd.Env = slices.Concat(os.Environ(), s.Env, p.Env)
-	if err := p.cmd.Start(); err != nil {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.done = make(chan struct{})
+	begun := make(chan error, 1)
+	go func() {
+		// Pdeathsig follows the thread that forked, so it has to live on.
+		runtime.LockOSThread()
+		err := p.cmd.Start()
+		begun <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+		}
+		close(p.done)
+	}()
+	if err := <-begun; err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
-	p.done = make(chan struct{})
-	go func(p *Process) {
-		p.err = p.cmd.Wait()
-		close(p.done)
-	}(p)
 	s.Procs[p.Name] = p
 	return nil
 }
