@@ -70,7 +70,7 @@ func late(l *pb.Leg, now time.Time, after time.Duration) bool {
 func (t *trip) doubleBounce(failed []fate) notice {
 	n := notice{kind: dsn.Failed, to: t.plan.queue.DoubleBounceTo, double: true, fates: failed}
 	switch {
-	case t.leg.Origin == pb.Origin_ORIGIN_DSN && bytes.Contains(t.leg.Prepend, []byte(doubleMark)):
+	case bytes.HasPrefix(t.leg.Prepend, []byte(doubleMark)): // whatever its origin: it may have been rerouted
 		n.policy = policyTriple
 	case n.to == "":
 		n.policy = policyDouble
@@ -120,10 +120,10 @@ func (t *trip) reported(f fate) dsn.Recipient {
 	if t.attempted {
 		c.Attempted = t.ended
 	}
-	if f.kind == transport.Replied && t.host != "" {
-		c.Remote = t.host
+	if f.kind == transport.Replied {
+		c.Remote = f.host
 	}
-	if f.expired && !t.attempted && t.leg.LastHost != "" {
+	if f.expired && !t.attempted {
 		c.Remote = t.leg.LastHost
 	}
 	return c

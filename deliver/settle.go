@@ -29,10 +29,11 @@ type fate struct {
 	verdict verdict
 	status  mail.Status
 	kind    transport.Kind
-	expired bool // bounced because its lifetime ended
-	dropped bool // "delivered" to nowhere, by a route
-	marked  bool // delivered by an earlier owner, as the journal says
-	peer    bool // the peer took the duty to report the delivery
+	host    string // that said status, if kind is Replied
+	expired bool   // bounced because its lifetime ended
+	dropped bool   // "delivered" to nowhere, by a route
+	marked  bool   // delivered by an earlier owner, as the journal says
+	peer    bool   // the peer took the duty to report the delivery
 }
 
 // trip is an attempt, or what stands for one: its leg, where it went and what
@@ -61,7 +62,7 @@ func judge(p plan, rs []*pb.Recipient, res transport.Result) []fate {
 		}
 		v, _ := classify(o)
 		fates[i] = fate{
-			rcpt: r, verdict: v, status: o.Status, kind: o.Kind, peer: res.DSN && v == delivered && wants(r, pb.Notify_NOTIFY_SUCCESS),
+			rcpt: r, verdict: v, status: o.Status, kind: o.Kind, host: o.Host, peer: o.DSN && v == delivered && wants(r, pb.Notify_NOTIFY_SUCCESS),
 			dropped: v == delivered && p.decision.Via.Scheme == directory.SchemeDiscard,
 		}
 	}
@@ -84,13 +85,13 @@ func (t *trip) expire() {
 func (t *trip) rest() *pb.Leg {
 	var left []*pb.Recipient
 	unconfirmed, cut := false, true
-	var last mail.Status
+	var last fate
 	for _, f := range t.fates {
 		if f.verdict != deferred {
 			continue
 		}
 		left = append(left, f.rcpt)
-		last = f.status
+		last = f
 		unconfirmed = unconfirmed || f.kind == transport.Unconfirmed
 		cut = cut && f.kind == transport.Cut
 	}
@@ -104,7 +105,10 @@ func (t *trip) rest() *pb.Leg {
 		return l
 	}
 	l.Attempt++
-	l.Last, l.LastHost = recorded(last), valid(t.host)
+	l.Last, l.LastHost = recorded(last.status), ""
+	if last.kind == transport.Replied { // else the words are ours
+		l.LastHost = valid(last.host)
+	}
 	end := expires(l, t.plan.queue)
 	due := t.plan.queue.Schedule.NextSpread(time.UnixMilli(l.BornMs), t.ended, int(l.Attempt), l.MessageId, end)
 	if unconfirmed {

@@ -81,7 +81,6 @@ type Result struct {
 	Source   netip.Addr // address we sent from
 	TLS      string     // version and cipher suite; empty: plain
 	Sent     bool       // the final dot was sent (or a file written)
-	DSN      bool       // the peer took the DSN parameters: reports are its duty now
 	Reused   bool       // on a connection that was open already
 	Tries    []Try      // hosts that were tried and gave no outcome, in order
 }
@@ -100,6 +99,8 @@ type Outcome struct {
 	Status mail.Status
 	Kind   Kind
 	At     Phase
+	Host   string // that it comes from; empty: none was spoken with
+	DSN    bool   // that host takes the DSN parameters: reports are its duty now
 }
 
 // Kind says whose word an outcome is, and whether it is certain.

@@ -83,8 +83,8 @@ func TestIntoPostfix(t *testing.T) {
 	r := s.Deliver(t.Context(), target, a)
 	want(t, r, "250 2.0.0 replied at dot", "451 4.2.0 replied at rcpt", "550 5.1.1 replied at rcpt",
 		"450 4.7.1 replied at rcpt", "250 2.0.0 replied at dot", "554 5.7.1 replied at rcpt")
-	if !strings.HasPrefix(r.TLS, "TLS 1.3") || !r.DSN {
-		t.Errorf("TLS %q, DSN %v", r.TLS, r.DSN)
+	if !strings.HasPrefix(r.TLS, "TLS 1.3") || !r.Outcomes[0].DSN {
+		t.Errorf("TLS %q, DSN %v", r.TLS, r.Outcomes[0].DSN)
 	}
 	eventually(t, p.Log, func() bool { return len(p.Mails()) == 2 })
 	_, text, _ := strings.Cut(strings.ReplaceAll(body, "\r\n", "\n"), "\n\n")

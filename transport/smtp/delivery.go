@@ -16,6 +16,7 @@ type delivery struct {
 	a     *transport.Attempt
 	open  []int // recipients without an outcome, by index
 	last  *failure
+	dsn   bool // the present session's host takes the DSN parameters
 	res   transport.Result
 }
 
@@ -28,8 +29,12 @@ func newDelivery(c *Client, ctx, early context.Context, a *transport.Attempt) *d
 	return d
 }
 
-// settle gives a recipient its outcome.
+// settle gives a recipient its outcome, which is the present session's unless
+// it says otherwise.
 func (d *delivery) settle(i int, o transport.Outcome) {
+	if o.Host == "" {
+		o.Host, o.DSN = d.res.Host, d.dsn
+	}
 	d.res.Outcomes[i] = o
 	d.open = slices.DeleteFunc(d.open, func(n int) bool { return n == i })
 }
@@ -121,7 +126,7 @@ func (d *delivery) overHost(h host) *failure {
 func (d *delivery) over(s *session) *failure {
 	d.res.Reused = s.kept
 	d.res.Host, d.res.IP, d.res.Source, d.res.TLS = s.host.name, s.host.ip, s.host.source, s.tls
-	d.res.DSN = s.offers("DSN")
+	d.dsn = s.offers("DSN")
 	defer func() { d.c.pool.put(s) }()
 	for {
 		t := &transaction{d: d, s: s, unbind: s.bind(d.early), later: map[int]mail.Status{}}
@@ -152,6 +157,9 @@ func (d *delivery) result() transport.Result {
 	}
 	if d.early.Err() == nil {
 		o = d.last.outcome()
+		if n := len(d.res.Tries); n > 0 {
+			o.Host = d.res.Tries[n-1].Host
+		}
 	} else if d.last != nil {
 		o.At = d.last.at
 	}

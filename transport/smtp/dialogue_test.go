@@ -110,7 +110,7 @@ func TestEnvelopeParameters(t *testing.T) {
 	a.Recipients[0].Orcpt = "rfc822;b+x@orig.example"
 	r := newClient(t, smtp.Config{}).Deliver(t.Context(), to(s), a)
 	m := s.Messages()
-	if !r.Delivered() || !r.DSN || len(m) != 1 {
+	if !r.Delivered() || !r.Outcomes[0].DSN || len(m) != 1 {
 		t.Fatalf("%+v", r)
 	}
 	if want := "SIZE=30 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=id+201+2B2"; m[0].FromParams != want {
@@ -130,7 +130,7 @@ func TestPeerWithoutExtensions(t *testing.T) {
 	if len(m) != 1 || m[0].FromParams != "" || !slices.Equal(m[0].Rcpts, []string{"b@xn--bcher-kva.example"}) {
 		t.Fatalf("%+v", m)
 	}
-	if o := r.Outcomes[1]; r.DSN || o.Status.Enhanced != "5.6.7" || o.Kind != transport.Decided || !r.Outcomes[0].Status.OK() {
+	if o := r.Outcomes[1]; o.DSN || o.Status.Enhanced != "5.6.7" || o.Kind != transport.Decided || !r.Outcomes[0].Status.OK() {
 		t.Errorf("%+v", r)
 	}
 }

@@ -31,7 +31,8 @@ var errNoSource = mail.Status{Code: 451, Enhanced: "4.4.4", Text: "no source add
 // hosts are the candidates of a target, in the order in which to try them.
 func (c *Client) hosts(ctx context.Context, t transport.Target, a *transport.Attempt) ([]host, error) {
 	if t.Path != "" {
-		return []host{{name: t.Path, net: "unix", addr: t.Path}}, nil
+		// The name ends in reports to senders, whom local paths don't concern.
+		return []host{{name: "localhost", net: "unix", addr: t.Path}}, nil
 	}
 	var found []resolver.Host
 	var err error

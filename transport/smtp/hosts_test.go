@@ -68,7 +68,10 @@ func TestNextHost(t *testing.T) {
 			if c.next && (len(res.Tries) != 1 || res.Tries[0].Host != "mx0.r.example" || res.Host != "mx1.r.example") {
 				t.Errorf("tries %+v, host %s", res.Tries, res.Host)
 			}
-			if c.next && !res.Outcomes[1].Status.OK() {
+			if from := res.Outcomes[0].Host; from != "mx0.r.example" && (!c.next || c.code == 550) {
+				t.Errorf("first recipient's outcome comes from %q", from)
+			}
+			if c.next && (!res.Outcomes[1].Status.OK() || res.Outcomes[1].Host != "mx1.r.example") {
 				t.Errorf("second recipient: %+v", res.Outcomes[1])
 			}
 		})
@@ -79,7 +82,7 @@ func TestHostsAreBounded(t *testing.T) {
 	busy := []fakemx.Rule{{Line: "MAIL", Reply: "452 4.3.1 full"}}
 	all, r, target := mxs(t, busy, busy, nil)
 	res := newClient(t, smtp.Config{Resolver: r}).Deliver(soon(t), target, attempt(small, "b@r.example"))
-	if res.Outcomes[0].Status.Code != 452 || len(res.Tries) != 2 || all[2].Connections() != 0 {
+	if o := res.Outcomes[0]; o.Status.Code != 452 || o.Host != "mx1.r.example" || len(res.Tries) != 2 || all[2].Connections() != 0 {
 		t.Errorf("%+v", res)
 	}
 	res = newClient(t, smtp.Config{Resolver: r, MaxSessions: 3}).Deliver(soon(t), target, attempt(small, "b@r.example"))
