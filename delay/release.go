@@ -132,8 +132,8 @@ func pastLifetime(l *pb.Leg, parked bool, stopped time.Duration, w world) (past,
 	if w.now.Before(expires) {
 		return false, false
 	}
-	if l.Owed {
-		return true, false
+	if l.Owed { // deliver leaves the mark where it had no room for the attempt
+		return true, l.Reason == pb.Reason_REASON_BACKPRESSURE
 	}
 	never := l.Attempt == 0 && l.Spills == 0
 	late := !parked && l.DueMs > 0 && l.DueMs < expires.UnixMilli()

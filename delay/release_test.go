@@ -168,6 +168,9 @@ func TestRelease(t *testing.T) {
 			leg: func(l *pb.Leg) { l.Attempt = 0; l.DueMs = ms(25) }, want: fateReleased, topic: "qstream.queue.acme.v1", owed: true},
 		{name: "owed once only", world: inDirectory(t, documents, 20),
 			leg: func(l *pb.Leg) { l.Owed = true }, want: fateExpired, topic: "qstream.queue.acme.v1", owed: true},
+		{name: "owed still: deliver had no room for it", world: inDirectory(t, documents, 20),
+			leg:  func(l *pb.Leg) { l.Owed, l.Reason, l.DueMs = true, pb.Reason_REASON_BACKPRESSURE, ms(20) },
+			want: fateReleased, topic: "qstream.queue.acme.v1", owed: true},
 		{name: "not owed: only spilled, due late", world: inDirectory(t, documents, 20),
 			leg: func(l *pb.Leg) { l.Attempt = 0; l.Spills = 1; l.DueMs = ms(20) }, want: fateExpired, topic: "qstream.queue.acme.v1"},
 

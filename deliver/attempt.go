@@ -15,16 +15,20 @@ import (
 // end takes a leg to its end in this process and tells what was learned of
 // its destination.
 func (d *Deliverer) end(t *task) contact {
+	if !d.caughtUp(t) {
+		if d.ctx.Err() == nil {
+			t.job.Abandon()
+		}
+		return contactNone
+	}
+	// Nothing may wait between leave to begin and the look at what is
+	// suspended: leave is given by what was known a second ago at most.
 	ctx, ok := t.job.Begin(d.ctx)
 	if !ok {
 		return contactNone
 	}
-	if !d.caughtUp(ctx, t) {
-		t.job.Abandon()
-		return contactNone
-	}
 	v := d.view()
-	p := planFor(t.leg, v)
+	p := t.plan(v, true)
 	if t.sp != nil && p.action == toAttempt {
 		d.endSpilled(ctx, t, p, v)
 		return contactNone
@@ -58,8 +62,8 @@ const behind = 5 * time.Second
 
 // caughtUp waits for the directory that a leg was decided with: an older one
 // would send it back.
-func (d *Deliverer) caughtUp(ctx context.Context, t *task) bool {
-	wait, cancel := context.WithTimeout(ctx, behind)
+func (d *Deliverer) caughtUp(t *task) bool {
+	wait, cancel := context.WithTimeout(d.ctx, behind)
 	defer cancel()
 	for {
 		changed := d.deps.Directory.Changed()
@@ -72,8 +76,10 @@ func (d *Deliverer) caughtUp(ctx context.Context, t *task) bool {
 		case <-t.job.Revoked():
 			return false
 		case <-wait.Done():
-			d.deps.Log.Warn("directory is behind a leg", "stage", stageName, "msg_id", t.leg.MessageId,
-				"number", number, "wanted", t.leg.Directory)
+			if d.ctx.Err() == nil {
+				d.deps.Log.Warn("directory is behind a leg", "stage", stageName, "msg_id", t.leg.MessageId,
+					"number", number, "wanted", t.leg.Directory)
+			}
 			return false
 		}
 	}
@@ -153,9 +159,14 @@ func (d *Deliverer) deliver(ctx context.Context, t *task, p plan, rs []*pb.Recip
 	if via.Scheme == directory.SchemeError {
 		return transport.Result{Outcomes: a.All(transport.Outcome{Kind: transport.Decided, At: transport.AtLookup, Status: via.Status})}
 	}
-	return d.deps.Transport.Deliver(ctx, transport.Target{
-		Scheme: via.Scheme, Host: via.Host, Port: via.Port, Path: via.Path, Domain: mail.Domain(rs[0].Address),
-	}, a)
+	return d.deps.Transport.Deliver(ctx, target(p), a)
+}
+
+// target is where a plan leads. The domain is the one that was decided about:
+// a recipient at localhost, or without a domain, is at the site's.
+func target(p plan) transport.Target {
+	via := p.decision.Via
+	return transport.Target{Scheme: via.Scheme, Host: via.Host, Port: via.Port, Path: via.Path, Domain: p.decision.Destination}
 }
 
 // content opens a leg's content; what is wrong with it is our trouble, not

@@ -92,7 +92,7 @@ func live(l *pb.Leg, v view) *directory.Queue {
 // is owed to a leg that never had any, and where delay says so.
 func past(l *pb.Leg, v view, since time.Time, suspended bool) bool {
 	q := live(l, v)
-	if q == nil || l.Owed || l.Attempt == 0 && l.Spills == 0 {
+	if q == nil || l.Owed || neverTried(l) {
 		return false
 	}
 	stopped := time.Duration(l.StoppedMs) * time.Millisecond
@@ -101,6 +101,8 @@ func past(l *pb.Leg, v view, since time.Time, suspended bool) bool {
 	}
 	return !v.now.Before(q.Expires(time.UnixMilli(l.BornMs), stopped, l.ReversePath == ""))
 }
+
+func neverTried(l *pb.Leg) bool { return l.Attempt == 0 && l.Spills == 0 }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"qstream/bus"
 	"qstream/deliver/dsn"
 	"qstream/directory"
 	"qstream/mail"
@@ -198,6 +199,9 @@ func TestNotices(t *testing.T) {
 		{"its report that fails", no, func(l *pb.Leg) {
 			l.ReversePath, l.Origin, l.Prepend, l.BornMs = "", pb.Origin_ORIGIN_DSN, []byte(doubleMark), noon.UnixMilli()
 		}, []dsn.Kind{dsn.Failed}, policyTriple},
+		{"its report that fails after it was moved", no, func(l *pb.Leg) {
+			l.ReversePath, l.Origin, l.Prepend, l.BornMs = "", pb.Origin_ORIGIN_REROUTE, []byte(doubleMark), noon.UnixMilli()
+		}, []dsn.Kind{dsn.Failed}, policyTriple},
 		{"a bounce's success and delay are not told", busy, func(l *pb.Leg) { l.ReversePath = "" }, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -235,8 +239,89 @@ func TestPeerReports(t *testing.T) {
 	l := testLeg("a@acme.example", "b@acme.example")
 	l.Recipients[1].Notify = []pb.Notify{pb.Notify_NOTIFY_SUCCESS}
 	tr := testTrip(t, l)
-	fates := judge(tr.plan, l.Recipients, transport.Result{DSN: true, Outcomes: []transport.Outcome{replied(transport.AtDot, 250, ""), replied(transport.AtDot, 250, "")}})
+	taken := replied(transport.AtDot, 250, "")
+	taken.DSN = true
+	fates := judge(tr.plan, l.Recipients, transport.Result{Outcomes: []transport.Outcome{taken, taken}})
 	if fates[0].peer || !fates[1].peer {
 		t.Errorf("duties %v %v, want the second alone", fates[0].peer, fates[1].peer)
+	}
+}
+
+// A leg that came in time and is found too late is owed its attempt, also when
+// it is spilled for want of room; not for ever, nor where nothing would take it.
+func TestOwedAttempts(t *testing.T) {
+	over := func(l *pb.Leg) { l.BornMs = noon.Add(-2 * time.Hour).UnixMilli() }
+	for _, c := range []struct {
+		name   string
+		stored time.Duration // ago
+		change func(*pb.Leg)
+		known  bool
+		why    why
+		owed   bool
+	}{
+		{"came in time", 90 * time.Minute, over, true, overShare, true},
+		{"came too late", 30 * time.Minute, over, true, overShare, false},
+		{"never tried, came too late", 30 * time.Minute, func(l *pb.Leg) { over(l); l.Attempt = 0 }, true, overShare, true},
+		{"in time, by a clock that isn't known", 90 * time.Minute, over, false, overShare, false},
+		{"told to be expired", 90 * time.Minute, func(l *pb.Leg) { over(l); l.Expired = true }, true, overShare, false},
+		{"young", time.Minute, func(*pb.Leg) {}, true, overShare, false},
+		{"marked, no room once more", 30 * time.Minute, func(l *pb.Leg) { over(l); l.Owed, l.Spills = true, 3 }, true, overShare, true},
+		{"marked, no room too often", 30 * time.Minute, func(l *pb.Leg) { over(l); l.Owed, l.Spills = true, owedSpills }, true, overShare, false},
+		{"its destination is dead", 90 * time.Minute, over, true, breakerOpen, false},
+		{"its queue is on hold", 90 * time.Minute, over, true, queueHeld, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v, l := testView(t), testLeg("a@acme.example")
+			c.change(l)
+			task := &task{leg: l, job: &bus.Job{Record: bus.Record{Time: noon.Add(-c.stored)}}}
+			p := task.plan(v, c.known)
+			if c.owed && p.action != toAttempt {
+				t.Errorf("%s", actionNames[p.action])
+			}
+			if next := spilledLeg(l, p, v, spill{why: c.why, due: noon.Add(time.Minute)}); next.Owed != c.owed {
+				t.Errorf("owed: %v", next.Owed)
+			}
+		})
+	}
+}
+
+// A recipient at localhost is at this site: what was decided about is asked of
+// DNS.
+func TestTargetIsWhatWasDecided(t *testing.T) {
+	docs, err := directory.Parse(directory.File{Name: "test.yaml", Data: []byte("kind: site\nme: hub.example\n---\nkind: route\nname: mx\nmatch: {domain: \"*\"}\nvia: smtp://mx\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := directory.Build(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[string]string{"root@localhost": "hub.example", "a@B\u00fccher.example": "xn--bcher-kva.example", "a@acme.example": "acme.example"} {
+		if got := target(plan{decision: s.Decide(directory.Question{Recipient: to})}); got.Domain != want || got.Host != "mx" {
+			t.Errorf("%s: %+v", to, got)
+		}
+	}
+}
+
+// A report names the host that said what it tells, not the last one asked, and
+// none where the words are ours.
+func TestReportsNameWhoSaidIt(t *testing.T) {
+	no := replied(transport.AtRcpt, 550, "5.1.1")
+	no.Host = "mx1.acme.example"
+	busy := replied(transport.AtRcpt, 450, "")
+	busy.Host = "mx2.acme.example"
+	down := transport.Outcome{Kind: transport.Failed, At: transport.AtConnect, Host: "mx2.acme.example", Status: mail.Status{Code: 451, Enhanced: "4.4.1"}}
+	tr := testTrip(t, testLeg("a@acme.example", "b@acme.example"), no, down)
+	tr.host = "mx2.acme.example"
+	for i, want := range []string{"mx1.acme.example", ""} {
+		if got := tr.reported(tr.fates[i]).Remote; got != want {
+			t.Errorf("recipient %d: host %q, want %q", i, got, want)
+		}
+	}
+	for want, o := range map[string]transport.Outcome{"mx2.acme.example": busy, "": down} {
+		rest := testTrip(t, testLeg("a@acme.example"), o).rest()
+		if rest.LastHost != want {
+			t.Errorf("%s: last host %q, want %q", o.Kind, rest.LastHost, want)
+		}
 	}
 }

@@ -16,7 +16,9 @@ type task struct {
 	job  *bus.Job
 	leg  *pb.Leg
 	item *item
-	sp   *spill // spilled, and its sender is to be told of the delay
+	// looked: whether it is owed an attempt was decided
+	looked bool
+	sp     *spill // spilled, and its sender is to be told of the delay
 }
 
 // take is given each record by the bus; it doesn't block.
@@ -59,7 +61,7 @@ func decode(r bus.Record) (*pb.Leg, error) {
 // hold gives a leg to the scheduler.
 func (d *Deliverer) hold(t *task) {
 	v := d.view()
-	p := planFor(t.leg, v)
+	p := t.plan(v, d.fresh() == nil)
 	t.item = &item{
 		tenant: p.tenant, queue: schemas.Queue(t.leg.Queue, t.leg.Generation), destination: t.leg.Destination,
 		partition: fmt.Sprintf("%s %d", t.job.Record.Topic, t.job.Record.Partition),
@@ -74,6 +76,23 @@ func (d *Deliverer) hold(t *task) {
 		d.spill(sp)
 	}
 	d.dispatch()
+}
+
+// plan is what is to be done with a leg. One that came in time and is found too
+// old at the first look by a clock that is known was kept from its attempt by
+// an outage of ours: it is owed one, also while there is no room for it.
+func (t *task) plan(v view, known bool) plan {
+	p, l := planFor(t.leg, v), t.leg
+	if t.looked || !known {
+		return p
+	}
+	t.looked = true
+	if p.action == toExpire && !l.Expired && t.job.Record.Time.Before(expires(l, p.queue)) ||
+		p.action == toAttempt && neverTried(l) && !v.now.Before(expires(l, p.queue)) {
+		l.Owed, l.Spills = true, 0
+		p = planFor(l, v)
+	}
+	return p
 }
 
 func revoked(job *bus.Job) func() bool {
@@ -126,7 +145,7 @@ func (d *Deliverer) run(it *item) {
 // rings.
 func (d *Deliverer) spill(sp spill) {
 	t, v := sp.item.value.(*task), d.view()
-	p := planFor(t.leg, v)
+	p := t.plan(v, true)
 	told := late(t.leg, v.now, d.cfg.DelayAfter)
 	if p.action == toAttempt {
 		d.metrics.spills.WithLabelValues(whyNames[sp.why]).Inc()
@@ -142,10 +161,15 @@ func (d *Deliverer) spill(sp spill) {
 	d.mu.Unlock()
 }
 
-// spilled is the leg as it waits.
+// owedSpills is how often a leg past its lifetime comes back for the attempt
+// that it is owed. A destination that is dead, or a queue on hold, owes none.
+const owedSpills = 64
+
+// spilledLeg is the leg as it waits.
 func spilledLeg(l *pb.Leg, p plan, v view, sp spill) *pb.Leg {
 	next := onward(l, p, v.number)
 	next.Spills++
+	next.Owed = l.Owed && sp.why == overShare && next.Spills <= owedSpills
 	next.Reason = pb.Reason_REASON_BACKPRESSURE
 	if sp.why == breakerOpen {
 		next.Reason = pb.Reason_REASON_BREAKER
