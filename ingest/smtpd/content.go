@@ -227,11 +227,11 @@ func (k *chunks) Read(p []byte) (int, error) {
 	}
 }
 
-// next reads commands up to the next BDAT.
+// next reads commands up to the next BDAT. The minimum rate holds here as
+// well: a client that says NOOP now and then would keep the place of a large
+// message for ever.
 func (k *chunks) next() error {
-	c, clock := k.c, k.c.content
-	c.content = nil
-	defer func() { c.content = clock }()
+	c := k.c
 	for {
 		line, err := c.nextCommand()
 		if errors.Is(err, io.EOF) {

@@ -58,6 +58,31 @@ func TestDrippingClientsAreLetGo(t *testing.T) {
 	}
 }
 
+// So does one that begins a message in chunks and then only says NOOP.
+func TestIdlingBetweenChunksIsLetGo(t *testing.T) {
+	addr, k, _ := serve(t, Config{DataTimeout: time.Second, MinRate: 10_000, RateGrace: 100 * time.Millisecond})
+	c := connect(t, addr)
+	c.play("< 220", "> EHLO x", "< 250", "> MAIL FROM:<a@x>", "< 250", "> RCPT TO:<b@x>", "< 250", ">> BDAT 1\r\na", "< 250")
+	started := time.Now()
+	for time.Since(started) < 5*time.Second {
+		time.Sleep(20 * time.Millisecond)
+		if _, err := c.Write([]byte("NOOP\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		reply, err := c.reply()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(reply, "421 4.4.2") {
+			if len(k.all()) > 0 {
+				t.Error("taken")
+			}
+			return
+		}
+	}
+	t.Error("still there")
+}
+
 // A message that ends with its connection is not taken.
 func TestHalfMessagesAreNotTaken(t *testing.T) {
 	addr, k, stop := serve(t, Config{})
