@@ -24,6 +24,7 @@ type ingestFlags struct {
 	MaxConnections int           `placeholder:"N" help:"Most connections at once (default: 1000)."`
 	MaxLarge       int           `placeholder:"N" help:"Most messages above 32 KiB taken at once, 1 MiB of memory each (default: 128)."`
 	MaxHops        int           `placeholder:"N" help:"Most Received lines of a message (default: 100)."`
+	MaxLine        int           `placeholder:"OCTETS" help:"Longest text line of a message, -1 for no limit (default: 2000)."`
 	LineEnds       string        `enum:"reject,normalise" default:"reject" help:"What to do with bare CR, LF and NUL: reject or normalise."`
 	PublishTimeout time.Duration `placeholder:"TIME" help:"After this without Kafka's acknowledgement the client hears 451 (default: 15s)."`
 	CommandTimeout time.Duration `placeholder:"TIME" help:"Longest wait for a command (default: 5m)."`
@@ -39,16 +40,20 @@ func (c *ingestCmd) check(p *Process) error { return c.checkRoles(p, c.ingestFla
 
 func (f ingestFlags) role() role {
 	return role{"ingest", func(g ground) (stage, error) {
-		return ingest.New(ingest.Config{
-			SMTP: f.SMTP, Hostname: f.Hostname, TLSCert: f.TLSCert, TLSKey: f.TLSKey,
-			MaxSize: f.MaxSize, MaxRecipients: f.MaxRecipients, MaxHops: f.MaxHops,
-			MaxConnections: f.MaxConnections, MaxLarge: f.MaxLarge, LineEnds: f.LineEnds,
-			PublishTimeout: f.PublishTimeout, CommandTimeout: f.CommandTimeout,
-			DataTimeout: f.DataTimeout, MinRate: f.MinRate, Grace: f.IngestGrace,
-		}, ingest.Deps{
+		return ingest.New(f.config(), ingest.Deps{
 			Bus: g.bus, Directory: g.directory, Log: g.log, Metrics: g.metrics, Now: g.now, Failpoint: g.failpoint,
 		})
 	}}
+}
+
+func (f ingestFlags) config() ingest.Config {
+	return ingest.Config{
+		SMTP: f.SMTP, Hostname: f.Hostname, TLSCert: f.TLSCert, TLSKey: f.TLSKey,
+		MaxSize: f.MaxSize, MaxRecipients: f.MaxRecipients, MaxHops: f.MaxHops,
+		MaxConnections: f.MaxConnections, MaxLarge: f.MaxLarge, MaxLine: f.MaxLine, LineEnds: f.LineEnds,
+		PublishTimeout: f.PublishTimeout, CommandTimeout: f.CommandTimeout,
+		DataTimeout: f.DataTimeout, MinRate: f.MinRate, Grace: f.IngestGrace,
+	}
 }
 
 // smtpAddr is where the edge among the stages serves SMTP; empty without one.

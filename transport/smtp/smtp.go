@@ -77,6 +77,10 @@ func (t *Timeouts) defaults() {
 	}
 }
 
+func (t Timeouts) least() time.Duration {
+	return min(t.Connect, t.Greeting, t.Command, t.TLS, t.Envelope, t.Data, t.Block, t.Dot)
+}
+
 // Client makes SMTP or LMTP attempts.
 type Client struct {
 	cfg    Config
@@ -90,6 +94,9 @@ var _ transport.Transport = (*Client)(nil)
 func New(cfg Config) (*Client, error) {
 	if cfg.Resolver == nil {
 		return nil, errors.New("no resolver")
+	}
+	if cfg.Timeouts.least() < 0 || cfg.MinRate < 0 || min(cfg.MaxHosts, cfg.MaxSessions) < 0 {
+		return nil, errors.New("limits must not be negative")
 	}
 	cfg.Timeouts.defaults()
 	orDefault(&cfg.MinRate, 4096)
