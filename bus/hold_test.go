@@ -110,6 +110,7 @@ func TestHoldReleasesWhenDue(t *testing.T) {
 }
 
 func TestHoldPoisonAndRetry(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -144,6 +145,7 @@ func TestHoldPoisonAndRetry(t *testing.T) {
 
 // Members come and go while entries fall due.
 func TestHoldRebalances(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	group := "g." + r.name
 	pub := r.bus()

@@ -83,6 +83,7 @@ func TestRaceEndOutcomeUnknown(t *testing.T) {
 
 // Every step of a transaction fails now and then.
 func TestRaceTransactionFaults(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.needsFake()
 	b := r.bus()
@@ -145,6 +146,7 @@ func TestRaceNoMemberNoCommit(t *testing.T) {
 // An owner died in its very first transaction: no commit tells its id, and its
 // open commit hides the partition until the transaction times out.
 func TestRaceDeadBeforeFirstCommit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -249,6 +251,7 @@ func TestRaceReplayInterrupted(t *testing.T) {
 
 // The journal's leader is away when the partitions are taken over.
 func TestRaceJournalLeaderDown(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.needsFake()
 	b := r.bus()
@@ -275,6 +278,7 @@ func TestRaceJournalLeaderDown(t *testing.T) {
 // The process loses its partitions and gets them back: what it journaled
 // comes back with its records, what finished late is not committed.
 func TestRaceLostAndRegained(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.needsFake()
 	b := r.bus()
@@ -384,6 +388,7 @@ func TestRaceMetadataFull(t *testing.T) {
 // An output that no broker takes goes to deadletter with its job's record;
 // its neighbours pass.
 func TestRaceUnstorableOutput(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name

@@ -263,6 +263,7 @@ func trialRounds(short, long int) int {
 }
 
 func TestTrialKills(t *testing.T) {
+	t.Parallel()
 	tr := newTrial(t)
 	tr.start()
 	tr.start()
@@ -277,6 +278,7 @@ func TestTrialKills(t *testing.T) {
 }
 
 func TestTrialJoinsAndLeaves(t *testing.T) {
+	t.Parallel()
 	tr := newTrial(t)
 	tr.start()
 	for range trialRounds(2, 6) {

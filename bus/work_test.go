@@ -78,6 +78,7 @@ func TestWorkFinishesOutOfOrder(t *testing.T) {
 
 // Members come and go under load: nothing is lost, nothing done twice.
 func TestWorkRebalances(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	group := "g." + r.name
 	pub := r.bus()
