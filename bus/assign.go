@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -77,14 +78,17 @@ func (e *engine) newParts(ctx context.Context, resp *kmsg.OffsetFetchResponse) [
 	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
 			for _, rp := range t.Partitions {
-				if rp.ErrorCode != 0 {
+				tp := topicPartition{t.Topic, rp.Partition}
+				if err := kerr.ErrorForCode(rp.ErrorCode); err != nil {
+					// The client fetches nothing of it until it is assigned anew.
+					e.stop(tp, "the commit can't be read: "+err.Error())
 					continue
 				}
 				if rp.Offset < 0 {
-					e.stop(topicPartition{t.Topic, rp.Partition}, "the group has no commit")
+					e.stop(tp, "the group has no commit")
 					continue
 				}
-				c := commit{topicPartition: topicPartition{t.Topic, rp.Partition}, offset: rp.Offset}
+				c := commit{topicPartition: tp, offset: rp.Offset}
 				if rp.Metadata != nil {
 					c.metadata = *rp.Metadata
 				}
@@ -142,9 +146,10 @@ func (e *engine) named(names map[string][]int32) []*part {
 	for topic, partitions := range names {
 		for _, n := range partitions {
 			tp := topicPartition{topic, n}
-			delete(e.stopped, tp)
 			if p := e.parts[tp]; p != nil {
 				ps = append(ps, p)
+			} else {
+				delete(e.stopped, tp)
 			}
 		}
 	}
@@ -233,6 +238,7 @@ func (e *engine) drop(p *part) {
 	}
 	if e.parts[p.key()] == p {
 		delete(e.parts, p.key())
+		delete(e.stopped, p.key())
 	}
 	for _, r := range p.results {
 		e.settle(r, false)

@@ -246,6 +246,15 @@ func (e *engine) snapshot(member string, generation int32) *batch {
 	defer e.mu.Unlock()
 	e.begun = time.Now()
 	for _, p := range e.parts {
+		if e.stopped[p.key()] != "" && len(p.results) == 0 {
+			// Its place is for the one to choose who mends it: a commit now
+			// would overwrite that.
+			if p.releasing && !p.released {
+				p.released = true
+				e.notify()
+			}
+			continue
+		}
 		bp := batchPart{part: p, results: e.take(p, b)}
 		bp.release = p.releasing && !p.released && len(bp.results) == len(p.results)
 		lazy := p.window.base() != p.committed && time.Since(p.at) >= commitLazy
