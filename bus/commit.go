@@ -139,6 +139,9 @@ func (e *engine) fill(ctx context.Context, p *producer, b *batch) (*produced, er
 	if out.bad != nil {
 		return out, fmt.Errorf("produce: %w", out.last)
 	}
+	if err := topicsLearnt(ctx, p.client); err != nil {
+		return out, err
+	}
 	for i := range b.parts {
 		b.parts[i].refer()
 	}

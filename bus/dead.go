@@ -220,7 +220,11 @@ func (b *Bus) atomically(ctx context.Context, rs []Record) (err error) {
 		// Whatever becomes of it, the broker aborts what nobody ends.
 		return errors.Join(err, c.EndTransaction(ctx, kgo.TryAbort))
 	}
-	if err := b.barrier(ctx); err != nil {
+	err = topicsLearnt(ctx, c)
+	if err == nil {
+		err = b.barrier(ctx)
+	}
+	if err != nil {
 		return errors.Join(err, c.EndTransaction(ctx, kgo.TryAbort))
 	}
 	if err := c.EndTransaction(ctx, kgo.TryCommit); err != nil {

@@ -148,6 +148,19 @@ func unstorable(err error) bool {
 	return false
 }
 
+// topicsLearnt is called between the flush of a transaction and its end. The
+// client notes a topic that it didn't know only after it has handed over the
+// records that waited for it, and these may be acknowledged before. A
+// transaction of such topics alone it would take for empty: abort it, and
+// report success. Nothing is buffered, so that nothing is aborted here: the
+// call waits for the lock that is held until the topic is noted.
+func topicsLearnt(ctx context.Context, c *kgo.Client) error {
+	if err := c.AbortBufferedRecords(ctx); err != nil {
+		return fmt.Errorf("learn topics: %w", err)
+	}
+	return nil
+}
+
 // commitOffsets adds the offsets to the producer's transaction. It comes
 // after the flush: then the transaction exists. One request must fit one
 // batch of the offsets topic.

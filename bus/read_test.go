@@ -115,6 +115,9 @@ func TestReadPassesTransactions(t *testing.T) {
 		if err := c.ProduceSync(t.Context(), k).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
+		if err := topicsLearnt(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
 		if err := c.EndTransaction(t.Context(), commit); err != nil {
 			t.Fatal(err)
 		}
