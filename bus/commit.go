@@ -19,6 +19,8 @@ const (
 	batchBytes      = 16 << 20
 	commitTime      = 60 * time.Second // of one transaction
 	unstorableTries = 5                // for a topic that may only be unknown yet
+	maxPending      = 10000            // results in no commit, per engine
+	maxWeight       = 32 << 20         // bytes of their outputs
 )
 
 // batch is what one transaction commits.
@@ -417,7 +419,11 @@ func (e *engine) suspect(r *result, out *produced) {
 	}
 	e.log.Error("output can't be stored, record goes to deadletter",
 		"topic", r.source.Topic, "partition", r.source.Partition, "offset", r.source.Offset, "err", out.last)
-	r.out, r.alone = []Record{e.deadletter(r.source, out.last)}, false
+	room := deadRoom
+	if r.dead {
+		room = deadLittle
+	}
+	r.out, r.alone, r.dead = []Record{e.deadletter(r.source, out.last, room)}, false, true
 }
 
 // sinceOldest keeps the time of the oldest result in no commit.
@@ -429,6 +435,10 @@ func (e *engine) sinceOldest() {
 		}
 	}
 }
+
+// loaded says that nothing more should be begun before something is committed.
+// The lock is held.
+func (e *engine) loaded() bool { return e.pending >= maxPending || e.weight >= maxWeight }
 
 // finish hands a result to the commit loop. The lock is held.
 func (e *engine) finish(p *part, r *result) {

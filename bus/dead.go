@@ -61,6 +61,9 @@ func (b *Bus) Dead(ctx context.Context, each func(Dead) error) (garbage int, err
 // Retry puts a dead record back on the topic it came from, as it was, and
 // settles it: both or neither, but for the received topic.
 func (b *Bus) Retry(ctx context.Context, d Dead, actor string) error {
+	if d.Record.Cut > 0 {
+		return fmt.Errorf("retry deadletter %d/%d: %w", d.Partition, d.Offset, ErrCut)
+	}
 	r := Record{
 		Topic: d.Record.Topic, Partition: AnyPartition, Key: d.Record.Key, Value: d.Record.Value,
 	}
@@ -69,6 +72,9 @@ func (b *Bus) Retry(ctx context.Context, d Dead, actor string) error {
 	}
 	return b.settleDead(ctx, d, "retry", actor, r)
 }
+
+// ErrCut is a dead record of which only the beginning was kept.
+var ErrCut = errors.New("the record was too large to be kept whole")
 
 // ErrNotMail is a dead record that is no mail, or can't be read as such.
 var ErrNotMail = errors.New("record is no readable mail")

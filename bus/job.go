@@ -128,7 +128,7 @@ func (j *Job) Finish(out ...Record) {
 // Deadletter ends the job by moving its record to the deadletter topic; out
 // are published with it.
 func (j *Job) Deadletter(err error, out ...Record) {
-	j.Finish(append(slices.Clip(out), j.work.engine.deadletter(j.Record, err))...)
+	j.Finish(append(slices.Clip(out), j.work.engine.deadletter(j.Record, err, deadRoom))...)
 }
 
 // Abandon ends the job as not done: after Begin, when it was cut before its

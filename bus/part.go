@@ -50,6 +50,7 @@ type result struct {
 	slot   bool // holds one of WorkConfig.MaxOpen
 	alone  bool // shared a batch with an output that can't be stored
 	tries  int
+	dead   bool // out is the deadletter record that an unstorable output became
 	bytes  int
 	// ended is told once it is committed (true) or dropped (false).
 	ended func(bool)

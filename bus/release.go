@@ -47,7 +47,7 @@ func (h *Holder) next(p *part) ([]*waiting, map[*waiting]bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	x := p.own.(*index)
-	if !x.complete || p.draining || e.pending >= transformPending || e.weight >= transformWeight {
+	if !x.complete || p.draining || e.loaded() {
 		return nil, nil
 	}
 	ws, pulled := x.due(now, releaseBatch)
@@ -142,7 +142,7 @@ func (h *Holder) releaseOne(ctx context.Context, p *part, w *waiting, r *Record,
 	res.source = *r
 	if err != nil {
 		e.log.Error("record goes to deadletter", "topic", p.topic, "partition", p.partition, "offset", w.offset, "err", err)
-		res.out = append(res.out, e.deadletter(*r, err))
+		res.out = append(res.out, e.deadletter(*r, err, deadRoom))
 	}
 	x := p.own.(*index)
 	res.ended = func(committed bool) { x.pullEnded(w, committed) }

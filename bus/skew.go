@@ -31,9 +31,6 @@ func (b *Bus) Skew() (skew time.Duration, ok bool) {
 	if b.cfg.Barrier != nil {
 		return 0, true
 	}
-	if b.cfg.Barrier != nil {
-		return 0, true
-	}
 	b.skew.mu.Lock()
 	defer b.skew.mu.Unlock()
 	return b.skew.value, b.skew.known

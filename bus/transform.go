@@ -10,9 +10,7 @@ import (
 
 const (
 	transformDrain   = 10 * time.Second
-	transformBacklog = 1000     // records polled ahead, per partition
-	transformPending = 10000    // records stepped and not committed, per process
-	transformWeight  = 32 << 20 // bytes of their outputs
+	transformBacklog = 1000 // records polled ahead, per partition
 	retryFirst       = 50 * time.Millisecond
 	retryMost        = 10 * time.Second
 )
@@ -102,7 +100,7 @@ func (t *transform) next(p *part) (*kgo.Record, []byte) {
 	for {
 		e.mu.Lock()
 		changed := e.changed
-		room := e.pending < transformPending && e.weight < transformWeight
+		room := !e.loaded()
 		for room && !p.draining && len(p.backlog) > 0 {
 			r := p.backlog[0]
 			p.backlog[0] = nil
@@ -141,7 +139,7 @@ func (t *transform) try(ctx context.Context, p *part, state []byte, rec Record) 
 			return &result{offset: rec.Offset, source: rec, out: out, state: next}
 		case errors.Is(err, ErrPoison):
 			t.engine.log.Error("record goes to deadletter", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "err", err)
-			return &result{offset: rec.Offset, source: rec, out: []Record{t.engine.deadletter(rec, err)}}
+			return &result{offset: rec.Offset, source: rec, out: []Record{t.engine.deadletter(rec, err, deadRoom)}}
 		case ctx.Err() != nil:
 			return nil
 		}

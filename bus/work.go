@@ -77,8 +77,12 @@ func (w *work) closed(p *part) { w.held, p.held = w.held-p.held, 0 }
 
 func (w *work) marker(*part, []*result) (Record, bool) { return Record{}, false }
 
-func (w *work) full(p *part) bool {
-	return len(p.backlog) > 0 || w.held >= w.cfg.MaxHeld || crowded(p)
+func (w *work) full(p *part) bool { return len(p.backlog) > 0 || w.capped(p) }
+
+// capped says that no more may be handed out. What is finished counts as long
+// as it isn't committed: it is in memory.
+func (w *work) capped(p *part) bool {
+	return w.held >= w.cfg.MaxHeld || w.engine.loaded() || crowded(p)
 }
 
 // crowded says that more unfinished records would not fit into the metadata.
@@ -103,7 +107,7 @@ func (w *work) pump(p *part) {
 // next is the next record as a job, or nil. The lock is held.
 func (w *work) next(p *part) *Job {
 	for len(p.backlog) > 0 && !p.draining {
-		if w.held >= w.cfg.MaxHeld || crowded(p) {
+		if w.capped(p) {
 			return nil
 		}
 		r := p.backlog[0]

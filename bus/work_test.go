@@ -162,3 +162,33 @@ func TestWorkMarksComeBack(t *testing.T) {
 		run.stop(t)
 	}
 }
+
+// While nothing can be committed only so much is handed out: what is finished
+// without having begun takes memory too.
+func TestWorkHandsOutNoMoreThanItCanKeep(t *testing.T) {
+	r := newRig(t)
+	b := r.bus()
+	group := "g." + r.name
+	in, out := r.topic(group, "in", 1), r.topic("", "out", 1)
+	e, _ := r.workEngine(b, WorkConfig{Group: group, From: NewTopics(in)}, func(j *Job) {
+		j.Finish(Record{Topic: out, Partition: AnyPartition, Value: j.Record.Value})
+	})
+	load := func(n int) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.pending += n
+	}
+	load(maxPending)
+	r.put(b, in, 0, 10)
+	eventually(t, 10*time.Second, "records polled", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		p := e.parts[topicPartition{in, 0}]
+		return p != nil && len(p.backlog) == 10
+	})
+	if n := len(r.values(b, out)); n != 0 {
+		t.Errorf("%d were handed out", n)
+	}
+	load(-maxPending)
+	r.wantOnce(b, out, 10)
+}

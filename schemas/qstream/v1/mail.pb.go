@@ -1696,16 +1696,19 @@ func (x *Marker) GetOffsets() []int64 {
 // Deadletter is a value of the deadletter topic: a record that no handler
 // can process.
 type Deadletter struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	Partition     int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
-	Offset        int64                  `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
-	AppendedMs    int64                  `protobuf:"varint,4,opt,name=appended_ms,json=appendedMs,proto3" json:"appended_ms,omitempty"`
-	Stage         string                 `protobuf:"bytes,5,opt,name=stage,proto3" json:"stage,omitempty"`
-	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
-	Key           []byte                 `protobuf:"bytes,7,opt,name=key,proto3" json:"key,omitempty"`
-	Value         []byte                 `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
-	Headers       []*Header              `protobuf:"bytes,9,rep,name=headers,proto3" json:"headers,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Topic      string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition  int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	Offset     int64                  `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	AppendedMs int64                  `protobuf:"varint,4,opt,name=appended_ms,json=appendedMs,proto3" json:"appended_ms,omitempty"`
+	Stage      string                 `protobuf:"bytes,5,opt,name=stage,proto3" json:"stage,omitempty"`
+	Error      string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	Key        []byte                 `protobuf:"bytes,7,opt,name=key,proto3" json:"key,omitempty"`
+	Value      []byte                 `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
+	Headers    []*Header              `protobuf:"bytes,9,rep,name=headers,proto3" json:"headers,omitempty"`
+	// How many bytes of the record had no room here: what is kept of it is its
+	// beginning. The whole is where it was, as long as its topic keeps it.
+	Cut           int64 `protobuf:"varint,10,opt,name=cut,proto3" json:"cut,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1801,6 +1804,13 @@ func (x *Deadletter) GetHeaders() []*Header {
 		return x.Headers
 	}
 	return nil
+}
+
+func (x *Deadletter) GetCut() int64 {
+	if x != nil {
+		return x.Cut
+	}
+	return 0
 }
 
 // Header is one record header.
@@ -2146,7 +2156,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x06spills\x18\" \x01(\rR\x06spills\x12\x12\n" +
 	"\x04owed\x18# \x01(\bR\x04owed\"\"\n" +
 	"\x06Marker\x12\x18\n" +
-	"\aoffsets\x18\x01 \x03(\x03R\aoffsets\"\xfb\x01\n" +
+	"\aoffsets\x18\x01 \x03(\x03R\aoffsets\"\x8d\x02\n" +
 	"\n" +
 	"Deadletter\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
@@ -2158,7 +2168,9 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x10\n" +
 	"\x03key\x18\a \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\b \x01(\fR\x05value\x12,\n" +
-	"\aheaders\x18\t \x03(\v2\x12.qstream.v1.HeaderR\aheaders\"0\n" +
+	"\aheaders\x18\t \x03(\v2\x12.qstream.v1.HeaderR\aheaders\x12\x10\n" +
+	"\x03cut\x18\n" +
+	" \x01(\x03R\x03cut\"0\n" +
 	"\x06Header\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"U\n" +
