@@ -195,11 +195,11 @@ func (b *Bus) committed(ctx context.Context, group string, parts map[string][]in
 	for t, ps := range parts {
 		for _, p := range ps {
 			o, ok := got.Lookup(t, p)
+			if ok && o.Err != nil {
+				return nil, fmt.Errorf("fetch commit of %s for %s/%d: %w", group, t, p, o.Err)
+			}
 			if !ok || o.At < 0 {
 				continue
-			}
-			if o.Err != nil {
-				return nil, fmt.Errorf("fetch commit of %s for %s/%d: %w", group, t, p, o.Err)
 			}
 			found.set(t, p, o.At)
 		}

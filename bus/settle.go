@@ -20,15 +20,23 @@ func (b *Bus) commit(ctx context.Context, group string, at offsets) error {
 	if len(at) == 0 {
 		return nil
 	}
-	err := b.commitPlain(ctx, group, at)
-	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.StaleMemberEpoch) {
-		err = b.commitTransactional(ctx, group, at)
+	for try := 0; ; try++ {
+		err := b.commitPlain(ctx, group, at)
+		if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.StaleMemberEpoch) {
+			err = b.commitTransactional(ctx, group, at)
+		}
+		if err == nil {
+			return nil
+		}
+		// The coordinator of a new cluster takes some seconds, and hears of a
+		// topic made just now later than others.
+		if !kerr.IsRetriable(err) || try == commitTries || !pause(ctx, 200*time.Millisecond) {
+			return fmt.Errorf("commit offsets of %s: %w", group, err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("commit offsets of %s: %w", group, err)
-	}
-	return nil
 }
+
+const commitTries = 50
 
 func (b *Bus) commitPlain(ctx context.Context, group string, at offsets) error {
 	c, err := b.client()

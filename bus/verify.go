@@ -55,6 +55,11 @@ func (b *Bus) VerifyTopics(ctx context.Context, topics []schemas.Topic, o Create
 		return nil, err
 	}
 	ds = append(ds, settings...)
+	own, err := verifyOwn(ctx, admin, listed, o)
+	if err != nil {
+		return nil, err
+	}
+	ds = append(ds, own...)
 	commits, err := b.verifyCommits(ctx, there)
 	if err != nil {
 		return nil, err
@@ -108,6 +113,23 @@ func (b *Bus) verifySettings(ctx context.Context, admin *kadm.Client, topics []s
 			mine.MinISR = max(1, listed[t.Name].replicas-1)
 		}
 		ds = append(ds, compare(t.Name, settings(t, mine), configured(described))...)
+	}
+	return ds, nil
+}
+
+// verifyOwn compares the copies of the topics in which brokers keep groups'
+// places and transactions. One that isn't there yet is made at first use.
+func verifyOwn(ctx context.Context, admin *kadm.Client, listed map[string]*layout, o CreateOptions) ([]Difference, error) {
+	wanted, err := sized(ctx, admin, o)
+	if err != nil {
+		return nil, err
+	}
+	var ds []Difference
+	for _, name := range []string{"__consumer_offsets", "__transaction_state"} {
+		if l := listed[name]; l != nil && l.replicas < wanted.Replication {
+			ds = append(ds, Difference{name, "replication", fmt.Sprint(wanted.Replication), fmt.Sprint(l.replicas), false,
+				"the loss of one broker would lose the groups' places, and their partitions stand still"})
+		}
 	}
 	return ds, nil
 }
