@@ -238,6 +238,9 @@ func (e *engine) arrived(topic string, partition int32, rs []*kgo.Record) {
 		return
 	}
 	p.backlog = append(p.backlog, rs...)
+	for _, r := range rs {
+		p.queued += len(r.Value)
+	}
 	p.poke()
 }
 
@@ -347,6 +350,11 @@ func (e *engine) purge(topics []string) {
 	e.client.PurgeTopicsFromConsuming(topics...)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for _, p := range e.parts {
+		if slices.Contains(topics, p.topic) {
+			e.drop(p) // assigned meanwhile, and not ours any more
+		}
+	}
 	for _, name := range topics {
 		delete(e.purging, name)
 	}

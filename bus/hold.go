@@ -148,7 +148,7 @@ func (h *Holder) pump(p *part) {
 	e := h.engine
 	e.mu.Lock()
 	rs := p.backlog
-	p.backlog = nil
+	p.backlog, p.queued = nil, 0
 	e.mu.Unlock()
 	if len(rs) == 0 {
 		return

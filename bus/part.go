@@ -16,6 +16,7 @@ type part struct {
 	track     *tracker
 	window    window        // track, or the shape's own
 	backlog   []*kgo.Record // polled and not yet handed out
+	queued    int           // bytes of their values
 	results   []*result     // finished and in no transaction that stands
 	state     []byte        // Transform's, after the last step
 	committed int64         // offset of the last commit
@@ -93,7 +94,7 @@ func (p *part) stop() {
 		return
 	}
 	p.draining = true
-	p.backlog = nil
+	p.backlog, p.queued = nil, 0
 	close(p.revoked)
 	p.poke()
 }

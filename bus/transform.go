@@ -10,7 +10,8 @@ import (
 
 const (
 	transformDrain   = 10 * time.Second
-	transformBacklog = 1000 // records polled ahead, per partition
+	transformBacklog = 1000    // records polled ahead, per partition
+	transformQueued  = 4 << 20 // bytes of them
 	retryFirst       = 50 * time.Millisecond
 	retryMost        = 10 * time.Second
 )
@@ -46,7 +47,9 @@ func (t *transform) pump(*part) {}
 
 func (t *transform) closed(*part) {}
 
-func (t *transform) full(p *part) bool { return len(p.backlog) >= transformBacklog }
+func (t *transform) full(p *part) bool {
+	return len(p.backlog) >= transformBacklog || p.queued >= transformQueued
+}
 
 func (t *transform) opened(p *part) {
 	t.engine.workers.Add(1)
@@ -105,6 +108,7 @@ func (t *transform) next(p *part) (*kgo.Record, []byte) {
 			r := p.backlog[0]
 			p.backlog[0] = nil
 			p.backlog = p.backlog[1:]
+			p.queued -= len(r.Value)
 			if r.Attrs.IsControl() {
 				p.track.skip(r.Offset)
 				continue

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -133,4 +134,49 @@ func TestTransformFollowsTopics(t *testing.T) {
 	r.wantOnce(b, out, 150)
 	from.Set(one, two)
 	r.wantOnce(b, out, 200)
+}
+
+// What is polled ahead of a step that takes long is bounded in bytes.
+func TestTransformPollsAheadOnlySoMuch(t *testing.T) {
+	r := newRig(t)
+	b := r.bus()
+	group := "g." + r.name
+	in, out := r.topic(group, "in", 1), r.topic("", "out", 1)
+	const n = 40
+	for i := range n {
+		value := make([]byte, 500<<10) // of random bytes: fetches are bounded as compressed
+		rand.Read(value)
+		value = fmt.Append(value, i)
+		if err := b.Publish(t.Context(), &Record{Topic: in, Partition: 0, Value: value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := b.newEngine(group, group, NewTopics(in), transformDrain, 0)
+	goOn := make(chan struct{})
+	e.shape = &transform{engine: e, step: func(_ context.Context, _ []byte, rec Record) ([]Record, []byte, error) {
+		<-goOn
+		return []Record{{Topic: out, Partition: AnyPartition, Value: rec.Value[500<<10:]}}, nil, nil
+	}}
+	start(t, e.run)
+	most := 0
+	watch := func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if p := e.parts[topicPartition{in, 0}]; p != nil {
+			most = max(most, p.queued)
+			return p.paused
+		}
+		return false
+	}
+	eventually(t, 10*time.Second, "pause", watch)
+	for range 25 {
+		watch()
+		time.Sleep(20 * time.Millisecond)
+	}
+	close(goOn)
+	r.wantOnce(b, out, n)
+	// What the client had fetched already comes all the same.
+	if most > 2*transformQueued {
+		t.Errorf("%d bytes were polled ahead", most)
+	}
 }

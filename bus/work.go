@@ -113,6 +113,7 @@ func (w *work) next(p *part) *Job {
 		r := p.backlog[0]
 		p.backlog[0] = nil
 		p.backlog = p.backlog[1:]
+		p.queued -= len(r.Value)
 		if r.Attrs.IsControl() {
 			p.track.skip(r.Offset)
 			continue

@@ -76,6 +76,9 @@ func deadJSON(d bus.Dead) map[string]any {
 		"appended": time.UnixMilli(r.AppendedMs).UTC().Format(time.RFC3339Nano), "stage": r.Stage, "error": r.Error,
 		"key": r.Key, "value": r.Value,
 	}
+	if r.Cut > 0 {
+		m["cut"] = r.Cut
+	}
 	typ := ""
 	headers := map[string]string{}
 	for _, h := range r.Headers {
