@@ -64,6 +64,7 @@ type Config struct {
 	// before a received record or content is stored. Nil: never.
 	Admit      func() error
 	Timeout    time.Duration    // of Publish; default 15 s
+	Patience   time.Duration    // of Read without any broker; default: as long as ctx lets it
 	Session    time.Duration    // group session timeout; default 6 s
 	Now        func() time.Time // default time.Now; injected by tests
 	Log        *slog.Logger

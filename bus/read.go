@@ -20,7 +20,7 @@ type Start struct {
 // Read calls apply for the committed records of topics from start up to the
 // ends at the time of the call, each partition in order; apply is not called
 // concurrently. A garbage record is passed as it is. It waits for brokers as
-// long as ctx lets it.
+// long as ctx and Config.Patience let it.
 func (b *Bus) Read(ctx context.Context, topics []string, start Start, apply func(Record) error) error {
 	parts, err := b.partitions(ctx, sorted(topics))
 	if err != nil {
@@ -42,6 +42,7 @@ func (b *Bus) Read(ctx context.Context, topics []string, start Start, apply func
 		return err
 	}
 	defer r.close()
+	r.patience = b.cfg.Patience
 	for !r.reached(ends) {
 		err := r.poll(ctx, func(rec Record) error {
 			if rec.Offset >= ends[rec.Topic][rec.Partition] {
@@ -69,6 +70,9 @@ type reader struct {
 	mu    sync.Mutex
 	pos   offsets
 	moved time.Time // when the positions last moved
+
+	patience time.Duration // 0: endless
+	failing  time.Time     // since when no broker answers; zero: one does
 }
 
 func (b *Bus) newReader(from offsets) (*reader, error) {
@@ -142,7 +146,7 @@ func (r *reader) apply(k *kgo.Record, apply func(Record) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pos.set(k.Topic, k.Partition, k.Offset+1)
-	r.moved = time.Now()
+	r.moved, r.failing = time.Now(), time.Time{}
 	return nil
 }
 
@@ -163,12 +167,19 @@ func (r *reader) unstick(ctx context.Context) error {
 	}
 	next, err := r.b.skipped(ctx, at)
 	if err != nil {
+		if r.failing.IsZero() {
+			r.failing = time.Now()
+		}
+		if r.patience > 0 && time.Since(r.failing) >= r.patience {
+			return fmt.Errorf("read: no broker for %v: %w", r.patience, err)
+		}
 		r.b.log.Warn("asking for positions failed, trying again", "err", err)
 		if !pause(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 		return nil
 	}
+	r.failing = time.Time{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for t, ps := range next {

@@ -66,6 +66,8 @@ func (s *System) Open(ctx context.Context) (*bus.Bus, error) {
 	if cfg.Now, err = clock(os.Getenv("QSTREAM_CLOCK_OFFSET")); err != nil {
 		return nil, err
 	}
+	// A verb reports a broker that went away, such as a restarted up's.
+	cfg.Patience = 15 * time.Second
 	b, err := bus.Dial(cfg)
 	if err != nil {
 		return nil, err
