@@ -23,24 +23,25 @@ type Dead struct {
 }
 
 // Dead calls each for every record that waits on the deadletter topic, oldest
-// first, and returns how many records there are no one can read.
+// first, and returns how many records there are no one can read. The topic is
+// read twice, since an end follows what it ends: so it never is in memory.
 func (b *Bus) Dead(ctx context.Context, each func(Dead) error) (garbage int, err error) {
-	waiting := map[place]Dead{}
-	var order []place
-	err = b.Read(ctx, []string{schemas.Deadletter}, Start{}, func(r Record) error {
-		var m pb.DeadletterRecord
-		if proto.Unmarshal(r.Value, &m) != nil {
-			garbage++
-			return nil
-		}
+	ended, seen := map[place]bool{}, offsets{}
+	read := func(f func(r Record, m *pb.DeadletterRecord) error) error {
+		return b.Read(ctx, []string{schemas.Deadletter}, Start{}, func(r Record) error {
+			var m pb.DeadletterRecord
+			if proto.Unmarshal(r.Value, &m) != nil {
+				m.What = nil
+			}
+			return f(r, &m)
+		})
+	}
+	err = read(func(r Record, m *pb.DeadletterRecord) error {
+		seen.set(r.Topic, r.Partition, r.Offset+1)
 		switch what := m.What.(type) {
-		case *pb.DeadletterRecord_Dead:
-			at := place{r.Topic, r.Partition, r.Offset}
-			waiting[at] = Dead{r.Partition, r.Offset, r.Time, what.Dead}
-			order = append(order, at)
 		case *pb.DeadletterRecord_End:
-			delete(waiting, place{r.Topic, r.Partition, what.End.Offset})
-		default:
+			ended[place{r.Topic, r.Partition, what.End.Offset}] = true
+		case nil:
 			garbage++
 		}
 		return nil
@@ -48,14 +49,13 @@ func (b *Bus) Dead(ctx context.Context, each func(Dead) error) (garbage int, err
 	if err != nil {
 		return garbage, err
 	}
-	for _, at := range order {
-		if d, ok := waiting[at]; ok {
-			if err := each(d); err != nil {
-				return garbage, err
-			}
+	return garbage, read(func(r Record, m *pb.DeadletterRecord) error {
+		dead := m.GetDead()
+		if dead == nil || ended[place{r.Topic, r.Partition, r.Offset}] || r.Offset >= seen[r.Topic][r.Partition] {
+			return nil
 		}
-	}
-	return garbage, nil
+		return each(Dead{r.Partition, r.Offset, r.Time, dead})
+	})
 }
 
 // Retry puts a dead record back on the topic it came from, as it was, and
