@@ -312,3 +312,29 @@ func TestBacklogDrains(t *testing.T) {
 		t.Errorf("a leg for another destination waited %v", other)
 	}
 }
+
+// What a queue on hold has returns ever more rarely, at last once an hour, and
+// is taken within that hour once the queue is off hold.
+func TestHoldDoesNotSpin(t *testing.T) {
+	const legs, day = 500, 24 * time.Hour
+	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return 10 * time.Millisecond })
+	var all []*item
+	for range legs {
+		it := &item{tenant: "a", queue: "q", destination: "d", partition: "p", size: 100, limits: Limits{DestinationConcurrency: 5}}
+		all = append(all, it)
+		m.add(it)
+	}
+	start := m.now
+	m.run(start.Add(day))
+	if most := legs * (24 + 7); m.spills > most || m.done["d"] > 0 {
+		t.Errorf("%d spills in a day, want %d at most; %d attempts", m.spills, most, m.done["d"])
+	}
+	m.now = start.Add(day)
+	for _, it := range all {
+		it.limits.Concurrency = 10
+	}
+	m.run(start.Add(day + time.Hour + time.Minute))
+	if m.done["d"] != legs {
+		t.Errorf("%d of %d taken within an hour", m.done["d"], legs)
+	}
+}
