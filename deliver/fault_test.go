@@ -10,6 +10,7 @@ import (
 
 	"qstream/bus"
 	"qstream/bus/bustest"
+	"qstream/control"
 	"qstream/deliver/dsn"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -42,6 +43,30 @@ func TestStopAwaitsReplies(t *testing.T) {
 	if n := len(r.mx.Messages()); n != 3 {
 		t.Errorf("the peer got %d messages, want 3", n)
 	}
+}
+
+// A lifetime that stands still because its scope was suspended while an attempt
+// was under way does not end with that attempt.
+func TestSuspendedAmidAnAttempt(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{{Line: ".", Hold: hold, Reply: "451 4.3.0 busy"}}}, "")
+	var sent atomic.Int64
+	w := r.start(r.b, Config{}, dots(&sent))
+	l := r.acme("bob@acme.example")
+	end := time.Now().Add(3 * time.Second)
+	l.Attempt, l.BornMs = 1, end.Add(-time.Hour).UnixMilli()
+	r.put(l)
+	eventually(t, "a final dot", func() bool { return sent.Load() == 1 })
+	if _, err := control.Send(t.Context(), r.b, control.Command{Verb: "suspend", Scope: control.Scope{Tenant: "acme"}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the suspension, then the end", func() bool {
+		_, ok := w.deps.Control.State().Suspended("acme", "acme", l.Destination)
+		return ok && time.Now().After(end)
+	})
+	close(hold)
+	r.want(pb.EventType_EVENT_TYPE_DEFERRED, 1)
 }
 
 // journaled counts the journal's entries about the queue.

@@ -17,7 +17,8 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // finish publishes everything that follows from a trip, at once.
 func (d *Deliverer) finish(ctx context.Context, t *task, tr *trip) {
-	if !tr.ended.Before(expires(tr.leg, tr.plan.queue)) {
+	since, suspended := d.deps.Control.State().Suspended(tr.plan.tenant, tr.leg.Queue, tr.leg.Destination)
+	if over(tr.leg, tr.plan.queue, tr.ended, since, suspended) {
 		tr.expire()
 	}
 	rest := tr.rest()

@@ -95,11 +95,17 @@ func past(l *pb.Leg, v view, since time.Time, suspended bool) bool {
 	if q == nil || l.Owed || neverTried(l) {
 		return false
 	}
-	stopped := time.Duration(l.StoppedMs) * time.Millisecond
+	return over(l, q, v.now, since, suspended)
+}
+
+// over reports whether a leg's lifetime has ended, which stands still in a
+// suspension.
+func over(l *pb.Leg, q *directory.Queue, now, since time.Time, suspended bool) bool {
+	born, stopped := time.UnixMilli(l.BornMs), time.Duration(l.StoppedMs)*time.Millisecond
 	if suspended {
-		stopped += max(0, v.now.Sub(later(since, time.UnixMilli(l.BornMs))))
+		stopped += max(0, now.Sub(later(since, born)))
 	}
-	return !v.now.Before(q.Expires(time.UnixMilli(l.BornMs), stopped, l.ReversePath == ""))
+	return !now.Before(q.Expires(born, stopped, l.ReversePath == ""))
 }
 
 func neverTried(l *pb.Leg) bool { return l.Attempt == 0 && l.Spills == 0 }
