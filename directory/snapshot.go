@@ -194,8 +194,9 @@ func (s *Snapshot) CheckRetention(retention time.Duration) error {
 		if q.longest() <= retention {
 			continue
 		}
-		reason := "lifetime " + FormatDuration(q.Lifetime) + " and bounce lifetime " + FormatDuration(q.BounceLifetime) +
-			" and a day are longer than the received topic keeps mail (" + FormatDuration(retention) + ")"
+		reason := "lifetime " + FormatDuration(q.Lifetime) + ", bounce lifetime " + FormatDuration(q.BounceLifetime) +
+			" and a day are together longer than the received topic keeps mail (" + FormatDuration(retention) +
+			"): shorten them, or let it keep more (docs/operations.md, Lifetimes)"
 		errs = append(errs, s.document(Ref{KindQueue, q.Name}).at("lifetime", reason))
 	}
 	return errs.err()

@@ -35,6 +35,7 @@ func live(ctx context.Context, log *slog.Logger, parts []part) error {
 	if err == nil {
 		select {
 		case <-ctx.Done():
+			log.Info("stopping")
 		case a := <-ended:
 			err = a.ended()
 		}

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"qstream/bus"
 	"qstream/cmd/qstream/internal/tail"
 	"qstream/directory"
+	"qstream/mail"
 )
 
 // tailCmd prints the records of a topic.
@@ -49,7 +51,9 @@ func (c *tailCmd) Run(ctx context.Context, p *Process) error {
 	if c.Follow {
 		return b.Follow(topics, start, show).Run(ctx)
 	}
-	if err := b.Read(ctx, topics, start, show); err != nil {
+	if err := b.Read(ctx, topics, start, show); errors.Is(err, bus.ErrNoTopic) {
+		return notFoundf("there is no topic %s", mail.Printable(c.Topic))
+	} else if err != nil {
 		return err
 	}
 	if !found {

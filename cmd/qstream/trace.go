@@ -9,6 +9,7 @@ import (
 
 	"qstream/bus"
 	"qstream/cmd/qstream/internal/trace"
+	"qstream/directory"
 	"qstream/mail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -68,7 +69,7 @@ func (c *traceCmd) wanted() string {
 	if c.ID != "" {
 		return c.ID + " in the events that are kept"
 	}
-	last := fmt.Sprintf(" in the last %v; look further back by --since", time.Duration(c.Since))
+	last := fmt.Sprintf(" in the last %s; look further back by --since", directory.FormatDuration(time.Duration(c.Since)))
 	if c.MessageID != "" {
 		return "with Message-ID " + mail.Printable(c.MessageID) + last
 	}

@@ -40,6 +40,7 @@ func TestTraceAndTail(t *testing.T) {
 		{"tail all --since 1h", exitDone, "(9 bytes: "},
 		{"tail received", exitNotFound, ""},
 		{"tail nothing", exitUsage, ""},
+		{"tail queue.nosuch", exitNotFound, ""},
 		{"tail events --since 60", exitUsage, ""},
 	} {
 		t.Run(c.args, func(t *testing.T) {
