@@ -38,6 +38,9 @@ func TestMemory(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		}
+		if accepted == 0 {
+			t.Fatal("nothing was accepted: the trial shows nothing")
+		}
 		waitFor(t, "all mails", func() bool { return len(tr.sink.Accepted()) >= accepted })
 		for name, p := range tr.Procs {
 			peak := peakMemory(t, p.PID())

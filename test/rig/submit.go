@@ -21,7 +21,7 @@ type Message struct {
 
 // Sized is a mail of about n bytes that doesn't compress, in lines of base64.
 func Sized(n int) []byte {
-	raw := make([]byte, n*3/4)
+	raw := make([]byte, n/78*57) // as many as make a line of 76 and its end
 	_, _ = rand.Read(raw)
 	text := base64.StdEncoding.EncodeToString(raw)
 	var b strings.Builder
