@@ -18,10 +18,11 @@ const keepSlice = 16
 
 // Content is copied a day before its topic drops it, or earlier by a quarter
 // where it is kept for less than four days, and looked for as often as that
-// asks for.
+// asks for. What the broker's topics keep is asked each time, since somebody may
+// change it.
 const (
 	keepMargin = 24 * time.Hour
-	keepScan   = 10 * time.Minute
+	keepScan   = time.Minute
 )
 
 // kept is for how long topics keep content; 0: for ever.
