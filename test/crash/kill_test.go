@@ -149,7 +149,7 @@ func TestKillInFlight(t *testing.T) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 600 {
+	for range 3000 {
 		if ok() {
 			return
 		}

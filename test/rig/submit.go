@@ -41,14 +41,15 @@ func Token() string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// Hand speaks SMTP to addr and returns the id of the 250.
+// Hand speaks SMTP to addr and returns the id of the 250. For large content it
+// has a second more for each 256 KiB: many may be on their way at once.
 func Hand(addr string, m Message, log io.Writer) (string, error) {
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(Patience))
+	_ = conn.SetDeadline(time.Now().Add(Patience + time.Duration(len(m.Content)>>18)*time.Second))
 	c := &dialogue{conn: conn, r: bufio.NewReader(conn), log: log}
 	c.want("2")
 	c.say("2", "EHLO client.example")
