@@ -2,8 +2,10 @@ package bus
 
 import (
 	"fmt"
+	"hash/fnv"
 	"strconv"
 
+	"github.com/oklog/ulid/v2"
 	"google.golang.org/protobuf/proto"
 
 	"qstream/schemas"
@@ -19,8 +21,8 @@ const (
 	HeaderDestination = "destination"
 	HeaderAttempt     = "attempt"
 	HeaderEvent       = "event"
-	HeaderType        = "type" // "marker" on a Marker among legs
-	HeaderTrace       = "traceparent"
+	HeaderType        = "type"        // "marker" on a Marker among legs
+	HeaderTrace       = "traceparent" // W3C Trace Context; see traceparent
 )
 
 // NewLeg is the record of a leg on a scan or queue topic: keyed by
@@ -45,6 +47,7 @@ func legRecord(topic string, key []byte, l *pb.Leg) Record {
 			HeaderQueue, l.Queue,
 			HeaderDestination, l.Destination,
 			HeaderAttempt, strconv.FormatUint(uint64(l.Attempt), 10),
+			HeaderTrace, traceparent(l.MessageId, l.Number, l.Step),
 		),
 	}
 }
@@ -53,7 +56,7 @@ func legRecord(topic string, key []byte, l *pb.Leg) Record {
 func NewReinject(r *pb.Reinject) Record {
 	return Record{
 		Topic: schemas.Reinject, Partition: AnyPartition, Key: []byte(r.Id), Value: encode(r),
-		Headers: headers(HeaderID, r.Id, HeaderTenant, r.Tenant),
+		Headers: headers(HeaderID, r.Id, HeaderTenant, r.Tenant, HeaderTrace, traceparent(r.Id, r.ParentLeg, 0)),
 	}
 }
 
@@ -61,7 +64,7 @@ func NewReinject(r *pb.Reinject) Record {
 func NewReceived(r *pb.Received) Record {
 	return Record{
 		Topic: schemas.Received, Partition: AnyPartition, Key: []byte(r.Id), Value: encode(r),
-		Headers: headers(HeaderID, r.Id, HeaderTenant, r.GetSession().GetTenant()),
+		Headers: headers(HeaderID, r.Id, HeaderTenant, r.GetSession().GetTenant(), HeaderTrace, traceparent(r.Id, 0, 0)),
 	}
 }
 
@@ -82,8 +85,22 @@ func NewEvent(e *pb.Event) Record {
 			HeaderTenant, e.Tenant,
 			HeaderQueue, e.Queue,
 			HeaderDestination, e.Destination,
+			HeaderTrace, traceparent(e.MessageId, e.Leg, e.Step),
 		),
 	}
+}
+
+// traceparent is the trace context of a step of a message (W3C Trace Context
+// 3.2): a message id is a ULID, and its 16 bytes are the trace's id, so that
+// every process finds the same trace without being told. Empty for other ids.
+func traceparent(messageID string, leg uint32, step uint64) string {
+	id, err := ulid.ParseStrict(messageID)
+	if err != nil {
+		return ""
+	}
+	span := fnv.New64a()
+	fmt.Fprintf(span, "%s.%d.%d", messageID, leg, step)
+	return fmt.Sprintf("00-%x-%016x-01", id[:], span.Sum64())
 }
 
 // encode can't fail on our own messages: their strings are made valid UTF-8
