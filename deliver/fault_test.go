@@ -314,3 +314,27 @@ func (r *rig) record(l *pb.Leg) bus.Record {
 	r.t.Fatalf("no leg of %s", l.MessageId)
 	return bus.Record{}
 }
+
+// Content that can't be read is our trouble: also past its lifetime the leg
+// doesn't bounce, it ends as a dead record.
+func TestUnreadableContentNeverBounces(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakemx.Config{}, "")
+	r.start(r.b, Config{}, nil)
+	lost, plain := r.acme("bob@acme.example"), r.acme("joe@acme.example")
+	lost.Content.Sha256 = make([]byte, 32)
+	for _, l := range []*pb.Leg{lost, plain} {
+		l.Expired, l.Attempt = true, 1
+	}
+	r.put(lost, plain)
+	if e := r.want(pb.EventType_EVENT_TYPE_EXPIRED, 1)[0]; e.MessageId != plain.MessageId {
+		t.Errorf("expired: %v", e)
+	}
+	if e := r.want(pb.EventType_EVENT_TYPE_DEADLETTERED, 1)[0]; e.MessageId != lost.MessageId || len(e.Outcomes) != 1 {
+		t.Errorf("dead: %v", e)
+	}
+	bustest.Want(t, r.b, schemas.Deadletter, 1)
+	if m := r.reinjected(1)[0]; m.ParentId != plain.MessageId {
+		t.Errorf("a report about %s", m.ParentId)
+	}
+}

@@ -2,10 +2,15 @@ package deliver
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"qstream/bus"
 	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
 	"qstream/transport"
 )
 
@@ -21,9 +26,12 @@ func (d *Deliverer) finish(ctx context.Context, t *task, tr *trip) {
 	if over(tr.leg, tr.plan.queue, tr.ended, since, suspended) {
 		tr.expire()
 	}
-	rest := tr.rest()
 	ctx, cancel := outlast(ctx)
 	defer cancel()
+	if tr.onlyExpires() && d.dead(ctx, t, tr) {
+		return
+	}
+	rest := tr.rest()
 	reports := d.reports(ctx, tr, rest)
 	var out []bus.Record
 	for _, e := range tr.events(rest) {
@@ -38,6 +46,29 @@ func (d *Deliverer) finish(ctx context.Context, t *task, tr *trip) {
 	}
 	d.log(tr)
 	t.job.Finish(out...)
+}
+
+// onlyExpires reports whether all recipients end with the leg's lifetime.
+func (t *trip) onlyExpires() bool {
+	return len(t.fates) > 0 && !slices.ContainsFunc(t.fates, func(f fate) bool { return !f.expired })
+}
+
+// dead ends a leg whose content can't be read when its lifetime is over as a
+// dead record: unreadable content is our trouble and never bounces, and it may
+// be found again.
+func (d *Deliverer) dead(ctx context.Context, t *task, tr *trip) bool {
+	r, err := d.content(tr.leg)(ctx)
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+		err = errors.Join(err, r.Close())
+	}
+	if !errors.Is(err, bus.ErrContent) {
+		return false
+	}
+	e := tr.event(pb.EventType_EVENT_TYPE_DEADLETTERED)
+	e.Outcomes, e.Text = all(tr.leg.Recipients), "past its lifetime, and its content can't be read"
+	t.job.Deadletter(fmt.Errorf("leg past its lifetime: %w", err), bus.NewEvent(e))
+	return true
 }
 
 // endSpilled ends a spilled leg whose sender is told of the delay.
