@@ -67,9 +67,12 @@ var built string
 // by TestMain.
 func Main(m interface{ Run() int }) {
 	code := m.Run()
-	_ = os.RemoveAll(built)
+	Clean()
 	os.Exit(code)
 }
+
+// Clean removes what Binary built; programs that are no tests call it last.
+func Clean() { _ = os.RemoveAll(built) }
 
 // Binary builds qstream once for this test process.
 var Binary = sync.OnceValues(func() (string, error) {
