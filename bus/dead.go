@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -68,8 +69,12 @@ func (b *Bus) Retry(ctx context.Context, d Dead, actor string) error {
 		Topic: d.Record.Topic, Partition: AnyPartition, Key: d.Record.Key, Value: d.Record.Value,
 	}
 	for _, h := range d.Record.Headers {
-		r.Headers = append(r.Headers, Header{Key: h.Key, Value: h.Value})
+		if h.Key != HeaderRetry {
+			r.Headers = append(r.Headers, Header{Key: h.Key, Value: h.Value})
+		}
 	}
+	// Else who gave it up would take it for a repetition and drop it.
+	r.Headers = append(r.Headers, Header{Key: HeaderRetry, Value: fmt.Appendf(nil, "%d/%d", d.Partition, d.Offset)})
 	return b.settleDead(ctx, d, "retry", actor, r)
 }
 
@@ -82,9 +87,10 @@ var ErrNotMail = errors.New("record is no readable mail")
 // Bounce settles a dead record by refusing its recipients: a leg goes back to
 // its queue with the refusal set. A received or reinjected message goes as
 // legs to fallback, the queue of mail that has none; it has no number there
-// that a leg of the router's could have.
+// that a leg of the router's could have, and the events tell of it what the
+// router never did.
 func (b *Bus) Bounce(ctx context.Context, d Dead, refusal *pb.Status, fallback Fallback, actor string) error {
-	legs, err := refusals(d, refusal, fallback)
+	legs, err := refusals(d, refusal, fallback, b.cfg.Now())
 	if err != nil {
 		return fmt.Errorf("bounce deadletter %d/%d: %w", d.Partition, d.Offset, err)
 	}
@@ -106,7 +112,7 @@ const refusedLegs = 1 << 31
 // maxRecipients is how many recipients a leg may have.
 const maxRecipients = 100
 
-func refusals(d Dead, refusal *pb.Status, fallback Fallback) ([]Record, error) {
+func refusals(d Dead, refusal *pb.Status, fallback Fallback, now time.Time) ([]Record, error) {
 	m, err := schemas.Decode(d.Record.Topic, headerOf(d.Record, HeaderType), d.Record.Value)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotMail, err)
@@ -119,10 +125,11 @@ func refusals(d Dead, refusal *pb.Status, fallback Fallback) ([]Record, error) {
 		m.Refusal, m.Step = refusal, m.Step+1
 		return []Record{NewLeg(schemas.Queue(m.Queue, m.Generation), m)}, nil
 	case *pb.Received:
-		return refuseAll(&pb.Leg{
+		legs, err := refuseAll(&pb.Leg{
 			MessageId: m.Id, Content: placed(d, m.Id, m.Content), Prepend: m.Prepend, BornMs: d.Record.AppendedMs,
 			HeaderMessageId: m.HeaderMessageId, Session: m.Session, Tenant: m.GetSession().GetTenant(),
-		}, m.Envelope, refusal, fallback)
+		}, m.Envelope, refusal, fallback, now)
+		return append(acceptedDead(d, m), legs...), err
 	case *pb.Reinject:
 		born := m.BornMs
 		if born == 0 {
@@ -131,7 +138,7 @@ func refusals(d Dead, refusal *pb.Status, fallback Fallback) ([]Record, error) {
 		return refuseAll(&pb.Leg{
 			MessageId: m.Id, Content: placed(d, m.Id, m.Content), Prepend: m.Prepend, BornMs: born, StoppedMs: m.StoppedMs,
 			HeaderMessageId: m.HeaderMessageId, Session: m.Session, Tenant: m.Tenant, Origin: m.Origin, ParentId: m.ParentId,
-		}, m.Envelope, refusal, fallback)
+		}, m.Envelope, refusal, fallback, now)
 	}
 	return nil, fmt.Errorf("%w: it comes from %s", ErrNotMail, d.Record.Topic)
 }
@@ -147,7 +154,7 @@ func placed(d Dead, id string, c *pb.Content) *pb.ContentRef {
 	}
 }
 
-func refuseAll(like *pb.Leg, e *pb.Envelope, refusal *pb.Status, fallback Fallback) ([]Record, error) {
+func refuseAll(like *pb.Leg, e *pb.Envelope, refusal *pb.Status, fallback Fallback, now time.Time) ([]Record, error) {
 	if like.MessageId == "" || len(e.GetRecipients()) == 0 {
 		return nil, fmt.Errorf("%w: a message without id or recipients", ErrNotMail)
 	}
@@ -160,11 +167,50 @@ func refuseAll(like *pb.Leg, e *pb.Envelope, refusal *pb.Status, fallback Fallba
 	var rs []Record
 	for at := 0; at < len(e.Recipients); at += maxRecipients {
 		l := proto.Clone(like).(*pb.Leg)
-		l.Number = refusedLegs + uint32(len(rs))
+		l.Number = refusedLegs + uint32(at/maxRecipients)
 		l.Recipients = e.Recipients[at:min(at+maxRecipients, len(e.Recipients))]
-		rs = append(rs, NewLeg(schemas.Queue(l.Queue, l.Generation), l))
+		rs = append(rs, NewLeg(schemas.Queue(l.Queue, l.Generation), l), NewEvent(routedDead(l, now)))
 	}
 	return rs, nil
+}
+
+// settledStage is the stage of events that tell of records settled by hand.
+const settledStage = "deadletter"
+
+// acceptedDead tells that a received record was accepted, as the router would
+// have.
+func acceptedDead(d Dead, m *pb.Received) []Record {
+	var rs []Record
+	for part := range slices.Chunk(m.GetEnvelope().GetRecipients(), maxRecipients) {
+		rs = append(rs, NewEvent(&pb.Event{
+			Type: pb.EventType_EVENT_TYPE_ACCEPTED, AtMs: d.Record.AppendedMs, MessageId: m.Id,
+			Outcomes: named(part), Directory: m.Directory, ReversePath: m.Envelope.ReversePath,
+			HeaderMessageId: m.HeaderMessageId, Size: m.GetContent().GetSize(), Session: m.Session, Stage: settledStage,
+		}))
+	}
+	return rs
+}
+
+// routedDead tells of a leg that was made to be refused.
+func routedDead(l *pb.Leg, now time.Time) *pb.Event {
+	e := &pb.Event{
+		Type: pb.EventType_EVENT_TYPE_ROUTED, AtMs: now.UnixMilli(), MessageId: l.MessageId, Leg: l.Number, Step: l.Step,
+		Tenant: l.Tenant, Queue: l.Queue, Destination: l.Destination, Outcomes: named(l.Recipients),
+		Directory: l.Directory, ReversePath: l.ReversePath, HeaderMessageId: l.HeaderMessageId,
+		Size: l.GetContent().GetSize(), Origin: l.Origin, ParentId: l.ParentId, Stage: settledStage,
+	}
+	for _, o := range e.Outcomes {
+		o.Status = l.Refusal
+	}
+	return e
+}
+
+func named(rs []*pb.Recipient) []*pb.Outcome {
+	os := make([]*pb.Outcome, len(rs))
+	for i, r := range rs {
+		os[i] = &pb.Outcome{Number: r.Number, Address: r.Address}
+	}
+	return os
 }
 
 func headerOf(d *pb.Deadletter, key string) string {

@@ -23,6 +23,7 @@ const (
 	HeaderEvent       = "event"
 	HeaderType        = "type"        // "marker" on a Marker among legs
 	HeaderTrace       = "traceparent" // W3C Trace Context; see traceparent
+	HeaderRetry       = "retry"       // place of the dead record that this was
 )
 
 // NewLeg is the record of a leg on a scan or queue topic: keyed by

@@ -16,7 +16,8 @@ const SeenBound = 10_000
 //
 // An identity counts as repeated only at a higher offset than the one it was
 // first seen at. The same offset again is the same record, handed out again
-// because its outputs were not committed. Safe for concurrent use.
+// because its outputs were not committed. A record that was dead and is tried
+// again is none: it says which dead record it was. Safe for concurrent use.
 type Seen struct {
 	seed  maphash.Seed
 	bound int
@@ -51,6 +52,11 @@ func NewSeen(bound int) *Seen {
 // Repeated remembers what identifies a record and reports whether the record
 // repeats an earlier one.
 func (s *Seen) Repeated(r Record, identity string) bool {
+	for _, h := range r.Headers {
+		if h.Key == HeaderRetry {
+			identity += "\x00" + string(h.Value)
+		}
+	}
 	key := seenKey{maphash.String(s.seed, identity), maphash.String(s.seed, "\x00"+identity)}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,6 +29,20 @@ func TestSeen(t *testing.T) {
 	}
 }
 
+// A dead record that is tried again is no repetition; a repetition of that is.
+func TestSeenAfterRetry(t *testing.T) {
+	s := NewSeen(0)
+	again := func(dead string) []Header { return []Header{{Key: HeaderRetry, Value: []byte(dead)}} }
+	for i, c := range []struct {
+		headers []Header
+		want    bool
+	}{{nil, false}, {again("0/1"), false}, {again("0/1"), true}, {again("0/2"), false}, {nil, true}} {
+		if got := s.Repeated(Record{Topic: "t", Offset: int64(i), Headers: c.headers}, "a"); got != c.want {
+			t.Errorf("%d: %v: got %v", i, c.headers, got)
+		}
+	}
+}
+
 func TestSeenIsBounded(t *testing.T) {
 	s := NewSeen(100)
 	for i := range 10_000 {

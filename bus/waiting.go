@@ -1,6 +1,11 @@
 package bus
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Waiting calls each for every unfinished record of a group's topics: beyond
 // its commits, less what the commits' metadata and the markers tell finished.
@@ -8,15 +13,23 @@ import "context"
 // partition without a commit waits as a whole. The topics are read twice,
 // since a marker follows what it tells.
 func (b *Bus) Waiting(ctx context.Context, group string, topics []string, each func(Record) error) error {
+	return b.waiting(ctx, group, topics, false, each)
+}
+
+// WaitingDecided is Waiting by commits that no open transaction is about to
+// change: with Decided before it, it tells all that transactions moved whose
+// end anybody could see when Decided was called. It waits for as long as ctx
+// lets it.
+func (b *Bus) WaitingDecided(ctx context.Context, group string, topics []string, each func(Record) error) error {
+	return b.waiting(ctx, group, topics, true, each)
+}
+
+func (b *Bus) waiting(ctx context.Context, group string, topics []string, stable bool, each func(Record) error) error {
 	parts, err := b.partitions(ctx, sorted(topics))
 	if err != nil {
 		return err
 	}
-	c, err := b.client()
-	if err != nil {
-		return err
-	}
-	commits, err := fetchCommits(ctx, c, group, parts, false)
+	commits, err := b.commitsOf(ctx, group, parts, stable)
 	if err != nil {
 		return err
 	}
@@ -58,6 +71,100 @@ func (b *Bus) Waiting(ctx context.Context, group string, topics []string, each f
 		}
 		return each(r)
 	})
+}
+
+// commitsOf reads a group's commits. Stable ones are read topic by topic: under
+// load there is always one of all partitions in a transaction.
+func (b *Bus) commitsOf(ctx context.Context, group string, parts map[string][]int32, stable bool) ([]commit, error) {
+	c, err := b.client()
+	if err != nil {
+		return nil, err
+	}
+	if !stable {
+		return fetchCommits(ctx, c, group, parts, false)
+	}
+	var all []commit
+	for t, ps := range parts {
+		for _, p := range ps {
+			some, err := fetchCommits(ctx, c, group, map[string][]int32{t: {p}}, true)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, some...)
+		}
+	}
+	return all, nil
+}
+
+// decidedLook is how often Decided looks.
+const decidedLook = 20 * time.Millisecond
+
+// Decided waits until every transaction that is open on topics now has ended,
+// so that its records are to be read or will never be, and returns ends behind
+// all of them. A transaction whose owner was killed stays open until somebody
+// takes its partitions over, or the broker gives it up (30 s).
+func (b *Bus) Decided(ctx context.Context, topics []string) (map[string]map[int32]int64, error) {
+	parts, err := b.partitions(ctx, sorted(topics))
+	if err != nil {
+		return nil, err
+	}
+	ends, err := b.listOffsetsAs(ctx, newest, 0, parts)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		committed, err := b.listOffsets(ctx, newest, parts)
+		if err != nil {
+			return nil, err
+		}
+		if committed.reached(ends) {
+			return ends, nil
+		}
+		if !pause(ctx, decidedLook) {
+			return nil, fmt.Errorf("wait for the end of open transactions: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// Gap is a partition whose group's next record isn't there: what lies between
+// was deleted before it was read, or the log is shorter than it was.
+type Gap struct {
+	Group, Topic string
+	Partition    int32
+	Commit       int64 // the next record the group would read
+	Start, End   int64 // of the log
+}
+
+// Gaps are the partitions of a group's topics where records are gone that it
+// never finished. A partition without any commit is none.
+func (b *Bus) Gaps(ctx context.Context, group string, topics []string) ([]Gap, error) {
+	parts, err := b.partitions(ctx, sorted(topics))
+	if err != nil {
+		return nil, err
+	}
+	// In this order neither a commit nor a trim in between looks like a gap.
+	starts, err := b.listOffsets(ctx, oldest, parts)
+	if err != nil {
+		return nil, err
+	}
+	commits, err := b.committed(ctx, group, parts)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := b.listOffsetsAs(ctx, newest, 0, parts)
+	if err != nil {
+		return nil, err
+	}
+	var gaps []Gap
+	for _, t := range sorted(topics) {
+		for _, p := range parts[t] {
+			at, ok := commits[t][p]
+			if ok && (at < starts[t][p] || at > ends[t][p]) {
+				gaps = append(gaps, Gap{group, t, p, at, starts[t][p], ends[t][p]})
+			}
+		}
+	}
+	return slices.Clip(gaps), nil
 }
 
 func within(spans []span, offset int64) bool {
