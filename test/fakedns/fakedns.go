@@ -29,12 +29,15 @@ type Server struct {
 
 // Start serves the records of zone, in the syntax of zone files with whole
 // names, on a free port of 127.0.0.1.
-func Start(zone string) (*Server, error) {
+func Start(zone string) (*Server, error) { return StartAt("127.0.0.1:0", zone) }
+
+// StartAt is Start on an address; port 0 is a free one.
+func StartAt(addr, zone string) (*Server, error) {
 	s := &Server{}
 	if err := s.Set(zone); err != nil {
 		return nil, err
 	}
-	pc, l, err := listen()
+	pc, l, err := listen(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -50,10 +53,10 @@ func Start(zone string) (*Server, error) {
 }
 
 // listen finds a port that is free for UDP and TCP.
-func listen() (net.PacketConn, net.Listener, error) {
+func listen(addr string) (net.PacketConn, net.Listener, error) {
 	var last error
 	for range 10 {
-		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		pc, err := net.ListenPacket("udp", addr)
 		if err != nil {
 			return nil, nil, fmt.Errorf("fake name server: %w", err)
 		}

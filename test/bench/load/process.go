@@ -21,7 +21,7 @@ const child = "QSTREAM_BENCH_SINK"
 
 // Sink is a sink process. Its methods are safe for concurrent use.
 type Sink struct {
-	Port  int // of all its hosts
+	Port  int // of its hosts that have none of their own
 	hosts []Host
 	cmd   *exec.Cmd
 	rpc   *rpc.Client
@@ -62,7 +62,11 @@ func StartSink(hosts []Host) (*Sink, error) {
 
 // Addr is the address of the nth host, counted round.
 func (s *Sink) Addr(n int) string {
-	return net.JoinHostPort(s.hosts[n%len(s.hosts)].IP, strconv.Itoa(s.Port))
+	h, port := s.hosts[n%len(s.hosts)], s.Port
+	if h.Port != 0 {
+		port = h.Port
+	}
+	return net.JoinHostPort(h.IP, strconv.Itoa(port))
 }
 
 // Count is how many arrivals there were since the start.

@@ -82,6 +82,9 @@ func (c *receiver) more() bool {
 	}
 	n, err := c.conn.Read(c.buf[c.w:])
 	c.w += n
+	if c.profile.Rate > 0 {
+		time.Sleep(time.Duration(n) * time.Second / time.Duration(c.profile.Rate))
+	}
 	return err == nil
 }
 

@@ -16,11 +16,13 @@ type Profile struct {
 	Data   time.Duration // from the final dot to the reply
 	Reply  string        // to the final dot instead of 250, such as "451 4.3.0 try later"
 	Rcpt   string        // to RCPT instead of 250
+	Rate   int           // bytes a second that a connection takes; 0: no limit
 }
 
 // Host is one address of a sink.
 type Host struct {
 	IP      string // such as 127.0.0.2
+	Port    int    // 0: a free one that all such hosts share
 	Profile Profile
 }
 
@@ -73,11 +75,17 @@ func (s *server) listen(hosts []Host) error {
 		return errors.New("a sink needs hosts")
 	}
 	for _, h := range hosts {
-		l, err := net.Listen("tcp", net.JoinHostPort(h.IP, fmt.Sprint(s.port)))
+		port := h.Port
+		if port == 0 {
+			port = s.port
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(h.IP, fmt.Sprint(port)))
 		if err != nil {
 			return err
 		}
-		s.port = l.Addr().(*net.TCPAddr).Port
+		if h.Port == 0 {
+			s.port = l.Addr().(*net.TCPAddr).Port
+		}
 		s.lists = append(s.lists, l)
 	}
 	return nil
