@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
-	"pgregory.net/rapid"
 
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -187,23 +186,6 @@ func TestAbortLeavesNothingRunning(t *testing.T) {
 	if _, err := w.Commit(); err == nil {
 		t.Error("a commit after Abort succeeded")
 	}
-}
-
-func TestCacheIsBounded(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		limit := rapid.IntRange(1, 200).Draw(t, "limit")
-		c := newContentCache(limit)
-		for i, n := range rapid.SliceOf(rapid.IntRange(0, 100)).Draw(t, "sizes") {
-			at := place{"t", 0, int64(i)}
-			c.put(at, "m", make([]byte, n))
-			if c.size > limit || len(c.found) != c.order.Len() {
-				t.Fatalf("%d bytes of at most %d in %d of %d", c.size, limit, len(c.found), c.order.Len())
-			}
-			if _, _, ok := c.get(at); ok != (n <= limit) {
-				t.Fatalf("newest content of %d bytes found: %v", n, ok)
-			}
-		}
-	})
 }
 
 func FuzzDecodeChunk(f *testing.F) {

@@ -69,47 +69,49 @@ func places(ref *pb.ContentRef) ([]int64, error) {
 
 // inlineContent is content that its own record carries.
 func (b *Bus) inlineContent(ctx context.Context, ref *pb.ContentRef, offset int64) ([]byte, error) {
-	where := place{ref.Topic, ref.Partition, offset}
-	if id, data, ok := b.cache.get(where); ok && id == ref.MessageId {
-		return data, checked(ref, data)
+	at := place{ref.Topic, ref.Partition, offset}
+	if data, ok, err := b.cachedContent(ref, at); ok {
+		return data, err
 	}
-	k, _, err := b.recordAt(ctx, ref, offset, nil)
+	done, err := b.cache.turn(ctx, topicPartition{ref.Topic, ref.Partition})
 	if err != nil {
 		return nil, err
 	}
-	id, content, err := carried(ref.Topic, k.Value)
+	defer done()
+	if data, ok, err := b.cachedContent(ref, at); ok {
+		return data, err
+	}
+	k, ahead, err := b.recordAt(ctx, ref, offset, nil)
 	if err != nil {
 		return nil, err
 	}
-	if id != ref.MessageId {
-		return nil, fmt.Errorf("%w: message %q is at offset %d", ErrContent, id, offset)
+	carried, err := schemas.Inline(ref.Topic, k.Value)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrContent, err)
 	}
-	data := content.GetInline()
-	if err := checked(ref, data); err != nil {
+	if carried.ID != ref.MessageId {
+		return nil, fmt.Errorf("%w: message %q is at offset %d", ErrContent, carried.ID, offset)
+	}
+	if err := checked(ref, carried.Inline); err != nil {
 		return nil, err
 	}
-	b.cache.put(where, id, data)
+	data := bytes.Clone(carried.Inline)
+	b.cache.put(&cached{at: at, id: carried.ID, content: data, sum: ref.Sha256, read: true})
+	b.cache.neighbours(ahead)
 	return data, nil
 }
 
-// carried is the content of a received or reinject record.
-func carried(topic string, value []byte) (id string, c *pb.Content, err error) {
-	switch topic {
-	case schemas.Received:
-		var m pb.Received
-		err = proto.Unmarshal(value, &m)
-		id, c = m.Id, m.Content
-	case schemas.Reinject:
-		var m pb.Reinject
-		err = proto.Unmarshal(value, &m)
-		id, c = m.Id, m.Content
-	default:
-		return "", nil, fmt.Errorf("%w: records of %s carry none", ErrContent, topic)
+// cachedContent is content in memory. What this process made or checked the
+// hash of isn't hashed again.
+func (b *Bus) cachedContent(ref *pb.ContentRef, at place) (data []byte, ok bool, err error) {
+	data, sum, ok := b.cache.get(at, ref.MessageId)
+	if !ok {
+		return nil, false, nil
 	}
-	if err != nil {
-		return "", nil, fmt.Errorf("%w: decode record: %w", ErrContent, err)
+	if sum == nil {
+		return data, true, checked(ref, data)
 	}
-	return id, c, nil
+	return data, true, verified(ref, int64(len(data)), sum)
 }
 
 func checked(ref *pb.ContentRef, data []byte) error {

@@ -57,7 +57,7 @@ func decodeTopic(r bus.Record) (*message, error) {
 
 func decodeReceived(r bus.Record) (*message, error) {
 	var p pb.Received
-	if err := proto.Unmarshal(r.Value, &p); err != nil {
+	if err := proto.Unmarshal(schemas.WithoutInline(r.Topic, r.Value), &p); err != nil {
 		return nil, err
 	}
 	ref, err := reference(r, p.Id, p.Content)
@@ -70,7 +70,7 @@ func decodeReceived(r bus.Record) (*message, error) {
 
 func decodeReinject(r bus.Record) (*message, error) {
 	var p pb.Reinject
-	if err := proto.Unmarshal(r.Value, &p); err != nil {
+	if err := proto.Unmarshal(schemas.WithoutInline(r.Topic, r.Value), &p); err != nil {
 		return nil, err
 	}
 	if p.Origin == pb.Origin_ORIGIN_UNSPECIFIED {
