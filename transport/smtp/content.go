@@ -18,7 +18,9 @@ var errBytes = mail.Status{Code: 550, Enhanced: "5.6.0", Text: "content can't be
 
 // content sends prepend, content and the final dot, and reads the replies.
 func (t *transaction) content(content io.Reader) *failure {
-	out := &outbox{send: func(b []byte) error { return t.s.write(b, t.s.t.Block) }}
+	out := outboxes.Get().(*outbox)
+	defer out.release()
+	out.to = t.s
 	dots := wire.NewDotWriter(out)
 	_, err := dots.Write(t.d.a.Prepend)
 	if err == nil {
@@ -149,16 +151,24 @@ func (t *transaction) copy(to io.Writer, content io.Reader) error {
 // outbox gathers the wire's bytes into blocks. Once ending is set it keeps
 // them, so that the end of data leaves with the last block, in one write.
 type outbox struct {
-	send   func([]byte) error
+	to     *session
 	buf    []byte
 	ending bool
+}
+
+// outboxes are reused: their memory is most of what an attempt needs.
+var outboxes = sync.Pool{New: func() any { return &outbox{} }}
+
+func (o *outbox) release() {
+	o.to, o.buf, o.ending = nil, o.buf[:0], false
+	outboxes.Put(o)
 }
 
 const blockSize = 64 << 10
 
 func (o *outbox) Write(p []byte) (int, error) {
 	if len(o.buf)+len(p) > blockSize && len(o.buf) > 0 && !o.ending {
-		if err := o.send(o.buf); err != nil {
+		if err := o.to.write(o.buf, o.to.t.Block); err != nil {
 			return 0, err
 		}
 		o.buf = o.buf[:0]
