@@ -14,6 +14,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,6 +58,8 @@ type Config struct {
 	ClientID string   // default "qstream"
 	TLS      *tls.Config
 	SASL     SASL
+	// Dial connects to a broker's address (embedded broker). Nil: over TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Barrier makes what the broker acknowledged durable (embedded broker).
 	// Nil: the broker's acknowledgement is durable by itself.
 	Barrier func(context.Context) error

@@ -114,6 +114,9 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
+	if b.cfg.Dial != nil {
+		opts = append(opts, kgo.Dialer(b.cfg.Dial))
+	}
 	if b.cfg.TLS != nil {
 		opts = append(opts, kgo.DialTLSConfig(b.cfg.TLS.Clone()))
 	}

@@ -12,6 +12,7 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,11 +46,12 @@ var ErrLocked = errors.New("data directory is in use")
 
 // Broker is a running broker.
 type Broker struct {
-	cfg     Config
-	cluster *kfake.Cluster
-	lock    *os.File
-	group   *groupCommit
-	room    *room
+	cfg      Config
+	cluster  *kfake.Cluster
+	listener *listener
+	lock     *os.File
+	group    *groupCommit
+	room     *room
 }
 
 // Start opens the data and serves it until Close.
@@ -90,11 +92,16 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := kfake.NewCluster(
+	b := &Broker{
+		cfg: cfg, lock: lock,
+		group: newGroupCommit(syncer),
+		room:  newRoom(dir, cfg.MaxBytes, cfg.MinFree),
+	}
+	b.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.ClusterID("qstream"),
 		kfake.DataDir(dir),
-		kfake.ListenFn(listen(cfg.Addr)),
+		kfake.ListenFn(b.listen),
 		kfake.WithLogger(logger{cfg.Log}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":                    segmentBytes,
@@ -110,22 +117,29 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 		syncer.close()
 		return nil, fmt.Errorf("start broker on %s: %w", cfg.Dir, err)
 	}
-	return &Broker{
-		cfg: cfg, cluster: cluster, lock: lock,
-		group: newGroupCommit(syncer),
-		room:  newRoom(dir, cfg.MaxBytes, cfg.MinFree),
-	}, nil
+	return b, nil
 }
 
 func dataDir(dir string) string { return filepath.Join(dir, "broker") }
 
-func listen(addr string) func(network, address string) (net.Listener, error) {
-	return func(network, free string) (net.Listener, error) {
-		if addr == "" {
-			return net.Listen(network, free)
-		}
-		return net.Listen(network, addr)
+// listen makes the broker's listener; it is called once, while the broker
+// starts.
+func (b *Broker) listen(network, free string) (net.Listener, error) {
+	if b.cfg.Addr != "" {
+		free = b.cfg.Addr
 	}
+	tcp, err := net.Listen(network, free)
+	if err != nil {
+		return nil, err
+	}
+	b.listener = newListener(tcp)
+	return b.listener, nil
+}
+
+// Dial is bus.Config.Dial: it connects within this process, whatever address
+// it is given. Other processes connect to Addr.
+func (b *Broker) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	return b.listener.dial(ctx)
 }
 
 // Addr is where the broker listens, as clients dial it.

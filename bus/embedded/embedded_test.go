@@ -19,7 +19,7 @@ func open(t *testing.T, cfg Config) (*Broker, *bus.Bus) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := bus.Dial(bus.Config{Seeds: []string{k.Addr()}, Barrier: k.Barrier, Admit: k.Admit})
+	b, err := bus.Dial(bus.Config{Seeds: []string{k.Addr()}, Dial: k.Dial, Barrier: k.Barrier, Admit: k.Admit})
 	if err != nil {
 		t.Fatal(err)
 	}
