@@ -1,0 +1,251 @@
+// Package store keeps the ledger's view in a SQLite file: what is known of
+// messages, recipients and unfinished legs, and how far the events topic has
+// been folded.
+//
+// Guarantee: rows and positions are written in one transaction: after a kill
+// the view is as of its positions.
+//
+// Guarantee: a file that is damaged, of another schema, or of another topic is
+// never read: it is made anew, and empty.
+//
+// Everything here can be built again from the log, so that a loss of power may
+// cost the last transactions, which are then folded again. Nothing here reads
+// the log.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// ErrDamaged is wrapped when the file can't be trusted any more: it has to be
+// opened anew with Reset.
+var ErrDamaged = errors.New("the ledger's file is damaged")
+
+// fileName is the database in its directory.
+const fileName = "ledger.sqlite"
+
+// readers bounds how many queries run at a time.
+const readers = 4
+
+// Store is an open file. One goroutine writes; reading is safe for concurrent
+// use, and sees what was written last.
+type Store struct {
+	path  string
+	lock  *os.File
+	write *sql.DB // of one connection
+	read  *sql.DB
+	bulk  *writer
+}
+
+// Options are how a file is opened.
+type Options struct {
+	// Dir holds the file; it is made. One process has it at a time.
+	Dir string
+	// Topic identifies cluster and topic that the view is of.
+	Topic string
+	// Reset throws away what is there.
+	Reset bool
+}
+
+// Open opens the view of a topic. Fresh says why it is empty and has to be
+// built from the log; it is empty if the file was good.
+func Open(ctx context.Context, o Options) (s *Store, fresh string, err error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, "", fmt.Errorf("make the ledger's directory: %w", err)
+	}
+	lock, err := take(o.Dir)
+	if err != nil {
+		return nil, "", err
+	}
+	s = &Store{path: filepath.Join(o.Dir, fileName), lock: lock}
+	defer func() {
+		if err != nil {
+			s.Close()
+			s = nil
+		}
+	}()
+	if fresh, err = s.unfit(ctx, o); err != nil {
+		return s, "", err
+	}
+	if fresh != "" {
+		if err := s.remove(); err != nil {
+			return s, "", err
+		}
+		if err := s.open(ctx); err != nil {
+			return s, "", err
+		}
+		if err := s.create(ctx, o.Topic); err != nil {
+			return s, "", err
+		}
+	}
+	s.bulk, err = newWriter(ctx, s.write)
+	return s, fresh, err
+}
+
+// take makes sure that no other process writes the file.
+func take(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "ledger.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the ledger's directory: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another ledger has %s: %w", dir, err), lock.Close())
+	}
+	return lock, nil
+}
+
+// unfit opens what is there and says why it can't be used; "": it can.
+func (s *Store) unfit(ctx context.Context, o Options) (string, error) {
+	if o.Reset {
+		return "it was to be built anew", nil
+	}
+	if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) {
+		return "there was none", nil
+	} else if err != nil {
+		return "", fmt.Errorf("look for the ledger's file: %w", err)
+	}
+	if err := s.open(ctx); errors.Is(err, ErrDamaged) {
+		return "it was damaged", nil
+	} else if err != nil {
+		return "", err
+	}
+	var have int
+	if err := s.write.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&have); err != nil {
+		return unread(err)
+	}
+	if have != version {
+		return fmt.Sprintf("its schema was %d, this is %d", have, version), nil
+	}
+	var topic string
+	err := s.write.QueryRowContext(ctx, `SELECT topic FROM meta`).Scan(&topic)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "it was never begun", nil
+	} else if err != nil {
+		return unread(err)
+	}
+	if topic != o.Topic {
+		return "it was of another cluster or topic", nil
+	}
+	return "", nil
+}
+
+func unread(err error) (string, error) {
+	if err = failed("read the ledger's file", err); errors.Is(err, ErrDamaged) {
+		return "it was damaged", nil
+	}
+	return "", err
+}
+
+// open connects to the file.
+func (s *Store) open(ctx context.Context) error {
+	common := []string{"busy_timeout(10000)", "temp_store(MEMORY)"}
+	var err error
+	s.write, err = connect(s.path, 1, append(common,
+		"journal_mode(WAL)",
+		// A loss of power costs the last transactions, which the log has.
+		"synchronous(NORMAL)",
+		"cache_size(-16384)",
+		"wal_autocheckpoint(4000)",
+		"journal_size_limit(67108864)",
+	))
+	if err != nil {
+		return err
+	}
+	if err := s.write.PingContext(ctx); err != nil {
+		return failed("open the ledger's file", err)
+	}
+	s.read, err = connect(s.path, readers, append(common, "query_only(1)", "cache_size(-4096)"))
+	return err
+}
+
+func connect(path string, most int, pragmas []string) (*sql.DB, error) {
+	query := url.Values{"_pragma": pragmas}
+	from := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
+	db, err := sql.Open("sqlite", from.String())
+	if err != nil {
+		return nil, fmt.Errorf("open the ledger's file: %w", err)
+	}
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most)
+	return db, nil
+}
+
+// create makes the tables of a new file.
+func (s *Store) create(ctx context.Context, topic string) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return failed("make the ledger's tables", err)
+	}
+	for _, q := range []string{schema, fmt.Sprintf("PRAGMA user_version = %d", version)} {
+		if _, err = tx.ExecContext(ctx, q); err != nil {
+			return errors.Join(failed("make the ledger's tables", err), tx.Rollback())
+		}
+	}
+	if _, err = tx.ExecContext(ctx, `INSERT INTO meta VALUES (?, 0)`, topic); err != nil {
+		return errors.Join(failed("make the ledger's tables", err), tx.Rollback())
+	}
+	return failed("make the ledger's tables", tx.Commit())
+}
+
+// remove deletes the file and what SQLite keeps beside it.
+func (s *Store) remove() error {
+	s.disconnect()
+	for _, name := range []string{s.path, s.path + "-wal", s.path + "-shm"} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the ledger's file: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) disconnect() {
+	if s.bulk != nil {
+		s.bulk.close()
+	}
+	for _, db := range []*sql.DB{s.read, s.write} {
+		if db != nil {
+			_ = db.Close()
+		}
+	}
+	s.bulk, s.read, s.write = nil, nil, nil
+}
+
+// Close lets the file go.
+func (s *Store) Close() {
+	s.disconnect()
+	_ = s.lock.Close()
+}
+
+// Reader is for queries; it can't change anything.
+func (s *Store) Reader() *sql.DB { return s.read }
+
+// failed says what was attempted, and whether the file is at fault. nil stays
+// nil.
+func failed(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e := (*sqlite.Error)(nil); errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			return fmt.Errorf("%s: %w: %w", what, ErrDamaged, err)
+		}
+	}
+	// A table that is missing was never made here.
+	if strings.Contains(err.Error(), "no such table") {
+		return fmt.Errorf("%s: %w: %w", what, ErrDamaged, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
