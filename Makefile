@@ -2,7 +2,7 @@
 SHELL := bash
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
-.PHONY: build test test-long lint generate baseline image clean
+.PHONY: build test test-long bench lint generate baseline image clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/qstream ./cmd/qstream
@@ -15,6 +15,11 @@ test:
 # The slow rest: long holds, many kills, three brokers at length.
 test-long:
 	QSTREAM_TEST_LONG=1 test/run
+
+# How fast qstream relays on every kind of broker, with Postfix beside it;
+# writes docs/performance.md. As root; takes half an hour.
+bench:
+	go run ./test/bench/speed -all -rounds 5 -broker embedded,kafka1-synced,kafka1,kafka3 -page docs/performance.md
 
 lint:
 	.ci/install lint
