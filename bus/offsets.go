@@ -110,6 +110,9 @@ func (b *Bus) resolve(ctx context.Context, start Start, parts map[string][]int32
 		for p, offset := range ps {
 			end := ends[topic][p]
 			if exact, ok := start.Offset[topic][p]; ok {
+				if at == oldest {
+					exact = max(exact, offset) // what is gone isn't waited for
+				}
 				offset = exact
 			}
 			if offset < 0 || offset > end {

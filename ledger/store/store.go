@@ -228,6 +228,12 @@ func (s *Store) Close() {
 	_ = s.lock.Close()
 }
 
+// Scratch is a connection of its own, for temporary tables beside those of the
+// file, which it only reads. The caller closes it.
+func (s *Store) Scratch() (*sql.DB, error) {
+	return connect(s.path, 1, []string{"busy_timeout(10000)", "temp_store(FILE)", "cache_size(-8192)"})
+}
+
 // Reader is for queries; it can't change anything.
 func (s *Store) Reader() *sql.DB { return s.read }
 
