@@ -35,23 +35,32 @@ type house struct {
 
 // shelf is what a tenant has in one queue.
 type shelf struct {
-	queue   *line
-	running int
-	lanes   ring[*lane]
-	listed  bool
+	queue    *line
+	running  int
+	doubtful int         // attempts running to destinations that are doubtful
+	doubted  ring[*lane] // lanes that wait for doubtful to sink
+	waits    bool        // in the queue's ring of those that have such
+	lanes    ring[*lane]
+	listed   bool
 }
 
-// full reports whether the tenant must leave what is free in its queue: all of
-// it runs, or others share the queue and this tenant has its share.
-func (sh *shelf) full() bool {
-	free := sh.queue.limits.Concurrency - sh.queue.running
-	return free <= 0 || sh.queue.limits.Shared && sh.running >= slotShare*free
+// room is how many attempts the tenant may still start in its queue: what is
+// free, or of it what its share allows where others share the queue.
+func (sh *shelf) room() int {
+	free := max(0, sh.queue.limits.Concurrency-sh.queue.running)
+	if sh.queue.limits.Shared {
+		// Each start needs running < slotShare*free, and changes both.
+		return max(0, min(free, (slotShare*(free+1)-sh.running)/(slotShare+1)))
+	}
+	return free
 }
 
 // line is a queue: its limits and what runs, over all its tenants.
 type line struct {
 	limits  Limits
 	running int
+	crowded ring[*lane]  // lanes that wait for running to sink
+	doubted ring[*shelf] // shelves that have doubted lanes
 	tokens  bucket
 }
 
@@ -62,18 +71,23 @@ type lane struct {
 	shelf  *shelf
 	gate   *gate
 	items  ring[*item]
-	listed bool
+	listed bool // in the shelf's ring, or blocked
+	// doubted: in the shelf's ring of those; an entry there may be out of date
+	doubted bool
+	running int
 }
 
 // gate is a destination in one queue, over all its tenants.
 type gate struct {
-	running int
-	held    int
-	breaker breaker
-	lanes   map[string]*lane // by tenant
-	blocked ring[*lane]      // lanes that wait for running to sink
-	pace    pace
-	used    time.Time
+	running  int
+	held     int
+	doubtful bool      // not known to answer in time
+	heard    time.Time // when it last answered, or was first waited for
+	breaker  breaker
+	lanes    map[string]*lane // by tenant
+	blocked  ring[*lane]      // lanes that wait for running to sink
+	pace     pace
+	used     time.Time
 }
 
 // partition is what a partition of the bus has in the scheduler. The commit

@@ -36,7 +36,7 @@ func (s *scheduler) gate(queue, destination string) *gate {
 	k := gateKey{queue, destination}
 	g := s.gates[k]
 	if g == nil {
-		g = &gate{lanes: map[string]*lane{}}
+		g = &gate{lanes: map[string]*lane{}, doubtful: true}
 		s.gates[k] = g
 	}
 	return g
@@ -89,6 +89,7 @@ func (s *scheduler) sweep() []spill {
 	alive := map[*shelf]bool{}
 	var out []spill
 	for k, g := range s.gates {
+		g.look(now)
 		for _, l := range g.lanes {
 			s.dropGone(l)
 			out = append(out, s.spillOld(l, now)...)

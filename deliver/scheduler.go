@@ -96,14 +96,34 @@ func (s *scheduler) refuse(it *item, l *lane, now time.Time) (spill, bool) {
 	return spill{}, false
 }
 
-// over reports whether another leg of the lane would be above its share.
+// over reports whether another leg of the lane would be above its share. What
+// a tenant may hold its destinations share as tenants do, so that some which
+// take nothing leave room for the others; doubtful ones also leave the last
+// twentieth.
 func (s *scheduler) over(it *item, l *lane, mixed bool) bool {
-	if l.house.held >= s.cfg.Held-s.held || l.house.bytes >= s.cfg.HeldBytes-s.bytes {
+	left := l.modest(s.cfg.Held-s.held-l.house.held, s.cfg.Held)
+	if l.gate.held >= left || l.house.bytes >= s.cfg.HeldBytes-s.bytes {
 		return true
 	}
 	p := s.partition(it.partition)
 	free := s.cfg.PartitionHeld - p.held
-	return mixed && l.gate.held >= free || it.limits.Shared && p.of[l.house] >= free
+	if !mixed {
+		// One destination alone: its unfinished records are one run, but what
+		// comes for another finds room.
+		return free <= s.cfg.PartitionHeld/slotShare
+	}
+	if it.limits.Shared {
+		free -= p.of[l.house]
+	}
+	return l.gate.held >= l.modest(free, s.cfg.PartitionHeld)
+}
+
+// modest is what is left for a lane of all there is.
+func (l *lane) modest(left, all int) int {
+	if l.gate.doubtful {
+		left -= all / spareDoubt
+	}
+	return left
 }
 
 // next is a leg to attempt or to settle now; nil: none. Its slot is taken
@@ -158,7 +178,7 @@ func (s *scheduler) nextOf(h *house) *item {
 
 func (s *scheduler) nextOn(sh *shelf) *item {
 	q, now := sh.queue, s.now()
-	if sh.full() {
+	if sh.room() == 0 {
 		return nil
 	}
 	if at := q.tokens.ready(now, q.limits.Rate); !at.IsZero() {
@@ -169,12 +189,11 @@ func (s *scheduler) nextOn(sh *shelf) *item {
 	}
 	for sh.lanes.len() > 0 {
 		l := sh.lanes.pop()
-		l.listed = false
-		if l.gate.running >= l.gate.limit(q.limits) {
-			l.gate.blocked.push(l)
-			l.listed = true
+		l.gate.look(now)
+		if l.block() {
 			continue
 		}
+		l.listed = false
 		if it := s.first(l); it != nil {
 			s.list(l)
 			s.start(it)
@@ -200,12 +219,11 @@ func (s *scheduler) start(it *item) {
 	l := it.lane
 	if l.gate.running == 0 {
 		l.gate.pace.begin(s.now())
+		l.gate.heard = s.now()
 	}
 	s.running++
 	l.house.running++
-	l.gate.running++
-	l.shelf.running++
-	l.shelf.queue.running++
+	l.run(1)
 	l.shelf.queue.tokens.take(l.shelf.queue.limits.Rate)
 }
 
@@ -228,9 +246,7 @@ func (s *scheduler) done(it *item, c contact) []spill {
 	l, now := it.lane, s.now()
 	s.running--
 	l.house.running--
-	l.gate.running--
-	l.shelf.running--
-	l.shelf.queue.running--
+	l.run(-1)
 	s.account(it, -1)
 	l.gate.used = now
 	var out []spill
@@ -238,12 +254,15 @@ func (s *scheduler) done(it *item, c contact) []spill {
 	case contactMade:
 		l.gate.breaker.succeed()
 		l.gate.pace.done(now)
+		l.gate.heard = now
+		s.trust(l.gate)
 	case contactFailed:
+		l.gate.doubt(true)
 		if l.gate.breaker.fail(now) {
 			out = s.empty(l.gate)
 		}
 	}
-	s.unblock(l.gate)
+	s.unblock(l)
 	return out
 }
 
@@ -260,14 +279,6 @@ func (s *scheduler) empty(g *gate) []spill {
 		}
 	}
 	return out
-}
-
-func (s *scheduler) unblock(g *gate) {
-	for range g.blocked.len() {
-		l := g.blocked.pop()
-		l.listed = false
-		s.list(l)
-	}
 }
 
 // list puts a lane with legs into the rings.

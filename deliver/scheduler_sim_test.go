@@ -242,6 +242,63 @@ func TestTarpitLeavesOthersOfItsQueueAlone(t *testing.T) {
 	}
 }
 
+// Destinations of a tenant that hang, in whatever number, leave its others
+// alone: those that were known before, and those that are new.
+func TestHangingDestinationsLeaveOthersOfTheirTenantAlone(t *testing.T) {
+	lim := Limits{Concurrency: 120, DestinationConcurrency: 20}
+	for _, c := range []struct {
+		hanging int
+		later   time.Duration // when they begin to hang; until then they answer
+		fresh   bool          // a new destination is healthy too
+		shared  bool
+	}{
+		{1, 0, true, false}, {10, 0, true, false}, {25, 0, true, false}, {25, 0, true, true},
+		{200, 0, false, false}, {200, 0, false, true},
+		{5, 10 * time.Second, true, false}, {5, 10 * time.Second, false, true},
+	} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			t.Parallel()
+			m := newSim(t, SchedulerConfig{}, nil)
+			start, end := m.now, m.now.Add(3*time.Minute)
+			m.took = func(it *item) time.Duration {
+				if it.tenant == "a" && it.destination[0] == 'h' && m.now.Sub(start) >= c.later {
+					return 5 * time.Minute
+				}
+				return 20 * time.Millisecond
+			}
+			worst := map[string]time.Duration{}
+			note := func(it *item) time.Duration {
+				worst[it.destination] = max(worst[it.destination], m.now.Sub(it.value.(time.Time)))
+				return 0
+			}
+			took := m.took
+			m.took = func(it *item) time.Duration { return note(it) + took(it) }
+			make := func(destination string) func() *item {
+				return func() *item {
+					return &item{tenant: "a", queue: "q", destination: destination, partition: "0", size: 1000, limits: Limits{
+						Concurrency: lim.Concurrency, DestinationConcurrency: lim.DestinationConcurrency, Shared: c.shared}}
+				}
+			}
+			m.offer(20, end, make("known"))
+			m.at(start.Add(time.Second), func() {
+				for i := range c.hanging {
+					m.offer(100/float64(c.hanging), end, make(fmt.Sprintf("h%d", i)))
+				}
+			})
+			if c.fresh {
+				m.at(start.Add(time.Minute), func() { m.offer(20, end, make("new")) })
+			}
+			m.run(end)
+			if worst["known"] > 0 || worst["new"] > 0 {
+				t.Errorf("healthy destinations waited %v and %v", worst["known"], worst["new"])
+			}
+			if m.done["known"] < 3550 || c.fresh && m.done["new"] < 2350 {
+				t.Errorf("%d and %d attempts to healthy destinations", m.done["known"], m.done["new"])
+			}
+		})
+	}
+}
+
 // Tenants that all want everything share evenly.
 func TestTenantsShareEvenly(t *testing.T) {
 	m := newSim(t, SchedulerConfig{Slots: 100}, func(*item) time.Duration { return 100 * time.Millisecond })

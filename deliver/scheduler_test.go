@@ -15,25 +15,34 @@ type machine struct {
 	gone    map[string]bool // partitions given up
 	waiting map[*item]bool  // added, not yet started
 	running map[*item]bool
+	batch   int // legs added at once
 }
 
 var limitsFor = map[string]Limits{
 	"q0": {Concurrency: 3, DestinationConcurrency: 2},
 	"q1": {Concurrency: 5, DestinationConcurrency: 5, Rate: 20},
 	"q3": {Concurrency: 12, DestinationConcurrency: 12, Shared: true},
+	"q4": {Concurrency: 60, DestinationConcurrency: 50},
 	"q2": {Concurrency: 0, DestinationConcurrency: 5},
 }
 
-func newMachine() *machine {
-	m := &machine{now: time.Unix(1_000_000, 0), gone: map[string]bool{}, waiting: map[*item]bool{}, running: map[*item]bool{}}
-	m.s = newScheduler(SchedulerConfig{Slots: 14, SettleSlots: 2, Held: 40, PartitionHeld: 10}, func() time.Time { return m.now })
+func newMachine(cfg SchedulerConfig, batch int) *machine {
+	m := &machine{batch: batch, now: time.Unix(1_000_000, 0), gone: map[string]bool{}, waiting: map[*item]bool{}, running: map[*item]bool{}}
+	m.s = newScheduler(cfg, func() time.Time { return m.now })
 	return m
 }
 
 func (m *machine) add(t *rapid.T) {
 	pick := func(prefix string, n int) string { return fmt.Sprint(prefix, rapid.IntRange(0, n-1).Draw(t, prefix)) }
-	it := &item{tenant: pick("t", 3), queue: pick("q", 4), destination: pick("d", 4), partition: pick("p", 3), size: 100}
+	it := item{tenant: pick("t", 3), queue: pick("q", 5), destination: pick("d", 4), partition: pick("p", 3), size: 100}
 	it.settle = rapid.IntRange(0, 9).Draw(t, "settle") == 0
+	for range m.batch {
+		m.addOne(t, it)
+	}
+}
+
+func (m *machine) addOne(t *rapid.T, like item) {
+	it := &like
 	it.limits = limitsFor[it.queue]
 	delete(m.gone, it.partition)
 	given := new(bool)
@@ -49,11 +58,17 @@ func (m *machine) add(t *rapid.T) {
 }
 
 func (m *machine) next(t *rapid.T) {
-	it := m.s.next()
-	if it == nil {
-		m.idle(t)
-		return
+	for range m.batch {
+		it := m.s.next()
+		if it == nil {
+			m.idle(t)
+			return
+		}
+		m.start(t, it)
 	}
+}
+
+func (m *machine) start(t *rapid.T, it *item) {
 	if !m.waiting[it] {
 		t.Fatal("a leg was started twice, or never added")
 	}
@@ -80,9 +95,36 @@ func (m *machine) mayStart(it *item) bool {
 	l := it.lane
 	q := l.shelf.queue
 	return m.s.running < m.s.cfg.Slots && l.house.running < slotShare*(m.s.cfg.Slots-m.s.running) &&
-		q.running < q.limits.Concurrency &&
-		(!q.limits.Shared || l.shelf.running < slotShare*(q.limits.Concurrency-q.running)) && l.gate.running < l.gate.limit(q.limits) &&
+		m.share(l.shelf) > 0 && m.mayOpen(l) && l.gate.running < l.gate.limit(q.limits) &&
 		q.tokens.ready(m.now, q.limits.Rate).IsZero()
+}
+
+// share counts how many attempts a tenant may start in a queue, one by one.
+func (m *machine) share(sh *shelf) int {
+	q := sh.queue
+	n := 0
+	for q.running+n < q.limits.Concurrency &&
+		(!q.limits.Shared || sh.running+n < slotShare*(q.limits.Concurrency-q.running-n)) {
+		n++
+	}
+	return n
+}
+
+// mayOpen: a twentieth of its share a tenant leaves to destinations that
+// answer, a fortieth to such that have nothing running.
+func (m *machine) mayOpen(l *lane) bool {
+	free, running, doubtful := m.share(l.shelf), l.gate.running, 0
+	all := l.shelf.running + free
+	for it := range m.running {
+		if !it.settle && it.lane.shelf == l.shelf && it.lane.gate.doubtful {
+			doubtful++
+		}
+	}
+	left := min(free-all/20, max(1, all-all/20)-doubtful)
+	if l.gate.doubtful {
+		return left > 0 && (running == 0 || running < left/10)
+	}
+	return running == 0 || free > all/40
 }
 
 func (m *machine) done(t *rapid.T) {
@@ -146,8 +188,17 @@ func (m *machine) check(t *rapid.T) {
 }
 
 func TestSchedulerAlways(t *testing.T) {
+	schedulerAlways(t, SchedulerConfig{Slots: 14, SettleSlots: 2, Held: 40, PartitionHeld: 10}, 1)
+}
+
+// Large enough for a fortieth of a queue to be something.
+func TestSchedulerAlwaysAtLarge(t *testing.T) {
+	schedulerAlways(t, SchedulerConfig{Slots: 70, SettleSlots: 2, Held: 300, PartitionHeld: 100}, 15)
+}
+
+func schedulerAlways(t *testing.T, cfg SchedulerConfig, batch int) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := newMachine()
+		m := newMachine(cfg, batch)
 		t.Repeat(map[string]func(*rapid.T){
 			"add":    m.add,
 			"add2":   m.add,
