@@ -2,7 +2,7 @@
 SHELL := bash
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
-.PHONY: build test test-long bench lint generate baseline image clean
+.PHONY: build test test-long bench fairness lint generate baseline image clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/qstream ./cmd/qstream
@@ -38,6 +38,11 @@ generate:
 baseline:
 	.ci/install generate
 	buf build -o schemas/baseline.binpb
+
+# What a noisy tenant does to a quiet one, beside Postfix; needs root and half an
+# hour. Writes its section of docs/performance.md.
+fairness:
+	go run ./test/bench/fairness -data test/bench/fairness/trials.json -page docs/performance.md
 
 image:
 	docker build -t qstream .

@@ -89,8 +89,12 @@ func All(via string, domains ...string) Site {
 func (s Site) documents() string {
 	var b strings.Builder
 	b.WriteString("kind: site\nme: mx.hub.example\n")
-	routes := 0
+	routes, queues := 0, map[string]bool{}
 	for _, t := range s.Tenants {
+		if t.Queue != "" && !queues[t.Queue] {
+			queues[t.Queue] = true
+			fmt.Fprintf(&b, "---\nkind: queue\nname: %s\n", t.Queue)
+		}
 		names := make([]string, len(t.Domains))
 		for i, d := range t.Domains {
 			names[i] = d.Name

@@ -62,8 +62,8 @@ func TestDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(docs) != 5 {
-		t.Errorf("%d documents, want 5", len(docs))
+	if len(docs) != 6 {
+		t.Errorf("%d documents, want 6", len(docs))
 	}
 	if got, want := s.transports(), "quiet.example smtp:[127.0.0.1]:2500\n.noisy.example smtp:\n"; got != want {
 		t.Errorf("transports %q, want %q", got, want)

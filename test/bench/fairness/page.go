@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Marks around what is written into the page.
+const (
+	begin = "<!-- fairness: written by make fairness -->"
+	end   = "<!-- fairness: end -->"
+)
+
+// writePage puts the section into the page, between its marks, or at its end.
+func writePage(path string, all []Trial) error {
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(text), begin)
+	_, after, closed := strings.Cut(rest, end)
+	if found && !closed {
+		return fmt.Errorf("%s: %q is missing", path, end)
+	}
+	if !found {
+		before = strings.TrimRight(before, "\n") + "\n\n"
+		after = "\n"
+	}
+	return os.WriteFile(path, []byte(before+begin+"\n"+section(all)+end+after), 0o644)
+}
+
+// section is all figures as Markdown.
+func section(all []Trial) string {
+	var b strings.Builder
+	b.WriteString("\n| case | how it is built |\n|---|---|\n")
+	for _, s := range scenes {
+		fmt.Fprintf(&b, "| %s | %s |\n", s.Name, s.What)
+	}
+	for i, kind := range kinds {
+		fmt.Fprintf(&b, "\nThe %s: p50 / p99 in ms of the acknowledgement and end to end, and the verdict on the end-to-end p99:\n\n", kind)
+		b.WriteString("| case | peer | accepted in s | ack quiet | ack noisy | quiet run | while the noise is accepted | noisy run | allowed p99 | verdict |\n|---|---|---|---|---|---|---|---|---|---|\n")
+		for _, g := range groups(all) {
+			b.WriteString(g.row(i))
+		}
+	}
+	return b.String()
+}
+
+func (g group) row(i int) string {
+	pair := func(of func(Trial) Figure, p50, p99 func(Figure) float64) string {
+		low := g.median(func(t Trial) float64 { return p50(of(t)) })
+		high := g.median(func(t Trial) float64 { return p99(of(t)) })
+		return clean(low) + " / " + clean(high)
+	}
+	ack := func(of func(Trial) Figure) string {
+		return pair(of, func(f Figure) float64 { return f.AckP50 }, func(f Figure) float64 { return f.AckP99 })
+	}
+	whole := func(of func(Trial) Figure) string {
+		s := pair(of, func(f Figure) float64 { return f.P50 }, func(f Figure) float64 { return f.P99 })
+		arrived, mails := 0, 0
+		for _, t := range g.trials {
+			arrived, mails = arrived+of(t).Arrived, mails+of(t).Mails
+		}
+		if arrived < mails {
+			s += fmt.Sprintf(" (%d of %d came)", arrived, mails)
+		}
+		return s
+	}
+	before := func(t Trial) Figure { return t.Before[i] }
+	during := func(t Trial) Figure { return t.Load[i] }
+	noisy := func(t Trial) Figure { return t.Noisy[i] }
+	quiet := g.median(func(t Trial) float64 { return t.Before[i].P99 })
+	loud := g.median(func(t Trial) float64 { return t.Noisy[i].P99 })
+	return fmt.Sprintf("| %s | %s | %.0f in %.0f | %s | %s | %s | %s | %s | %s | %s |\n", g.scene, g.peer,
+		g.median(func(t Trial) float64 { return float64(t.Accepted) }), g.median(func(t Trial) float64 { return t.Seconds }),
+		ack(before), ack(noisy), whole(before), whole(during), whole(noisy), clean(allowed(quiet)), verdict(quiet, loud))
+}
