@@ -33,6 +33,11 @@ func (d *Deliverer) end(t *task) contact {
 		d.endSpilled(ctx, t, p, v)
 		return contactNone
 	}
+	if len(t.job.Marks()) > 0 {
+		d.metrics.legs.WithLabelValues(actionNames[p.action]).Inc()
+		d.finish(ctx, t, settled(t, p, v))
+		return contactNone
+	}
 	if t.item.settle && p.action == toAttempt {
 		// What was to be settled may be tried after all: it needs a turn.
 		t.job.Abandon()
@@ -85,14 +90,22 @@ func (d *Deliverer) caughtUp(t *task) bool {
 	}
 }
 
-// settled is the trip of a leg that ends without an attempt.
+// settled is the trip of a leg that ends without an attempt of ours. What an
+// earlier owner delivered is told first, whatever became of the leg since: it
+// may be spilled, expire or be parked only without it. Recipients that would
+// be attempted, parked or rerouted come back in a moment.
 func settled(t *task, p plan, v view) *trip {
-	tr, l := t.trip(p, v), t.leg
+	tr, marks := t.trip(p, v), t.job.Marks()
+	tr.attempted = len(marks) > 0
 	f := fate{verdict: bounced, status: p.status, kind: transport.Decided}
-	if p.action == toExpire {
-		f.expired, f.status = true, lastStatus(l)
+	switch p.action {
+	case toRefuse:
+	case toExpire:
+		f.expired, f.status = true, lastStatus(t.leg)
+	default:
+		f = fate{verdict: deferred, kind: transport.Cut, status: mail.Status{Code: 451, Enhanced: "4.3.0", Text: "the attempt was cut off"}}
 	}
-	for _, r := range l.Recipients {
+	for _, r := range tr.honour(marks) {
 		f.rcpt = r
 		tr.fates = append(tr.fates, f)
 	}
@@ -106,29 +119,23 @@ func lastStatus(l *pb.Leg) mail.Status {
 	return mail.Status{Code: 451, Enhanced: "4.4.7", Text: "no attempt could be made in the time allowed"}
 }
 
-// attempt makes one attempt for the recipients that no earlier owner has
-// delivered.
+// attempt makes one attempt.
 func (d *Deliverer) attempt(ctx context.Context, t *task, p plan, v view) contact {
 	tr := t.trip(p, v)
 	tr.attempted = true
-	left := tr.honour(t.job.Marks())
-	c := contactNone
-	if len(left) > 0 {
-		res := d.deliver(ctx, t, p, left)
-		if cutOff(res) && len(tr.fates) == 0 {
-			t.job.Abandon()
-			return contactNone
-		}
-		tr.fates = append(tr.fates, judge(p, left, res)...)
-		tr.met(res)
-		c = contactOf(res)
+	res := d.deliver(ctx, t, p, t.leg.Recipients)
+	if cutOff(res) {
+		t.job.Abandon()
+		return contactNone
 	}
+	tr.fates = judge(p, t.leg.Recipients, res)
+	tr.met(res)
 	tr.ended = d.deps.Now()
 	d.metrics.attempts.Inc()
 	d.metrics.seconds.Observe(tr.ended.Sub(tr.began).Seconds())
 	d.mark(ctx, t, tr)
 	d.finish(ctx, t, tr)
-	return c
+	return contactOf(res)
 }
 
 // met notes the host that an attempt ended with: the one that answered, else

@@ -62,13 +62,7 @@ func decode(r bus.Record) (*pb.Leg, error) {
 func (d *Deliverer) hold(t *task) {
 	v := d.view()
 	p := t.plan(v, d.fresh() == nil)
-	t.item = &item{
-		tenant: p.tenant, queue: schemas.Queue(t.leg.Queue, t.leg.Generation), destination: t.leg.Destination,
-		partition: fmt.Sprintf("%s %d", t.job.Record.Topic, t.job.Record.Partition),
-		size:      len(t.job.Record.Value) + 1024, spills: t.leg.Spills,
-		limits: limitsOf(p.queue), settle: p.action != toAttempt,
-		gone: revoked(t.job), value: t,
-	}
+	t.line(p)
 	d.mu.Lock()
 	sp, spilled := d.scheduler.add(t.item)
 	d.mu.Unlock()
@@ -76,6 +70,18 @@ func (d *Deliverer) hold(t *task) {
 		d.spill(sp)
 	}
 	d.dispatch()
+}
+
+// line makes the leg's item. What an earlier owner delivered something of is
+// settled: spilled, it would be delivered again.
+func (t *task) line(p plan) {
+	t.item = &item{
+		tenant: p.tenant, queue: schemas.Queue(t.leg.Queue, t.leg.Generation), destination: t.leg.Destination,
+		partition: fmt.Sprintf("%s %d", t.job.Record.Topic, t.job.Record.Partition),
+		size:      len(t.job.Record.Value) + 1024, spills: t.leg.Spills,
+		limits: limitsOf(p.queue), settle: p.action != toAttempt || len(t.job.Marks()) > 0,
+		gone: revoked(t.job), value: t,
+	}
 }
 
 // plan is what is to be done with a leg. One that came in time and is found too
