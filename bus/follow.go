@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -10,6 +11,8 @@ import (
 const (
 	freshEvery = 200 * time.Millisecond
 	partsEvery = 3 * time.Second
+	// syncEvery is how often Sync looks whether the end is reached.
+	syncEvery = 3 * time.Millisecond
 )
 
 // Follow reads on for ever.
@@ -30,6 +33,7 @@ type Follower struct {
 	caught chan struct{}
 
 	mu      sync.Mutex
+	reader  *reader // nil: not open yet
 	fresh   time.Time
 	asked   time.Time // when the ends were asked for that aren't reached yet
 	ends    offsets   // nil: none are open
@@ -48,6 +52,32 @@ func (f *Follower) Fresh() time.Time {
 	return f.fresh
 }
 
+// Sync waits until everything that was appended before the call is applied;
+// it fails when ctx ends before.
+func (f *Follower) Sync(ctx context.Context) error {
+	var ends offsets
+	for {
+		f.mu.Lock()
+		r := f.reader
+		f.mu.Unlock()
+		if r != nil && ends == nil {
+			r.mu.Lock()
+			parts := r.pos.keys()
+			r.mu.Unlock()
+			var err error
+			if ends, err = f.b.listOffsets(ctx, newest, parts); err != nil {
+				return err
+			}
+		}
+		if r != nil && r.reached(ends) {
+			return nil
+		}
+		if !pause(ctx, syncEvery) {
+			return fmt.Errorf("follow %s up to its end: %w", f.topics[0], ctx.Err())
+		}
+	}
+}
+
 // Run reads until ctx ends, then returns nil, or until apply fails, and returns
 // its error. Call it once.
 func (f *Follower) Run(ctx context.Context) error {
@@ -63,6 +93,9 @@ func (f *Follower) run(ctx context.Context) error {
 		return err
 	}
 	defer r.close()
+	f.mu.Lock()
+	f.reader = r
+	f.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	var asking sync.WaitGroup
 	asking.Go(func() { f.ask(ctx, r) })

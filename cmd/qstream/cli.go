@@ -27,6 +27,7 @@ type CLI struct {
 	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
 	Deliver deliverCmd `cmd:"" help:"Run deliver: attempts, outcomes, reports to senders."`
 	Delay   delayCmd   `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`
+	Ledger  ledgerCmd  `cmd:"" help:"Run the ledger: what waits where, and what became of messages."`
 
 	Health  healthCmd  `cmd:"" help:"Ask a process on this host whether it is fit for work."`
 	Check   checkCmd   `cmd:"" help:"Make what a verb would run, from its settings, and start nothing."`

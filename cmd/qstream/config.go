@@ -35,7 +35,7 @@ func settingsOnly(k *kong.Kong) error {
 
 func runs(n *kong.Node) bool {
 	switch n.Name {
-	case "up", "ingest", "router", "deliver", "delay":
+	case "up", "ingest", "router", "deliver", "delay", "ledger":
 		return true
 	}
 	return false

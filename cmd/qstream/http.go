@@ -74,6 +74,13 @@ func (w *web) tell(r Running) {
 	})
 }
 
+// serve answers below a path.
+func (w *web) serve(path string, h http.Handler) {
+	if w != nil {
+		w.mux.Handle(path, h)
+	}
+}
+
 func (w *web) addr() string {
 	if w == nil {
 		return ""

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -176,6 +177,9 @@ func (s *shell) live(ctx context.Context, roles []role, began func([]stage) erro
 	}
 	for i, r := range roles {
 		s.health.add(r.name, stages[i].Ready)
+		if h, ok := stages[i].(interface{ Handler() http.Handler }); ok {
+			s.web.serve("/v1/", h.Handler())
+		}
 		parts = append(parts, part{name: r.name, run: stages[i].Run})
 	}
 	// Who waits for /readyz may use at once what began tells.

@@ -21,6 +21,7 @@ type upCmd struct {
 	Broker       `embed:""`
 	ingestFlags  `embed:""`
 	deliverFlags `embed:""`
+	askFlags     `embed:""`
 	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
 	QMQP         string   `name:"qmqp" placeholder:"ADDR" help:"Accepted for later: QMQP is not served yet."`
 	QMTP         string   `name:"qmtp" placeholder:"ADDR" help:"Accepted for later: QMTP is not served yet."`
@@ -91,7 +92,7 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 func (c *upCmd) roles() []role {
 	f := c.deliverFlags
 	f.all = len(f.Pools) == 0
-	return []role{routerRole(), f.role(), delayRole(), c.ingestFlags.role()}
+	return []role{c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), f.role(), delayRole(), c.ingestFlags.role()}
 }
 
 // prepare makes the topics and fills the directory: with the files given, or

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 
@@ -217,3 +218,6 @@ func hash(k fold.Kind, text string) int64 {
 	_, _ = h.Write([]byte(text))
 	return int64(h.Sum64())
 }
+
+// Clone is a copy of its own.
+func (p Progress) Clone() Progress { return Progress{Next: maps.Clone(p.Next), Seq: p.Seq} }
