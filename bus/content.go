@@ -93,7 +93,7 @@ func (w *Blob) seal() error {
 	data := *w.fill
 	w.sum.Write(data)
 	w.size += int64(len(data))
-	value := encodeChunk(w.id, w.number, data)
+	value := encodeChunk(w.id, w.number, data, !w.b.within())
 	*w.fill = data[:0]
 	if err := w.await(); err != nil {
 		return err
@@ -109,7 +109,7 @@ func (w *Blob) seal() error {
 	w.number++
 	sent, chunk := make(chan error, 1), w.chunk
 	w.sent = sent
-	go func() { sent <- w.b.publish(w.ctx, client, []*Record{chunk}) }()
+	go func() { sent <- w.b.publish(w.ctx, client, []*Record{chunk}, later) }()
 	return nil
 }
 
@@ -160,12 +160,25 @@ func (w *Blob) Commit() (*pb.Content, error) {
 	if err := w.await(); err != nil {
 		return nil, err
 	}
+	if err := w.durable(); err != nil {
+		return nil, err
+	}
 	sum := w.sum.Sum(nil)
 	ref := &pb.ContentRef{
 		MessageId: w.id, Topic: schemas.Content(w.class), Partition: w.partition,
 		Offsets: w.offsets, Size: w.size, Sha256: sum, StoredMs: w.storedMs,
 	}
 	return &pb.Content{Where: &pb.Content_Ref{Ref: ref}, Size: w.size, Sha256: sum}, nil
+}
+
+// durable flushes all chunks at once, before anything refers to them.
+func (w *Blob) durable() error {
+	ctx, cancel := context.WithTimeout(w.ctx, w.b.cfg.Timeout)
+	defer cancel()
+	if err := w.b.barrier(ctx); err != nil {
+		return fmt.Errorf("store content of %s: %w", w.id, err)
+	}
+	return nil
 }
 
 func (w *Blob) inline() *pb.Content {
@@ -198,13 +211,15 @@ func (w *Blob) finish() {
 
 // encodeChunk makes the value of a chunk record by hand: a message is large,
 // and each copy of it counts.
-func encodeChunk(id string, number uint32, data []byte) []byte {
-	scratch := buffers.Get().(*[]byte)
-	defer buffers.Put(scratch)
-	packed := encoder().EncodeAll(data, (*scratch)[:0])
-	compressed := len(packed) < len(data)
-	if compressed {
-		data = packed
+func encodeChunk(id string, number uint32, data []byte, compress bool) []byte {
+	compressed := false
+	if compress {
+		scratch := buffers.Get().(*[]byte)
+		defer buffers.Put(scratch)
+		packed := encoder().EncodeAll(data, (*scratch)[:0])
+		if compressed = len(packed) < len(data); compressed {
+			data = packed
+		}
 	}
 	v := make([]byte, 0, len(data)+len(id)+32)
 	v = protowire.AppendTag(v, 1, protowire.BytesType)
@@ -219,7 +234,8 @@ func encodeChunk(id string, number uint32, data []byte) []byte {
 	return protowire.AppendBytes(v, data)
 }
 
-// bulkClient stores chunks. They are compressed already, and each is a batch
+// bulkClient stores chunks. They are compressed already if they should be,
+// and each is a batch
 // of its own, so that reading one reads nothing else.
 func (b *Bus) bulkClient() (*kgo.Client, error) {
 	if _, err := b.client(); err != nil {
@@ -227,9 +243,13 @@ func (b *Bus) bulkClient() (*kgo.Client, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	compressor := kgo.Compressor(stored{})
+	if b.within() {
+		compressor = fastCompressor{}
+	}
 	c, err := b.make(&b.bulk,
 		kgo.RecordDeliveryTimeout(b.cfg.Timeout),
-		kgo.WithCompressor(stored{}),
+		kgo.WithCompressor(compressor),
 		kgo.ProducerBatchMaxBytes(ChunkSize+64<<10))
 	if err != nil {
 		return nil, fmt.Errorf("store content: %w", err)

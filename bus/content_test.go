@@ -2,6 +2,7 @@ package bus
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -188,8 +189,29 @@ func TestAbortLeavesNothingRunning(t *testing.T) {
 	}
 }
 
+// TestContentPassesOneBarrier counts: all chunks are flushed at once, after
+// the last of them was acknowledged, and content that wasn't is none.
+func TestContentPassesOneBarrier(t *testing.T) {
+	b := newContentBus(t)
+	var barriers int
+	var broken error
+	b.cfg.Barrier = func(context.Context) error { barriers++; return broken }
+	store(t, b, "M1", "", message(1, 5*ChunkSize))
+	if barriers != 1 {
+		t.Errorf("%d barriers", barriers)
+	}
+	broken = errors.New("disk on fire")
+	w := b.Create(t.Context(), "M2", "")
+	if _, err := w.Write(message(2, 2*ChunkSize)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(); !errors.Is(err, broken) {
+		t.Errorf("commit: %v", err)
+	}
+}
+
 func FuzzDecodeChunk(f *testing.F) {
-	f.Add(encodeChunk("M", 3, message(1, 1000)))
+	f.Add(encodeChunk("M", 3, message(1, 1000), true))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, value []byte) {
 		data, err := decodeChunk("M", 3, value)

@@ -114,8 +114,8 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
-	if b.cfg.Dial != nil {
-		opts = append(opts, kgo.Dialer(b.cfg.Dial))
+	if b.within() {
+		opts = append(opts, kgo.Dialer(b.cfg.Dial), kgo.WithCompressor(fastCompressor{}))
 	}
 	if b.cfg.TLS != nil {
 		opts = append(opts, kgo.DialTLSConfig(b.cfg.TLS.Clone()))
@@ -128,6 +128,9 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 	}
 	return append(opts, extra...)
 }
+
+// within reports whether the broker is in this process.
+func (b *Bus) within() bool { return b.cfg.Dial != nil }
 
 func mechanism(s SASL) (kgo.Opt, error) {
 	auth := scram.Auth{User: s.User, Pass: s.Password}

@@ -32,21 +32,8 @@ func (b *Bus) Publish(ctx context.Context, rs ...*Record) error {
 	if err != nil {
 		return err
 	}
-	return b.publish(ctx, c, rs)
-}
-
-func (b *Bus) publish(ctx context.Context, c *kgo.Client, rs []*Record) error {
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	defer cancel()
-	started := time.Now()
-	b.cfg.Failpoint("publish.before")
-	err := b.acknowledged(ctx, c, rs)
-	b.cfg.Failpoint("publish.after")
-	b.metrics.published(len(rs), time.Since(started), err)
-	if err != nil {
-		// The client may not know yet that the topic or its partitions are new.
-		c.ForceMetadataRefresh()
-		return fmt.Errorf("publish to %s: %w", rs[0].Topic, err)
+	if err := b.publish(ctx, c, rs, b.barrier); err != nil {
+		return err
 	}
 	for _, r := range rs {
 		b.remember(r)
@@ -54,8 +41,27 @@ func (b *Bus) publish(ctx context.Context, c *kgo.Client, rs []*Record) error {
 	return nil
 }
 
-// acknowledged produces, waits for every acknowledgement, then for the
-// barrier. It gives up waiting when ctx ends; the client goes on by itself.
+// publish produces and then calls durable. It returns within Config.Timeout.
+func (b *Bus) publish(ctx context.Context, c *kgo.Client, rs []*Record, durable func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	started := time.Now()
+	b.cfg.Failpoint("publish.before")
+	err := b.acknowledged(ctx, c, rs)
+	if err == nil {
+		err = durable(ctx)
+	}
+	b.cfg.Failpoint("publish.after")
+	b.metrics.published(len(rs), time.Since(started), err)
+	if err != nil {
+		// The client may not know yet that the topic or its partitions are new.
+		c.ForceMetadataRefresh()
+		return fmt.Errorf("publish to %s: %w", rs[0].Topic, err)
+	}
+	return nil
+}
+
+// acknowledged produces and waits for every acknowledgement. It gives up waiting when ctx ends; the client goes on by itself.
 func (b *Bus) acknowledged(ctx context.Context, c *kgo.Client, rs []*Record) error {
 	var (
 		once  sync.Once
@@ -83,9 +89,6 @@ func (b *Bus) acknowledged(ctx context.Context, c *kgo.Client, rs []*Record) err
 	if first != nil {
 		return first
 	}
-	if err := b.barrier(ctx); err != nil {
-		return err
-	}
 	for i, r := range rs {
 		r.Partition, r.Offset, r.Time = sent[i].Partition, sent[i].Offset, sent[i].Timestamp
 	}
@@ -111,6 +114,9 @@ func (b *Bus) barrier(ctx context.Context) error {
 	}
 	return nil
 }
+
+// later leaves it to who publishes the records together with others.
+func later(context.Context) error { return nil }
 
 // toClient makes the client's record. The time is the injected clock's: a
 // cluster replaces it by its own, the embedded broker keeps it.
