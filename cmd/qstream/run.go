@@ -155,6 +155,7 @@ func refuse(log *slog.Logger, differences []bus.Difference) error {
 // live makes the roles and runs everything until ctx ends or a part fails.
 // began is called with the stages once they run.
 func (s *shell) live(ctx context.Context, roles []role, began func([]stage) error) error {
+	defer paceHeap(heapRoom)()
 	d, c := directory.Follow(s.bus).WithLog(s.log), control.Follow(s.bus, nil).WithLog(s.log)
 	g := s.ground(d, c)
 	if err := errors.Join(d.Register(g.metrics), c.Register(g.metrics)); err != nil {
