@@ -31,12 +31,13 @@ import (
 // options are the flags.
 type options struct {
 	workload
-	broker, size  string
-	rounds        int
-	all, alone    bool
-	results, page string
-	profile       string
-	seconds       int
+	broker, size        string
+	rounds              int
+	all, alone, ceiling bool
+	warm                int
+	results, page       string
+	profile             string
+	seconds             int
 }
 
 func main() {
@@ -53,6 +54,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds")
 	flag.BoolVar(&o.all, "all", false, "every workload of docs/performance.md instead of -size, -sessions and -rate")
 	flag.BoolVar(&o.alone, "alone", false, "qstream without Postfix beside it")
+	flag.BoolVar(&o.ceiling, "ceiling", false, "also send straight from the source to the sink, with nothing between")
+	flag.IntVar(&o.warm, "warm", 40, "mails before those that are measured")
 	flag.StringVar(&o.results, "json", "", "add each run to this file, and report all that are in it")
 	flag.StringVar(&o.page, "page", "", "write the tables into this page, between its markers; with -rounds 0 only that")
 	flag.StringVar(&o.profile, "profile", "", "write qstream's CPU profile to this file, taken under the same load after the last round")
@@ -106,7 +109,7 @@ func (o *options) compare(ctx context.Context, round int) (all []run, err error)
 		workloads = standard()
 	}
 	hosts := make([]load.Host, 10)
-	b := bench{next: 1 << 32, seconds: o.seconds}
+	b := bench{next: 1 << 32, seconds: o.seconds, warm: o.warm}
 	for i := range hosts {
 		hosts[i].IP = fmt.Sprintf("127.0.0.%d", i+2)
 		b.domains = append(b.domains, fmt.Sprintf("d%d.test", i+2))
@@ -126,7 +129,7 @@ func (o *options) compare(ctx context.Context, round int) (all []run, err error)
 		for n := range o.rounds {
 			round++
 			for i := range peers {
-				p, profile := peers[(n+i)%len(peers)], ""
+				p, profile := peers[(round+i)%len(peers)], ""
 				if n == o.rounds-1 {
 					profile = o.profile
 				}
@@ -152,6 +155,9 @@ func (o *options) peers(b *bench) ([]peer.Peer, error) {
 	var all []peer.Peer
 	if !o.alone {
 		all = append(all, &peer.Postfix{Site: site})
+	}
+	if o.ceiling {
+		all = append(all, &nothing{addr: b.sink.Addr(0)})
 	}
 	for name := range strings.SplitSeq(o.broker, ",") {
 		q, err := qstream(site, name)

@@ -46,7 +46,6 @@ type run struct {
 }
 
 const (
-	warmUp   = 40                     // mails before a run
 	settled  = 300 * time.Millisecond // after the last arrival, for what a peer has yet to commit
 	patience = 20 * time.Second       // without any arrival
 )
@@ -57,6 +56,7 @@ type bench struct {
 	domains []string
 	next    uint64 // number of the next mail
 	seconds int    // how long a profile is taken
+	warm    int    // mails before a run
 }
 
 // measure starts the peer, warms it up, measures the workload and stops it.
@@ -80,9 +80,9 @@ func (b *bench) measure(ctx context.Context, p peer.Peer, w workload, contents *
 		b.next += uint64(n)
 		return s
 	}
-	s := source(warmUp)
+	s := source(b.warm)
 	s.Rate, s.Sessions = 0, min(w.Sessions, 10)
-	if _, err := b.round(ctx, s, warmUp); err != nil {
+	if _, err := b.round(ctx, s, b.warm); err != nil {
 		return r, fmt.Errorf("warm-up: %w", err)
 	}
 	before, err := b.look(p)
