@@ -3,6 +3,8 @@ package ledger
 import (
 	"errors"
 	"time"
+
+	"qstream/ledger/audit"
 )
 
 // Config are the ledger's settings; zero values take the defaults.
@@ -20,6 +22,8 @@ type Config struct {
 	Retry time.Duration
 	// Look is how often it is looked for records that no router reads; default 1 s.
 	Look time.Duration
+	// Audit is how the account of mail is audited.
+	Audit audit.Config
 }
 
 func (c Config) complete() (Config, error) {

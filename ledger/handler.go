@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"qstream/ledger/audit"
 	"qstream/ledger/fold"
 	"qstream/ledger/store"
 	"qstream/schemas"
@@ -29,6 +30,7 @@ const (
 //	GET /v1/queue/show/NAME                   Queue
 //	GET /v1/queue/legs?sort=due               Legs
 //	GET /v1/trace?id=...                      Trace
+//	POST /v1/audit?tenant=...&since=...       audit.Report
 //
 // Legs are chosen by tenant, queue, destination, host, place, reason, reply and
 // older (a Go duration); limit bounds an answer. 404 is a subject that is not
@@ -43,6 +45,7 @@ func (l *Ledger) Handler() http.Handler {
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { l.serve(w, r, answer) })
 	}
+	mux.Handle("POST "+audit.Path, l.auditor.Handler())
 	return mux
 }
 

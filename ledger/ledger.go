@@ -32,6 +32,7 @@ import (
 	"qstream/bus"
 	"qstream/control"
 	"qstream/directory"
+	"qstream/ledger/audit"
 	"qstream/ledger/fold"
 	"qstream/ledger/store"
 	"qstream/schemas"
@@ -56,6 +57,7 @@ type Ledger struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
+	auditor *audit.Auditor
 	view    atomic.Pointer[view] // nil while there is none
 
 	mu    sync.Mutex
@@ -79,7 +81,11 @@ func New(cfg Config, d Deps) (*Ledger, error) {
 	}
 	l := &Ledger{cfg: cfg, deps: d, fault: errors.New("ledger: not begun yet")}
 	l.metrics = newMetrics(d.Metrics)
-	return l, nil
+	l.auditor, err = audit.New(cfg.Audit, audit.Deps{
+		Records: audit.Topics{Bus: d.Bus, Directory: d.Directory.Snapshot, Now: d.Now},
+		Book:    l.book, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	})
+	return l, err
 }
 
 // Ready is nil while the view is kept. How far it is, each answer tells.
@@ -105,6 +111,9 @@ func (l *Ledger) failed(err error) {
 
 // Run keeps the view until ctx ends.
 func (l *Ledger) Run(ctx context.Context) error {
+	var auditing sync.WaitGroup
+	defer auditing.Wait()
+	auditing.Go(func() { l.auditor.Run(ctx) })
 	reset := false
 	for ctx.Err() == nil {
 		err := l.keep(ctx, reset)

@@ -21,6 +21,7 @@ type CLI struct {
 	Queue   queueCmd   `cmd:"" help:"Suspend, resume and flush waiting mail; settle dead records."`
 	Topics  topicsCmd  `cmd:"" help:"Create, verify and list the topics; mend places on them."`
 	Trace   traceCmd   `cmd:"" help:"Print the life of a message: times, hosts, replies, DSNs."`
+	Audit   auditCmd   `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
 	Tail    tailCmd    `cmd:"" help:"Print the records of a topic."`
 
 	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP."`

@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"qstream/ledger"
+	"qstream/ledger/audit"
 )
 
 // ledgerCmd runs the ledger alone.
@@ -19,7 +21,8 @@ type ledgerCmd struct {
 
 // askFlags say who may ask the ledger.
 type askFlags struct {
-	Ask []netip.Prefix `placeholder:"NETWORK" help:"Networks whose hosts may ask over HTTP what waits and what became of messages, besides this host."`
+	Ask        []netip.Prefix `placeholder:"NETWORK" help:"Networks whose hosts may ask over HTTP what waits and what became of messages, besides this host."`
+	AuditEvery time.Duration  `name:"audit-every" placeholder:"TIME" help:"How often unfinished mail is counted against the events, negative for only by: qstream audit (default: 10m)."`
 }
 
 func (c *ledgerCmd) Run(ctx context.Context, p *Process) error {
@@ -29,7 +32,7 @@ func (c *ledgerCmd) check(p *Process) error { return c.checkRoles(p, c.askFlags.
 
 func (f askFlags) role(dir string) role {
 	return role{"ledger", func(g ground) (stage, error) {
-		l, err := ledger.New(ledger.Config{Dir: dir}, ledger.Deps{
+		l, err := ledger.New(ledger.Config{Dir: dir, Audit: audit.Config{Every: f.AuditEvery}}, ledger.Deps{
 			Bus: g.bus, Directory: g.directory, Control: g.control, Log: g.log, Metrics: g.metrics, Now: g.now,
 		})
 		if err != nil {

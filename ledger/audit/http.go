@@ -7,19 +7,14 @@ import (
 )
 
 // Path is where a Handler is served.
-const Path = "/ledger/audit"
+const Path = "/v1/audit"
 
-// Handler audits when it is asked by POST, with the scope in the query
+// Handler audits when it is asked, with the scope in the query
 // (tenant, since in RFC 3339), and answers with the report as JSON: 200,
 // balanced or not. What can't be done is a plain text: 400 for a scope that is
 // none, 503 for the rest.
 func (a *Auditor) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", http.MethodPost)
-			http.Error(w, "an audit is asked for by POST", http.StatusMethodNotAllowed)
-			return
-		}
 		s := Scope{Tenant: r.URL.Query().Get("tenant")}
 		if text := r.URL.Query().Get("since"); text != "" {
 			var err error

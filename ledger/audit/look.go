@@ -106,8 +106,11 @@ func (l *look) notes(ctx context.Context, f func(context.Context, []fold.Note) e
 			return err
 		}
 		copy(n.ID[:], id)
-		if place == AtReinject {
+		switch place {
+		case AtReinject:
 			n.Opened, n.Place = fold.Generated, fold.Reinject
+		case AtDeadletter:
+			n.Place = fold.Deadletter
 		}
 		if last := len(notes) - 1; last >= 0 && notes[last].ID == n.ID {
 			notes[last].Recipients = append(notes[last].Recipients, o)

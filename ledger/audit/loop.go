@@ -43,10 +43,9 @@ const firstNames = 5
 
 // Run audits everything again and again until ctx ends. The first audit is a
 // minute after the start, when what waited at it flows again.
-func (a *Auditor) Run(ctx context.Context) error {
+func (a *Auditor) Run(ctx context.Context) {
 	if a.cfg.Every < 0 {
-		<-ctx.Done()
-		return nil
+		return
 	}
 	wait := min(a.cfg.Every, time.Minute)
 	for {
@@ -54,14 +53,14 @@ func (a *Auditor) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return nil
+			return
 		case <-t.C:
 		}
 		wait = a.cfg.Every
 		r, err := a.Audit(ctx, Scope{})
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return
 		case err != nil:
 			a.metrics.failures.Inc()
 			a.deps.Log.Warn("audit not done, trying again later", "stage", "ledger", "err", err)
