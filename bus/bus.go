@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // AnyPartition lets the key choose a record's partition.
@@ -34,11 +35,9 @@ type Record struct {
 	Time      time.Time // append time; set by reading and by Publish
 }
 
-// Header is one header of a record.
-type Header struct {
-	Key   string
-	Value []byte
-}
+// Header is one header of a record: a key and a value. It is the client's own
+// type, so that none is copied on the way in and out.
+type Header = kgo.RecordHeader
 
 // Errors that callers tell apart.
 var (

@@ -121,32 +121,18 @@ func later(context.Context) error { return nil }
 // toClient makes the client's record. The time is the injected clock's: a
 // cluster replaces it by its own, the embedded broker keeps it.
 func (b *Bus) toClient(r *Record) *kgo.Record {
-	k := &kgo.Record{
-		Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value,
+	return &kgo.Record{
+		Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers,
 		Timestamp: b.cfg.Now().Round(0).Truncate(time.Millisecond),
 	}
-	if len(r.Headers) > 0 {
-		k.Headers = make([]kgo.RecordHeader, len(r.Headers))
-		for i, h := range r.Headers {
-			k.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
-		}
-	}
-	return k
 }
 
 // fromClient makes our record of the client's.
 func fromClient(k *kgo.Record) Record {
-	r := Record{
+	return Record{
 		Topic: k.Topic, Partition: k.Partition, Offset: k.Offset,
-		Key: k.Key, Value: k.Value, Time: k.Timestamp,
+		Key: k.Key, Value: k.Value, Headers: k.Headers, Time: k.Timestamp,
 	}
-	if len(k.Headers) > 0 {
-		r.Headers = make([]Header, len(k.Headers))
-		for i, h := range k.Headers {
-			r.Headers[i] = Header{Key: h.Key, Value: h.Value}
-		}
-	}
-	return r
 }
 
 // partitioner keeps a partition that a record names and lets the key decide

@@ -1,8 +1,9 @@
 package bus
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
-	"hash/fnv"
 	"strconv"
 
 	"github.com/oklog/ulid/v2"
@@ -73,10 +74,7 @@ func NewReceived(r *pb.Received) Record {
 // event tells, so that a repetition is recognised by it.
 func NewEvent(e *pb.Event) Record {
 	if e.Id == "" {
-		e.Id = fmt.Sprintf("%s.%d.%d.%d", e.MessageId, e.Leg, e.Step, e.Type)
-		if len(e.Outcomes) > 0 {
-			e.Id += fmt.Sprintf(".%d", e.Outcomes[0].Number)
-		}
+		e.Id = eventID(e)
 	}
 	return Record{
 		Topic: schemas.Events, Partition: AnyPartition, Key: []byte(e.MessageId), Value: encode(e),
@@ -91,6 +89,18 @@ func NewEvent(e *pb.Event) Record {
 	}
 }
 
+func eventID(e *pb.Event) string {
+	id := make([]byte, 0, 64)
+	id = append(append(id, e.MessageId...), '.')
+	id = append(strconv.AppendUint(id, uint64(e.Leg), 10), '.')
+	id = append(strconv.AppendUint(id, e.Step, 10), '.')
+	id = strconv.AppendInt(id, int64(e.Type), 10)
+	if len(e.Outcomes) > 0 {
+		id = strconv.AppendUint(append(id, '.'), uint64(e.Outcomes[0].Number), 10)
+	}
+	return string(id)
+}
+
 // traceparent is the trace context of a step of a message (W3C Trace Context
 // 3.2): a message id is a ULID, and its 16 bytes are the trace's id, so that
 // every process finds the same trace without being told. Empty for other ids.
@@ -99,9 +109,23 @@ func traceparent(messageID string, leg uint32, step uint64) string {
 	if err != nil {
 		return ""
 	}
-	span := fnv.New64a()
-	fmt.Fprintf(span, "%s.%d.%d", messageID, leg, step)
-	return fmt.Sprintf("00-%x-%016x-01", id[:], span.Sum64())
+	var scratch [64]byte
+	name := append(append(scratch[:0], messageID...), '.')
+	name = append(strconv.AppendUint(name, uint64(leg), 10), '.')
+	name = strconv.AppendUint(name, step, 10)
+	out := make([]byte, 0, 55)
+	out = hex.AppendEncode(append(out, "00-"...), id[:])
+	out = hex.AppendEncode(append(out, '-'), binary.BigEndian.AppendUint64(nil, fnv64a(name)))
+	return string(append(out, "-01"...))
+}
+
+// fnv64a is hash/fnv's New64a, which allocates.
+func fnv64a(b []byte) uint64 {
+	h := uint64(14695981039346656037)
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
 }
 
 // encode can't fail on our own messages: their strings are made valid UTF-8
@@ -114,12 +138,22 @@ func encode(m proto.Message) []byte {
 	return b
 }
 
+// headers are those with a value; all values share one piece of memory.
 func headers(kv ...string) []Header {
-	hs := make([]Header, 0, len(kv)/2)
-	for i := 0; i < len(kv); i += 2 {
-		if kv[i+1] != "" {
-			hs = append(hs, Header{Key: kv[i], Value: []byte(kv[i+1])})
+	n, size := 0, 0
+	for i := 1; i < len(kv); i += 2 {
+		if kv[i] != "" {
+			n, size = n+1, size+len(kv[i])
 		}
+	}
+	hs, values := make([]Header, 0, n), make([]byte, 0, size)
+	for i := 0; i < len(kv); i += 2 {
+		if kv[i+1] == "" {
+			continue
+		}
+		from := len(values)
+		values = append(values, kv[i+1]...)
+		hs = append(hs, Header{Key: kv[i], Value: values[from:len(values):len(values)]})
 	}
 	return hs
 }

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,6 +86,9 @@ func (t *trip) event(kind pb.EventType) *pb.Event {
 }
 
 func (t *trip) tell(kind pb.EventType, rest *pb.Leg) *pb.Event {
+	if !slices.ContainsFunc(t.fates, func(f fate) bool { return f.eventType() == kind }) {
+		return nil
+	}
 	e := t.event(kind)
 	for _, f := range t.fates {
 		if f.eventType() != kind {
@@ -100,9 +104,6 @@ func (t *trip) tell(kind pb.EventType, rest *pb.Leg) *pb.Event {
 	}
 	if kind == pb.EventType_EVENT_TYPE_DEFERRED && rest != nil {
 		e.DueMs, e.Reason = rest.DueMs, rest.Reason
-	}
-	if e.Outcomes == nil {
-		return nil
 	}
 	return e
 }
