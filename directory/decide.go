@@ -28,7 +28,15 @@ type Decision struct {
 
 // Decide says whose mail a recipient is and where it goes. Whether the client
 // may send to it is not asked here: see Owner and ByNetwork.
-func (s *Snapshot) Decide(q Question) Decision { return s.decide(q, func(string, ...any) {}) }
+func (s *Snapshot) Decide(q Question) Decision {
+	k := memoKey{mail.Domain(q.Recipient), q.Tenant, q.NullSender}
+	if d, ok := s.memo.get(k); ok {
+		return d
+	}
+	d := s.decide(q, func(string, ...any) {})
+	s.memo.put(k, d)
+	return d
+}
 
 // Explain is Decide with its steps.
 func (s *Snapshot) Explain(q Question) Decision {

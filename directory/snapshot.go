@@ -26,6 +26,7 @@ type Snapshot struct {
 	routes     patterns[*Route]
 	nullRoutes patterns[*Route]
 	history    lineage
+	memo       *memo
 }
 
 // Build makes a snapshot of documents, each queue in its first generation,
@@ -40,7 +41,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		Number: number, docs: sorted(docs), history: history,
 		queues: map[string]*Queue{}, tenants: map[string]*Tenant{},
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
-		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{},
+		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, memo: newMemo(),
 	}
 	c := &checker{Snapshot: s, claimed: map[string]*Document{}}
 	for i := range s.docs {
