@@ -45,7 +45,8 @@ func (e *engine) newJournal(ctx context.Context) (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	cl, err := kgo.NewClient(e.bus.clientOpts()...)
+	// One request at a time: what comes meanwhile shares the next one.
+	cl, err := kgo.NewClient(e.bus.clientOpts(kgo.MaxProduceRequestsInflightPerBroker(1))...)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
