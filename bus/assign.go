@@ -194,11 +194,7 @@ func (e *engine) cutOff(ps []*part) {
 		if p.begun > 0 {
 			e.log.Warn("drain's time is over", "topic", p.topic, "partition", p.partition, "count", p.begun)
 		}
-		select {
-		case <-p.cut:
-		default:
-			close(p.cut)
-		}
+		p.cutOff()
 	}
 }
 
@@ -231,11 +227,7 @@ func (e *engine) drop(p *part) {
 	}
 	p.stop()
 	p.dropped = true
-	select {
-	case <-p.cut:
-	default:
-		close(p.cut)
-	}
+	p.cutOff()
 	if e.parts[p.key()] == p {
 		delete(e.parts, p.key())
 		delete(e.stopped, p.key())

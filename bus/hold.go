@@ -244,7 +244,7 @@ func (h *Holder) complete(p *part, base int64) {
 			return
 		}
 		select {
-		case <-p.revoked:
+		case <-p.revoked.Done():
 			return
 		case <-time.After(wait):
 			e.log.Warn("end of waiting records not found, trying again", "topic", p.topic, "partition", p.partition, "err", err)
@@ -280,14 +280,5 @@ func (h *Holder) completed(p *part, x *index) {
 
 // whileOwned is a context that ends when the partition is given up.
 func (e *engine) whileOwned(p *part) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	stop := make(chan struct{})
-	go func() {
-		select {
-		case <-p.revoked:
-			cancel()
-		case <-stop:
-		}
-	}()
-	return ctx, func() { cancel(); close(stop) }
+	return context.WithCancel(p.revoked)
 }

@@ -34,33 +34,26 @@ func (j *Job) Marks() [][]byte {
 // and ends when the drain's time is over; finish the job as unconfirmed then.
 func (j *Job) Begin(ctx context.Context) (context.Context, bool) {
 	e := j.work.engine
-	select {
-	case <-j.part.revoked:
+	if j.part.revoked.Err() != nil {
 		return nil, false
-	default:
 	}
 	select {
 	case e.open <- struct{}{}:
-	case <-j.part.revoked:
+	case <-j.part.revoked.Done():
 		return nil, false
 	case <-ctx.Done():
 		return nil, false
 	}
 	bctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	for !j.admit(cancel) {
+	stop := context.AfterFunc(j.part.cut, cancel)
+	ended := func() { stop(); cancel() }
+	for !j.admit(ended) {
 		if !j.waitGate(ctx) {
-			cancel()
+			ended()
 			<-e.open
 			return nil, false
 		}
 	}
-	go func() { // ends with the job, or with the partition
-		select {
-		case <-j.part.cut:
-		case <-bctx.Done():
-		}
-		cancel()
-	}()
 	return bctx, true
 }
 
@@ -89,15 +82,15 @@ func (j *Job) waitGate(ctx context.Context) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-j.part.revoked:
+	case <-j.part.revoked.Done():
 	case <-ctx.Done():
 	}
 	return false
 }
 
-// Revoked is closed when the partition is being given up: begin nothing new,
-// cut what is not past its point of no return, and let the rest end.
-func (j *Job) Revoked() <-chan struct{} { return j.part.revoked }
+// Revoked ends when the partition is being given up: begin nothing new, cut
+// what is not past its point of no return, and let the rest end.
+func (j *Job) Revoked() context.Context { return j.part.revoked }
 
 // Mark journals a result: durable when it returns nil.
 func (j *Job) Mark(ctx context.Context, result []byte) error {

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -34,8 +35,10 @@ type part struct {
 	paused    bool
 	held      int           // jobs handed out and not ended
 	begun     int           // jobs that passed Begin and have not ended
-	revoked   chan struct{} // closed when draining starts
-	cut       chan struct{} // closed when the drain's time is over
+	revoked   context.Context // ends when draining starts
+	revoke    context.CancelFunc
+	cut       context.Context // ends when the drain's time is over
+	cutOff    context.CancelFunc
 	wake      chan struct{} // of capacity 1: backlog or room came
 	own       any           // the shape's
 }
@@ -71,11 +74,13 @@ type topicPartition struct {
 }
 
 func newPart(topic string, partition int32) *part {
-	return &part{
-		topic: topic, partition: partition,
-		revoked: make(chan struct{}), cut: make(chan struct{}), wake: make(chan struct{}, 1),
+	p := &part{
+		topic: topic, partition: partition, wake: make(chan struct{}, 1),
 		journal: journalMark{part: -1, floor: noFloor},
 	}
+	p.revoked, p.revoke = context.WithCancel(context.Background())
+	p.cut, p.cutOff = context.WithCancel(context.Background())
+	return p
 }
 
 func (p *part) key() topicPartition { return topicPartition{p.topic, p.partition} }
@@ -95,6 +100,6 @@ func (p *part) stop() {
 	}
 	p.draining = true
 	p.backlog, p.queued = nil, 0
-	close(p.revoked)
+	p.revoke()
 	p.poke()
 }

@@ -191,7 +191,7 @@ func (r *rig) marked(b *Bus, group, in string, n int64) {
 				r.t.Errorf("mark: %v", err)
 			}
 			marks.Add(1)
-			<-j.Revoked()
+			<-j.Revoked().Done()
 			j.Abandon()
 		}()
 	})

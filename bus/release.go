@@ -28,7 +28,7 @@ func (h *Holder) releases(p *part) {
 		}
 		select {
 		case <-p.wake:
-		case <-p.revoked:
+		case <-p.revoked.Done():
 		case <-time.After(releaseLook):
 		}
 	}

@@ -55,18 +55,7 @@ func (t *transform) opened(p *part) {
 	t.engine.workers.Add(1)
 	go func() {
 		defer t.engine.workers.Done()
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		stop := make(chan struct{})
-		defer close(stop)
-		go func() {
-			select {
-			case <-p.cut:
-				cancel()
-			case <-stop:
-			}
-		}()
-		for t.one(ctx, p) {
+		for t.one(p.cut, p) {
 		}
 	}()
 }
@@ -126,7 +115,7 @@ func (t *transform) next(p *part) (*kgo.Record, []byte) {
 		}
 		select {
 		case <-p.wake:
-		case <-p.revoked:
+		case <-p.revoked.Done():
 		case <-changed:
 		}
 	}
@@ -150,7 +139,7 @@ func (t *transform) try(ctx context.Context, p *part, state []byte, rec Record) 
 		t.engine.log.Warn("step failed, trying again", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "err", err)
 		select {
 		case <-time.After(wait):
-		case <-p.revoked:
+		case <-p.revoked.Done():
 			return nil
 		}
 		wait = min(2*wait, retryMost)

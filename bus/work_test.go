@@ -153,7 +153,7 @@ func TestWorkMarksComeBack(t *testing.T) {
 						t.Error(err)
 					}
 					seen.Add(1)
-					<-j.Revoked()
+					<-j.Revoked().Done()
 					j.Abandon()
 				}()
 			})

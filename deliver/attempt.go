@@ -78,7 +78,7 @@ func (d *Deliverer) caughtUp(t *task) bool {
 		}
 		select {
 		case <-changed:
-		case <-t.job.Revoked():
+		case <-t.job.Revoked().Done():
 			return false
 		case <-wait.Done():
 			if d.ctx.Err() == nil {
@@ -128,6 +128,8 @@ func (d *Deliverer) attempt(ctx context.Context, t *task, p plan, v view) contac
 		t.job.Abandon()
 		return contactNone
 	}
+	c := contactOf(res)
+	d.left(t, c)
 	tr.fates = judge(p, t.leg.Recipients, res)
 	tr.met(res)
 	tr.ended = d.deps.Now()
@@ -135,7 +137,7 @@ func (d *Deliverer) attempt(ctx context.Context, t *task, p plan, v view) contac
 	d.metrics.seconds.Observe(tr.ended.Sub(tr.began).Seconds())
 	d.mark(ctx, t, tr)
 	d.finish(ctx, t, tr)
-	return contactOf(res)
+	return c
 }
 
 // met notes the host that an attempt ended with: the one that answered, else

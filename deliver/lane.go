@@ -21,6 +21,7 @@ type item struct {
 	gone                       func() bool // the partition was given up; nil: never
 	value                      any
 
+	away  bool  // its attempt is over
 	lane  *lane // set by add
 	added time.Time
 }

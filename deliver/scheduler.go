@@ -236,9 +236,11 @@ const (
 	contactFailed                // no host could be reached
 )
 
-// done frees a leg's slot. When its failure opens the destination's breaker,
-// what the destination holds is spilled.
-func (s *scheduler) done(it *item, c contact) []spill {
+// left frees a leg's slot: its attempt is over, though the leg is held until
+// it is done. When its failure opens the destination's breaker, what the
+// destination holds is spilled.
+func (s *scheduler) left(it *item, c contact) []spill {
+	it.away = true
 	if it.lane == nil {
 		s.settling--
 		return nil
@@ -247,7 +249,6 @@ func (s *scheduler) done(it *item, c contact) []spill {
 	s.running--
 	l.house.running--
 	l.run(-1)
-	s.account(it, -1)
 	l.gate.used = now
 	var out []spill
 	switch c {
@@ -263,6 +264,18 @@ func (s *scheduler) done(it *item, c contact) []spill {
 		}
 	}
 	s.unblock(l)
+	return out
+}
+
+// done forgets a leg, and frees its slot if it has not left.
+func (s *scheduler) done(it *item, c contact) []spill {
+	var out []spill
+	if !it.away {
+		out = s.left(it, c)
+	}
+	if it.lane != nil {
+		s.account(it, -1)
+	}
 	return out
 }
 

@@ -15,7 +15,8 @@ type machine struct {
 	gone    map[string]bool // partitions given up
 	waiting map[*item]bool  // added, not yet started
 	running map[*item]bool
-	batch   int // legs added at once
+	batch   int            // legs added at once
+	away    map[*item]bool // left, not yet done
 }
 
 var limitsFor = map[string]Limits{
@@ -27,7 +28,7 @@ var limitsFor = map[string]Limits{
 }
 
 func newMachine(cfg SchedulerConfig, batch int) *machine {
-	m := &machine{batch: batch, now: time.Unix(1_000_000, 0), gone: map[string]bool{}, waiting: map[*item]bool{}, running: map[*item]bool{}}
+	m := &machine{batch: batch, now: time.Unix(1_000_000, 0), gone: map[string]bool{}, waiting: map[*item]bool{}, running: map[*item]bool{}, away: map[*item]bool{}}
 	m.s = newScheduler(cfg, func() time.Time { return m.now })
 	return m
 }
@@ -130,14 +131,37 @@ func (m *machine) mayOpen(l *lane) bool {
 func (m *machine) done(t *rapid.T) {
 	for it := range m.running {
 		delete(m.running, it)
-		c := contact(rapid.IntRange(0, 2).Draw(t, "contact"))
-		for _, sp := range m.s.done(it, c) {
-			if !m.waiting[sp.item] || sp.why != breakerOpen || !sp.due.After(m.now) {
-				t.Fatalf("spilled: %+v", sp)
-			}
-			delete(m.waiting, sp.item)
+		m.spilled(t, m.s.done(it, contact(rapid.IntRange(0, 2).Draw(t, "contact"))))
+		return
+	}
+}
+
+// leave and goneAway are done in two steps.
+func (m *machine) leave(t *rapid.T) {
+	for it := range m.running {
+		delete(m.running, it)
+		m.away[it] = true
+		m.spilled(t, m.s.left(it, contact(rapid.IntRange(0, 2).Draw(t, "contact"))))
+		return
+	}
+}
+
+func (m *machine) goneAway(t *rapid.T) {
+	for it := range m.away {
+		delete(m.away, it)
+		if len(m.s.done(it, contactNone)) != 0 {
+			t.Fatal("spilled twice")
 		}
 		return
+	}
+}
+
+func (m *machine) spilled(t *rapid.T, spilled []spill) {
+	for _, sp := range spilled {
+		if !m.waiting[sp.item] || sp.why != breakerOpen || !sp.due.After(m.now) {
+			t.Fatalf("spilled: %+v", sp)
+		}
+		delete(m.waiting, sp.item)
 	}
 }
 
@@ -204,6 +228,8 @@ func schedulerAlways(t *testing.T, cfg SchedulerConfig, batch int) {
 			"add2":   m.add,
 			"next":   m.next,
 			"done":   m.done,
+			"leave":  m.leave,
+			"away":   m.goneAway,
 			"giveUp": m.giveUp,
 			"sweep":  m.sweep,
 			"pass": func(t *rapid.T) {
@@ -217,6 +243,9 @@ func schedulerAlways(t *testing.T, cfg SchedulerConfig, batch int) {
 
 // drain: everything that was added comes out, and nothing remains counted.
 func (m *machine) drain(t *rapid.T) {
+	for range len(m.away) {
+		m.goneAway(t)
+	}
 	for range 1000 {
 		for it := m.s.next(); it != nil; it = m.s.next() {
 			delete(m.waiting, it)

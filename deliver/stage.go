@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,6 +66,8 @@ type Deliverer struct {
 	scheduler *scheduler
 	ctx       context.Context // of Run
 	tasks     sync.WaitGroup
+	handed    chan *item   // to workers that rest
+	resting   atomic.Int32 // how many do
 }
 
 // remembered are the legs of a partition by which a repetition is recognised;
@@ -91,7 +94,7 @@ func New(cfg Config, d Deps) (*Deliverer, error) {
 	}
 	s := &Deliverer{
 		cfg: cfg, deps: d, seen: bus.NewSeen(remembered), limiter: dsn.NewLimiter(d.Now),
-		scheduler: newScheduler(cfg.Scheduler, d.Now),
+		scheduler: newScheduler(cfg.Scheduler, d.Now), handed: make(chan *item),
 	}
 	s.skew, s.scheduler.paused = d.Bus.Skew, true
 	s.metrics = newMetrics(d.Metrics, s.load)

@@ -102,14 +102,7 @@ func (t *task) plan(v view, known bool) plan {
 }
 
 func revoked(job *bus.Job) func() bool {
-	return func() bool {
-		select {
-		case <-job.Revoked():
-			return true
-		default:
-			return false
-		}
-	}
+	return func() bool { return job.Revoked().Err() != nil }
 }
 
 // view is the world as it is now.
@@ -119,31 +112,6 @@ func (d *Deliverer) view() view {
 		number: s.Number, decide: s.Decide, queue: s.Queue, tenant: s.Tenant,
 		suspended: d.deps.Control.State().Suspended, now: d.deps.Now(),
 	}
-}
-
-// dispatch starts what may start now.
-func (d *Deliverer) dispatch() {
-	for {
-		d.mu.Lock()
-		it := d.scheduler.next()
-		d.mu.Unlock()
-		if it == nil {
-			return
-		}
-		d.tasks.Go(func() { d.run(it) })
-	}
-}
-
-// run takes a leg to its end here and frees its slot.
-func (d *Deliverer) run(it *item) {
-	c := d.end(it.value.(*task))
-	d.mu.Lock()
-	spilled := d.scheduler.done(it, c)
-	d.mu.Unlock()
-	for _, sp := range spilled {
-		d.spill(sp)
-	}
-	d.dispatch()
 }
 
 // spill sends a leg to delay without an attempt. A leg that is to be settled

@@ -64,9 +64,9 @@ type Attempt struct {
 	SourceIPs []netip.Addr // to send from, by the family of the host; empty: the system's choice
 	Own       []string     // names and addresses that are ourselves, for MX loops
 
-	// Revoked, when closed, cuts the attempt if its final dot is not yet sent.
+	// Revoked, when it ends, cuts the attempt if its final dot is not yet sent.
 	// After the dot the reply is awaited until ctx ends. Nil: never.
-	Revoked <-chan struct{}
+	Revoked context.Context
 	// BeforeDot and AfterDot are called around the point of no return: just
 	// before the bytes that end the message are written (or a file gets its
 	// final name), and just after, before the reply. Nil: nothing is called.
@@ -115,7 +115,7 @@ const (
 	// Failed: a host could not be reached or spoken with, content could not be
 	// read, a disk was full. Nothing was delivered; always temporary.
 	Failed
-	// Cut: given up before the final dot because Revoked was closed or ctx
+	// Cut: given up before the final dot because Revoked or ctx
 	// ended. Nothing was delivered, the attempt counts as not made.
 	Cut
 	// Unconfirmed: the final dot was sent and no reply came. The message may

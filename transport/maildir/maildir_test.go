@@ -85,8 +85,8 @@ func TestRepeatedAttemptMakesNoSecondFile(t *testing.T) {
 }
 
 func TestNothingIsLeftBehind(t *testing.T) {
-	revoked := make(chan struct{})
-	close(revoked)
+	revoked, revoke := context.WithCancel(t.Context())
+	revoke()
 	for name, c := range map[string]struct {
 		change func(*transport.Attempt)
 		kind   transport.Kind

@@ -68,12 +68,10 @@ func (d *delivery) copy(ctx context.Context, w io.Writer, content io.Reader) err
 }
 
 func (d *delivery) cut(ctx context.Context) error {
-	select {
-	case <-d.a.Revoked:
+	if d.a.Revoked != nil && d.a.Revoked.Err() != nil {
 		return errCut
-	default:
-		return ctx.Err()
 	}
+	return ctx.Err()
 }
 
 // place gives the files their names in new: the point of no return. A name

@@ -186,8 +186,8 @@ func revokedBefore(t *testing.T, scheme string) {
 	}
 	s, p := set(t, scheme)
 	a := attempt()
-	revoked := make(chan struct{})
-	close(revoked)
+	revoked, revoke := context.WithCancel(t.Context())
+	revoke()
 	a.Revoked = revoked
 	nothing(t, p, s.Deliver(t.Context(), p.target, a), transport.Cut)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -201,9 +201,9 @@ func revokedAtDot(t *testing.T, scheme string) {
 	}
 	s, p := set(t, scheme)
 	a := attempt()
-	revoked := make(chan struct{})
+	revoked, revoke := context.WithCancel(t.Context())
 	a.Revoked = revoked
-	a.BeforeDot = func() { close(revoked); time.Sleep(20 * time.Millisecond) }
+	a.BeforeDot = func() { revoke(); time.Sleep(20 * time.Millisecond) }
 	nothing(t, p, s.Deliver(t.Context(), p.target, a), transport.Cut)
 }
 

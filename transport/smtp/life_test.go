@@ -117,9 +117,9 @@ func TestRevokedBeforeTheDot(t *testing.T) {
 			s := start(t, fakemx.Config{Rules: []fakemx.Rule{rule}})
 			a := attempt("", "b@rcpt.example")
 			a.Content = func(context.Context) (io.ReadCloser, error) { return endless{make(chan struct{})}, nil }
-			revoked := make(chan struct{})
+			revoked, revoke := context.WithCancel(t.Context())
 			a.Revoked = revoked
-			time.AfterFunc(50*time.Millisecond, func() { close(revoked) })
+			time.AfterFunc(50*time.Millisecond, func() { revoke() })
 			r := newClient(t, smtp.Config{}).Deliver(soon(t), to(s), a)
 			if r.Outcomes[0].Kind != transport.Cut || r.Sent || !r.Outcomes[0].Status.Temporary() {
 				t.Errorf("%+v", r)
@@ -134,9 +134,9 @@ func TestRevokedBeforeTheDot(t *testing.T) {
 func TestRevokedAtTheDot(t *testing.T) {
 	s := start(t, fakemx.Config{})
 	a := attempt(small, "b@rcpt.example")
-	revoked := make(chan struct{})
+	revoked, revoke := context.WithCancel(t.Context())
 	a.Revoked = revoked
-	a.BeforeDot = func() { close(revoked); time.Sleep(20 * time.Millisecond) }
+	a.BeforeDot = func() { revoke(); time.Sleep(20 * time.Millisecond) }
 	a.AfterDot = func() { t.Error("the dot was sent") }
 	r := newClient(t, smtp.Config{}).Deliver(soon(t), to(s), a)
 	if r.Outcomes[0].Kind != transport.Cut || r.Sent || len(s.Messages()) != 0 {
@@ -148,10 +148,10 @@ func TestRevokedAfterTheDot(t *testing.T) {
 	hold := make(chan struct{})
 	s := start(t, fakemx.Config{Rules: []fakemx.Rule{{Line: ".", Hold: hold}}})
 	a := attempt(small, "b@rcpt.example")
-	revoked := make(chan struct{})
+	revoked, revoke := context.WithCancel(t.Context())
 	a.Revoked = revoked
 	a.AfterDot = func() {
-		close(revoked)
+		revoke()
 		time.AfterFunc(50*time.Millisecond, func() { close(hold) })
 	}
 	if r := newClient(t, smtp.Config{}).Deliver(soon(t), to(s), a); !r.Delivered() || !r.Sent {

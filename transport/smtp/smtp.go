@@ -141,21 +141,16 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// untilRevoked is a context that ends with ctx or when revoked is closed. It
-// bounds everything that may be cut off: all up to the final dot.
-func untilRevoked(ctx context.Context, revoked <-chan struct{}) (context.Context, func()) {
+// untilRevoked is a context that ends with ctx or with revoked. It bounds
+// everything that may be cut off: all up to the final dot.
+func untilRevoked(ctx, revoked context.Context) (context.Context, func()) {
 	early, cancel := context.WithCancel(ctx)
 	if revoked == nil {
 		return early, cancel
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-revoked:
-			cancel()
-		case <-early.Done():
-		}
-	}()
-	return early, func() { cancel(); <-done }
+	stop := context.AfterFunc(revoked, cancel)
+	if revoked.Err() != nil {
+		cancel() // at once: the function above runs beside us
+	}
+	return early, func() { stop(); cancel() }
 }
