@@ -19,7 +19,7 @@ func Barrier(dir string) (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newGroupCommit(s).wait, nil
+	return newGroupCommit(s, 0).wait, nil
 }
 
 // distrust is how long after a failed flush barriers go on failing: the
@@ -47,8 +47,15 @@ type round struct {
 	err  error
 }
 
-func newGroupCommit(s *syncer) *groupCommit {
-	return &groupCommit{flush: s.sync, end: s.close}
+func newGroupCommit(s *syncer, slow time.Duration) *groupCommit {
+	flush := s.sync
+	if slow > 0 {
+		flush = func() error {
+			time.Sleep(slow)
+			return s.sync()
+		}
+	}
+	return &groupCommit{flush: flush, end: s.close}
 }
 
 func (g *groupCommit) wait(ctx context.Context) error {

@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -29,6 +30,9 @@ type Config struct {
 	Addr     string // host:port on loopback; "": a free port
 	MaxBytes int64  // new mail is refused above it; default 2 GiB
 	MinFree  int64  // bytes of the disk that new mail must leave; default 64 MiB
+	// SlowSync lets each flush take so much longer, as a bad disk would: for
+	// tests.
+	SlowSync time.Duration
 	Log      *slog.Logger
 }
 
@@ -94,7 +98,7 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, lock: lock,
-		group: newGroupCommit(syncer),
+		group: newGroupCommit(syncer, cfg.SlowSync),
 		room:  newRoom(dir, cfg.MaxBytes, cfg.MinFree),
 	}
 	b.cluster, err = kfake.NewCluster(

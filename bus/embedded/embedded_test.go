@@ -142,3 +142,21 @@ func TestGroupCommitSharesFlushesAndRemembersFailure(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSlowSyncDelaysTheAcknowledgement is what trials of slow disks rest on.
+func TestSlowSyncDelaysTheAcknowledgement(t *testing.T) {
+	const slow = 300 * time.Millisecond
+	k, b := open(t, Config{Dir: t.TempDir(), MinFree: 1, SlowSync: slow})
+	defer k.Close()
+	defer b.Close()
+	if _, err := b.CreateTopics(t.Context(), schemas.FixedTopics(), bus.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := b.Publish(t.Context(), received(1)); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < slow {
+		t.Errorf("acknowledged after %v by a disk that needs %v", took, slow)
+	}
+}

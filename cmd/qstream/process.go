@@ -17,9 +17,11 @@ type Process struct {
 	Log            *slog.Logger     // to Stderr
 	Now            func() time.Time // the clock, shifted by QSTREAM_CLOCK_OFFSET
 	Failpoint      func(string)     // kills the process where QSTREAM_FAILPOINT says
+	SlowSync       time.Duration    // of each flush of the embedded broker: QSTREAM_SLOW_SYNC
 }
 
-// newProcess reads what tests inject by the environment: clock and failpoint.
+// newProcess reads what tests inject by the environment: clock, failpoint and
+// slow disk.
 func newProcess(stdin io.Reader, stdout, stderr io.Writer) (*Process, error) {
 	now, err := clock(os.Getenv("QSTREAM_CLOCK_OFFSET"))
 	if err != nil {
@@ -29,6 +31,12 @@ func newProcess(stdin io.Reader, stdout, stderr io.Writer) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	var slow time.Duration
+	if text := os.Getenv("QSTREAM_SLOW_SYNC"); text != "" {
+		if slow, err = time.ParseDuration(text); err != nil {
+			return nil, usagef("QSTREAM_SLOW_SYNC: %w", err)
+		}
+	}
 	var level slog.Level
 	if text := os.Getenv("QSTREAM_LOG"); text != "" {
 		if err := level.UnmarshalText([]byte(text)); err != nil {
@@ -36,7 +44,7 @@ func newProcess(stdin io.Reader, stdout, stderr io.Writer) (*Process, error) {
 		}
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	return &Process{Stdin: stdin, Stdout: stdout, Stderr: stderr, Log: log, Now: now, Failpoint: failpoint}, nil
+	return &Process{Stdin: stdin, Stdout: stdout, Stderr: stderr, Log: log, Now: now, Failpoint: failpoint, SlowSync: slow}, nil
 }
 
 // signals ends the context at the first SIGTERM or ctrl-c; a second one kills

@@ -42,7 +42,7 @@ func (c *upCmd) Run(ctx context.Context, p *Process) error {
 		}
 		return c.live(ctx, p, dir, cfg, nil)
 	}
-	b, err := embedded.Start(embedded.Config{Dir: dir.path, Log: p.Log})
+	b, err := embedded.Start(embedded.Config{Dir: dir.path, SlowSync: p.SlowSync, Log: p.Log})
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,9 @@ import (
 // Broker is one broker process, running or not. Its methods may be called
 // from several goroutines.
 type Broker struct {
-	ID   int
-	Addr string // host:port of its clients' listener; kept over restarts
+	ID    int
+	Addr  string // host:port of its clients' listener; kept over restarts
+	Front string // where it is known to clients and other brokers
 
 	dir, libs, heap string
 

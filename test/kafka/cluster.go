@@ -26,6 +26,9 @@ type Options struct {
 	Dir     string   // data and logs; default a temporary folder that Stop removes
 	Heap    string   // of each broker, as in -Xmx; default "384m"
 	Extra   []string // further lines of server.properties
+	// Front gives the address under which others are to know a broker's
+	// listener, "broker-1" or "controller-1", such as a proxy's; nil: its own.
+	Front func(name, addr string) (string, error)
 }
 
 // Cluster is some running brokers. Its methods are not safe for concurrent
@@ -64,11 +67,11 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	return c, nil
 }
 
-// Seeds are the brokers' addresses, host:port.
+// Seeds are the addresses, host:port, under which the brokers are known.
 func (c *Cluster) Seeds() []string {
 	seeds := make([]string, len(c.Brokers))
 	for i, b := range c.Brokers {
-		seeds[i] = b.Addr
+		seeds[i] = b.Front
 	}
 	return seeds
 }
@@ -108,9 +111,16 @@ func (c *Cluster) prepare(ctx context.Context, libs string, o Options) error {
 	if err != nil {
 		return err
 	}
+	if o.Front == nil {
+		o.Front = func(_, addr string) (string, error) { return addr, nil }
+	}
 	var voters []string
 	for i := range o.Brokers {
-		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[2*i+1]))
+		front, err := o.Front(fmt.Sprintf("controller-%d", i+1), fmt.Sprintf("127.0.0.1:%d", ports[2*i+1]))
+		if err != nil {
+			return err
+		}
+		voters = append(voters, fmt.Sprintf("%d@%s", i+1, front))
 	}
 	for i := range o.Brokers {
 		dir := filepath.Join(c.dir, fmt.Sprintf("broker-%d", i+1))
@@ -118,6 +128,9 @@ func (c *Cluster) prepare(ctx context.Context, libs string, o Options) error {
 			return err
 		}
 		b := &Broker{ID: i + 1, Addr: fmt.Sprintf("127.0.0.1:%d", ports[2*i]), dir: dir, libs: libs, heap: o.Heap}
+		if b.Front, err = o.Front(fmt.Sprintf("broker-%d", i+1), b.Addr); err != nil {
+			return err
+		}
 		text := properties(b, ports[2*i+1], strings.Join(voters, ","), o)
 		if err := os.WriteFile(b.file("server.properties"), []byte(text), 0o644); err != nil {
 			return err

@@ -32,7 +32,7 @@ func properties(b *Broker, controller int, voters string, o Options) string {
 		fmt.Sprintf("node.id=%d", b.ID),
 		"controller.quorum.voters=" + voters,
 		fmt.Sprintf("listeners=PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", b.Addr, controller),
-		"advertised.listeners=PLAINTEXT://" + b.Addr,
+		"advertised.listeners=PLAINTEXT://" + b.Front,
 		"controller.listener.names=CONTROLLER",
 		"inter.broker.listener.name=PLAINTEXT",
 		"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",

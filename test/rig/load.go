@@ -22,10 +22,13 @@ const IDHeader = "X-Test-Id"
 // because no reply came after the final dot.
 type Load struct {
 	Addr     string
-	Sessions int                // connections at a time; default 10
-	Rate     float64            // mails a second in all; 0: as fast as they go
-	Size     int                // bytes of content, about; default 2000
-	To       func(n int) string // recipient of the nth mail
+	Sessions int                          // connections at a time; default 10
+	Rate     float64                      // mails a second in all; 0: as fast as they go
+	Size     int                          // bytes of content, about; default 2000
+	To       func(n int) string           // recipient of the nth mail
+	From     func(identity string) string // reverse-path; default always load@client.example
+	Sized    func(n int) int              // bytes of the nth mail, about; default Size of all
+	Wait     time.Duration                // for one mail's dialogue; default Patience
 
 	mu       sync.Mutex
 	next     int
@@ -43,6 +46,15 @@ func (l *Load) Run(ctx context.Context, n int) {
 	}
 	if l.Size == 0 {
 		l.Size = 2000
+	}
+	if l.From == nil {
+		l.From = func(string) string { return "load@client.example" }
+	}
+	if l.Sized == nil {
+		l.Sized = func(int) int { return l.Size }
+	}
+	if l.Wait == 0 {
+		l.Wait = Patience
 	}
 	l.mu.Lock()
 	l.accepted, l.unsure, l.refused = map[string]string{}, map[string]bool{}, map[string]int{}
@@ -91,7 +103,7 @@ func (l *Load) session(ctx context.Context, n int, pace <-chan time.Time) {
 			if c != nil {
 				c.conn.Close()
 			}
-			if c = open(l.Addr); c == nil {
+			if c = open(l.Addr, l.Wait); c == nil {
 				time.Sleep(50 * time.Millisecond)
 				continue
 			}
@@ -104,13 +116,13 @@ func (l *Load) session(ctx context.Context, n int, pace <-chan time.Time) {
 	}
 }
 
-func open(addr string) *dialogue {
+func open(addr string, wait time.Duration) *dialogue {
 	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
 	if err != nil {
 		return nil
 	}
 	c := &dialogue{conn: conn, r: bufio.NewReader(conn), log: io.Discard}
-	_ = conn.SetDeadline(time.Now().Add(Patience))
+	_ = conn.SetDeadline(time.Now().Add(wait))
 	c.want("2")
 	c.say("2", "EHLO load.example")
 	if c.err != nil {
@@ -124,9 +136,9 @@ func open(addr string) *dialogue {
 // usable.
 func (l *Load) hand(c *dialogue, n int) {
 	identity := fmt.Sprintf("load-%d-%s", n, Token())
-	_ = c.conn.SetDeadline(time.Now().Add(Patience))
+	_ = c.conn.SetDeadline(time.Now().Add(l.Wait))
 	to, began := l.To(n), time.Now()
-	for _, line := range []string{"MAIL FROM:<load@client.example>", "RCPT TO:<" + to + ">", "DATA"} {
+	for _, line := range []string{"MAIL FROM:<" + l.From(identity) + ">", "RCPT TO:<" + to + ">", "DATA"} {
 		c.say("", "%s", line)
 		if c.err != nil {
 			return
@@ -137,7 +149,7 @@ func (l *Load) hand(c *dialogue, n int) {
 			return
 		}
 	}
-	if _, err := c.conn.Write(stuffed(l.content(identity, to))); err != nil {
+	if _, err := c.conn.Write(stuffed(l.content(identity, to, l.Sized(n)))); err != nil {
 		c.err = err
 		l.doubt(identity)
 		return
@@ -159,9 +171,9 @@ func (l *Load) hand(c *dialogue, n int) {
 	}
 }
 
-func (l *Load) content(identity, to string) []byte {
+func (l *Load) content(identity, to string, size int) []byte {
 	return []byte("From: <load@client.example>\r\nTo: <" + to + ">\r\nSubject: load\r\n" + IDHeader + ": " + identity +
-		"\r\n\r\n" + strings.Repeat("The quick brown fox jumps over the lazy dog.\r\n", 1+l.Size/46))
+		"\r\n\r\n" + strings.Repeat("The quick brown fox jumps over the lazy dog.\r\n", 1+size/46))
 }
 
 func (l *Load) refuse(reply string) {
@@ -181,6 +193,13 @@ func (l *Load) Accepted() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.accepted)
+}
+
+// Fates are the identities of the accepted mails with their message ids.
+func (l *Load) Fates() map[string]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.accepted)
 }
 
 // IDs are the message ids of the accepted mails.

@@ -28,16 +28,19 @@ import (
 // Patience bounds each start and stop of a process on a busy machine.
 const Patience = 60 * time.Second
 
-// System is one qstream under test: its processes and its broker. Its methods
-// are not safe for concurrent use, but for Verb and Trace.
+// System is one qstream under test: its processes and its broker. Once it is
+// started, methods about different processes may be called at once, and Verb
+// and Trace at any time; Procs is then to be read through Process.
 type System struct {
 	Broker string // "embedded", "kafka1", "kafka3"
 	Work   string // folder of data, logs and scenario files
 	SMTP   string // address of the edge
 	Kafka  *kafka.Cluster
 	Procs  map[string]*Process
-	Env    []string // of all processes and verbs, beside this process's
+	Env    []string                                // of all processes and verbs, beside this process's
+	Front  func(name, addr string) (string, error) // of the Kafka brokers, see kafka.Options
 	binary string
+	mu     sync.Mutex // of Procs
 }
 
 // Process is one qstream process, running or not.
@@ -162,6 +165,7 @@ func (s *System) StartBroker() error {
 	defer cancel()
 	c, err := kafka.Start(ctx, kafka.Options{
 		Brokers: n, Dir: filepath.Join(s.Work, "kafka"),
+		Front: s.Front,
 		Extra: []string{"log.retention.check.interval.ms=1000", "log.initial.task.delay.ms=1000"},
 	})
 	s.Kafka = c
@@ -203,8 +207,24 @@ func (s *System) launch(p *Process) error {
 	if err := <-begun; err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
+	s.mu.Lock()
 	s.Procs[p.Name] = p
+	s.mu.Unlock()
 	return nil
+}
+
+// Process is the newest process of that name, or nil.
+func (s *System) Process(name string) *Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Procs[name]
+}
+
+// Forget takes a process that has ended off the list.
+func (s *System) Forget(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.Procs, name)
 }
 
 func (s *System) await(p *Process) error {
@@ -240,7 +260,7 @@ func ready(addr string) bool {
 // Signal sends sig to a process; after SIGTERM and SIGKILL it waits for its
 // end.
 func (s *System) Signal(name string, sig syscall.Signal) error {
-	p := s.Procs[name]
+	p := s.Process(name)
 	if p == nil {
 		return fmt.Errorf("no process %q", name)
 	}
@@ -268,31 +288,50 @@ func (s *System) Signal(name string, sig syscall.Signal) error {
 
 // Again starts a stopped process with the arguments it had.
 func (s *System) Again(name string) error {
-	p := s.Procs[name]
-	if p == nil {
-		return fmt.Errorf("no process %q", name)
-	}
-	q := &Process{Name: p.Name, Args: p.Args, Env: p.Env, HTTP: p.HTTP}
-	if err := s.launch(q); err != nil {
+	if err := s.Launch(name); err != nil {
 		return err
 	}
-	return s.await(q)
+	return s.await(s.Process(name))
 }
 
 // Launch starts a stopped process as Again does, without waiting for it to be
 // ready.
 func (s *System) Launch(name string) error {
+	s.mu.Lock()
 	p := s.Procs[name]
-	return s.launch(&Process{Name: p.Name, Args: p.Args, Env: p.Env, HTTP: p.HTTP})
+	if p == nil {
+		s.mu.Unlock()
+		return fmt.Errorf("no process %q", name)
+	}
+	next := &Process{Name: p.Name, Args: p.Args, Env: p.Env, HTTP: p.HTTP}
+	s.mu.Unlock()
+	return s.launch(next)
+}
+
+// SetEnv changes what a process is started with the next time, beside Env.
+func (s *System) SetEnv(name string, env ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Procs[name].Env = env
 }
 
 // Ready is what a process says of itself at /readyz.
-func (s *System) Ready(name string) bool { return ready(s.Procs[name].HTTP) }
+func (s *System) Ready(name string) bool { return ready(s.Process(name).HTTP) }
 
 // Ended reports whether a process ends by itself within a time.
 func (s *System) Ended(name string, within time.Duration) bool {
+	return s.Process(name).Ended(within)
+}
+
+// Ended reports whether the process ends within a time.
+func (p *Process) Ended(within time.Duration) bool {
 	select {
-	case <-s.Procs[name].done:
+	case <-p.done:
+		return true
+	default:
+	}
+	select {
+	case <-p.done:
 		return true
 	case <-time.After(within):
 		return false
@@ -304,7 +343,7 @@ func (s *System) Ended(name string, within time.Duration) bool {
 // told already needs none.
 func (s *System) locate(args []string) []string {
 	told := func(arg string) bool { return arg == "--data" || arg == "--kafka" || arg == "--smtp" }
-	switch _, up := s.Procs["up"]; {
+	switch up := s.Process("up") != nil; {
 	case slices.Contains(args, "up") || !slices.ContainsFunc(args, told) && (up || s.Kafka == nil):
 		return []string{"--data", s.data()}
 	case slices.ContainsFunc(args, told):

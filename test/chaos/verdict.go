@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"qstream/test/fakemx"
+)
+
+// span is a fault with the time that it took.
+type span struct {
+	Fault
+	Began, Ended time.Time
+}
+
+// Verdict is what became of the mail of one round.
+type Verdict struct {
+	Faults     int
+	Accepted   int
+	Delivered  int            // of these, at the sink
+	Bounced    int            // of these, by a DSN where one is due
+	Lost       []string       // accepted, and neither: identity, message id, recipient
+	Wrong      []string       // a bounce or a refusal of what is fine
+	Untried    []string       // expired without an attempt
+	Duplicates map[Kind]int   // arrivals beyond the first, by the kind of fault before them
+	Reports    int            // DSNs beyond the first
+	Uneven     string         // what the audit found, "" when it balances
+	Fallen     map[string]int // processes that ended by themselves
+	Stuck      error          // faults that could not be done
+}
+
+// duplicates is how many there are in all.
+func (v Verdict) duplicates() int {
+	n := 0
+	for _, some := range v.Duplicates {
+		n += some
+	}
+	return n
+}
+
+// failures say what is not as it has to be; none: the round passed.
+func (v Verdict) failures(spans []span, cleanly bool) (all []string) {
+	fail := func(what string, some []string) {
+		if len(some) > 0 {
+			all = append(all, fmt.Sprintf("%s: %d, such as %s", what, len(some), strings.Join(some[:min(3, len(some))], "; ")))
+		}
+	}
+	fail("lost", v.Lost)
+	fail("bounced or refused without reason", v.Wrong)
+	fail("expired untried", v.Untried)
+	bound := 0
+	for _, s := range spans {
+		if !slices.Contains(clean, s.Kind) {
+			bound += concurrency * queues
+		}
+	}
+	if n := v.duplicates(); n > bound || cleanly && n > 0 {
+		all = append(all, fmt.Sprintf("%d duplicates, bound %d: %v", n, bound, v.Duplicates))
+	}
+	if n := v.Duplicates[unexplained]; n > 0 {
+		all = append(all, fmt.Sprintf("%d duplicates that no fault explains", n))
+	}
+	if v.Uneven != "" {
+		all = append(all, "the audit doesn't balance: "+v.Uneven)
+	}
+	if v.Accepted == 0 {
+		all = append(all, "nothing was accepted: the round shows nothing")
+	}
+	if v.Stuck != nil {
+		all = append(all, v.Stuck.Error())
+	}
+	return all
+}
+
+// bounces are the identities that DSNs of a failure came about, with how often.
+func (w *world) bounces() map[string]int {
+	bounces := map[string]int{}
+	for _, m := range w.reports.Accepted() {
+		if identity, ok := returned(m.Rcpts[0]); ok && bytes.Contains(m.Data, []byte("\nAction: failed")) {
+			bounces[identity]++
+		}
+	}
+	return bounces
+}
+
+// waiting are the accepted mails whose fate isn't known yet.
+func (w *world) waiting() []string {
+	arrived, bounces := w.sink.Counts(), w.bounces()
+	var waiting []string
+	for identity, id := range w.load.Fates() {
+		if arrived[identity] == 0 && bounces[identity] == 0 {
+			waiting = append(waiting, identity+" "+id+" "+recipient(number(identity)))
+		}
+	}
+	return waiting
+}
+
+// drain waits until every accepted mail has met its fate, or none did for a
+// while. What waits is flushed: some attempts are put off for minutes.
+func (w *world) drain(patience time.Duration) {
+	least, since := -1, time.Now()
+	for flushed := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		n := len(w.waiting())
+		if n == 0 {
+			break
+		}
+		if least < 0 || n < least {
+			least, since = n, time.Now()
+		}
+		if time.Since(since) > patience {
+			return
+		}
+		if time.Since(flushed) > 5*time.Second {
+			_, _, _ = w.Verb("queue", "flush", "--all")
+			flushed = time.Now()
+		}
+	}
+	time.Sleep(3 * time.Second) // for late repetitions
+}
+
+// judge tells what became of the mail.
+func (w *world) judge(spans []span) (Verdict, error) {
+	v := Verdict{Faults: len(spans), Lost: w.waiting(), Fallen: w.fallenAlone()}
+	arrived, bounces, fates := w.sink.Counts(), w.bounces(), w.load.Fates()
+	v.Accepted = len(fates)
+	tried, err := w.attempts()
+	if err != nil {
+		return v, err
+	}
+	for identity, id := range fates {
+		to := recipient(number(identity))
+		switch {
+		case arrived[identity] > 0:
+			v.Delivered++
+		case bounces[identity] > 0:
+			v.Bounced++
+		}
+		if n := bounces[identity]; n > 0 && to != gone && to != brief {
+			v.Wrong = append(v.Wrong, fmt.Sprintf("DSN about %s %s %s", identity, id, to))
+		} else if n > 0 && !tried[id] {
+			v.Untried = append(v.Untried, identity+" "+id+" "+to)
+		} else {
+			v.Reports += max(0, n-1)
+		}
+	}
+	v.Wrong = append(v.Wrong, w.strange(arrived, fates)...)
+	v.Duplicates = attribute(w.sink.Accepted(), spans)
+	return v, nil
+}
+
+// strange are refusals for good and mail that nobody accepted.
+func (w *world) strange(arrived map[string]int, fates map[string]string) (all []string) {
+	for reply, n := range w.load.Refused() {
+		if reply[0] == '5' {
+			all = append(all, fmt.Sprintf("%d times %q", n, reply))
+		}
+	}
+	if n := w.load.Tally(arrived).Strange; n > 0 {
+		all = append(all, fmt.Sprintf("%d mails that nobody was told to be accepted", n))
+	}
+	return all
+}
+
+// fallenAlone are the processes that ended though no fault ended them.
+func (w *world) fallenAlone() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.started)
+}
+
+// attempts are the message ids of which events tell an attempt.
+func (w *world) attempts() (map[string]bool, error) {
+	out, errs, err := w.Verb("tail", "qstream.events.v1", "--json")
+	if err != nil {
+		return nil, fmt.Errorf("read the events: %w: %s", err, errs)
+	}
+	tried := map[string]bool{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var r struct {
+			Value struct {
+				Type      string `json:"type"`
+				MessageID string `json:"message_id"`
+			} `json:"value"`
+		}
+		if err := dec.Decode(&r); err != nil {
+			return nil, fmt.Errorf("read the events: %w", err)
+		}
+		if r.Value.Type == "EVENT_TYPE_ATTEMPTED" {
+			tried[r.Value.MessageID] = true
+		}
+	}
+	return tried, nil
+}
+
+// unexplained are duplicates without a fault before them.
+const unexplained Kind = "no fault"
+
+// lingering is how long after its end a fault may still make a duplicate: an
+// attempt that it left unconfirmed is made again later.
+const lingering = 3 * time.Minute
+
+// attribute counts arrivals beyond the first by the kind of the fault that was
+// under way when the one before it arrived, or else of the last one that began
+// before the repetition. Faults that must make none come last.
+func attribute(arrivals []fakemx.Message, spans []span) map[Kind]int {
+	kinds := map[Kind]int{}
+	last := map[string]time.Time{}
+	for _, m := range arrivals {
+		if m.ID == "" {
+			continue
+		}
+		if before, again := last[m.ID]; again {
+			kinds[blame(before, m.Time, spans)]++
+		}
+		last[m.ID] = m.Time
+	}
+	return kinds
+}
+
+// blame is the kind of fault that made a mail arrive at first and then again.
+func blame(first, again time.Time, spans []span) Kind {
+	best, score := unexplained, 0
+	for _, s := range spans {
+		n := 0
+		switch {
+		case s.Began.After(again) || first.Sub(s.Ended) > lingering:
+			continue
+		case !first.Before(s.Began.Add(-time.Second)) && !first.After(s.Ended.Add(time.Second)):
+			n = 3 // under way at the first arrival
+		default:
+			n = 2
+		}
+		if slices.Contains(clean, s.Kind) {
+			n = 1
+		}
+		if n >= score {
+			best, score = s.Kind, n
+		}
+	}
+	return best
+}
