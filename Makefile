@@ -2,7 +2,7 @@
 SHELL := bash
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
-.PHONY: build test test-long bench fairness lint generate baseline image clean
+.PHONY: build test test-long chaos bench fairness lint generate baseline image clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/qstream ./cmd/qstream
@@ -20,6 +20,15 @@ test-long:
 # writes docs/performance.md. As root; takes half an hour.
 bench:
 	go run ./test/bench/speed -all -rounds 5 -broker embedded,kafka1-synced,kafka1,kafka3 -page docs/performance.md
+
+# Real systems through many faults: make chaos BROKER=kafka3 FAULTS=200 SEED=7.
+# Others: MINUTES=30 instead of FAULTS, ROUND=50 faults on one system, FROM=3
+# TO=9 of a seed's faults, CLEAN=true for stops that may not make a duplicate,
+# RATE=40 mails a second, FLAGS for the rest (go run ./test/chaos -help).
+chaos:
+	go run ./test/chaos $(if $(BROKER),-broker $(BROKER)) $(if $(FAULTS),-faults $(FAULTS)) \
+		$(if $(SEED),-seed $(SEED)) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(ROUND),-round $(ROUND)) \
+		$(if $(FROM),-from $(FROM)) $(if $(TO),-to $(TO)) $(if $(CLEAN),-clean) $(if $(RATE),-rate $(RATE)) $(FLAGS)
 
 lint:
 	.ci/install lint

@@ -52,12 +52,12 @@ func main() {
 	flag.IntVar(&o.Faults, "faults", 50, "how many in all")
 	flag.Float64Var(&o.minutes, "minutes", 0, "go on for so long instead of a number of faults")
 	flag.Uint64Var(&o.seed, "seed", 0, "of the first round; the next has the next (default: by the clock)")
-	flag.IntVar(&o.round, "round", 50, "faults in a round")
+	flag.IntVar(&o.round, "round", 100, "faults in a round")
 	flag.IntVar(&o.from, "from", 0, "the first of the schedule's faults that is done, to find the one that matters")
 	flag.IntVar(&o.to, "to", 0, "the last of them")
 	flag.BoolVar(&o.Clean, "clean", false, "only clean stops, added replicas and rolling restarts: no duplicate is allowed")
 	flag.Float64Var(&o.rate, "rate", 40, "mails a second")
-	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "how long a mail may wait at the end before it counts as lost")
+	flag.DurationVar(&o.patience, "patience", 150*time.Second, "how long a mail may wait at the end before it counts as lost")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder of a round that passed, too")
 	flag.BoolVar(&o.plan, "plan", false, "only print the schedule")
 	flag.Parse()
@@ -177,7 +177,7 @@ func (w *world) round(ctx context.Context, faults []Fault, patience time.Duratio
 	}
 	time.Sleep(time.Second)
 	w.source()
-	w.drain(patience)
+	w.drain(patience, out)
 	v, err := w.judge(spans)
 	v.Stuck = stuck
 	return v, spans, err

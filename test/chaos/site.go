@@ -23,7 +23,10 @@ const (
 
 // documents are the directory: tenants that do different things to the mail
 // they get, each with a queue of its own, and the client that gets the DSNs.
-func documents(sink, reports int) string {
+// The ports are of the sink behind its proxy, of the sink itself and of DSNs:
+// the way to the destination whose mail expires soon has no trouble, so that
+// no breaker may keep that mail from being tried.
+func documents(sink, direct, reports int) string {
 	var b strings.Builder
 	queue := func(name, more string) {
 		fmt.Fprintf(&b, "kind: queue\nname: %s\nconcurrency: %d\nschedule: {steps: [1s, 2s]}\n%s---\n", name, concurrency, more)
@@ -38,12 +41,8 @@ func documents(sink, reports int) string {
 		queue(name, "")
 	}
 	queue("brief", fmt.Sprintf("lifetime: %s\n", shortLifetime))
-	for _, name := range []string{"acme", "tarpit", "brief", "client"} {
+	for name, port := range map[string]int{"acme": sink, "tarpit": sink, "brief": direct, "client": reports} {
 		tenant(name, name+".example")
-		port := sink
-		if name == "client" {
-			port = reports
-		}
 		route(name, name+".example", name, port)
 	}
 	tenant("beta", ".beta.example")

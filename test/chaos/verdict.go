@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type Verdict struct {
 	Wrong      []string       // a bounce or a refusal of what is fine
 	Untried    []string       // expired without an attempt
 	Duplicates map[Kind]int   // arrivals beyond the first, by the kind of fault before them
+	Repeats    []string       // these arrivals
 	Reports    int            // DSNs beyond the first
 	Uneven     string         // what the audit found, "" when it balances
 	Fallen     map[string]int // processes that ended by themselves
@@ -102,7 +104,7 @@ func (w *world) waiting() []string {
 
 // drain waits until every accepted mail has met its fate, or none did for a
 // while. What waits is flushed: some attempts are put off for minutes.
-func (w *world) drain(patience time.Duration) {
+func (w *world) drain(patience time.Duration, out io.Writer) {
 	least, since := -1, time.Now()
 	for flushed := time.Now(); ; time.Sleep(200 * time.Millisecond) {
 		n := len(w.waiting())
@@ -118,6 +120,8 @@ func (w *world) drain(patience time.Duration) {
 		if time.Since(flushed) > 5*time.Second {
 			_, _, _ = w.Verb("queue", "flush", "--all")
 			flushed = time.Now()
+			some := w.waiting()
+			fmt.Fprintf(out, "%s drained but for %d: %s\n", flushed.Format("15:04:05.0"), len(some), strings.Join(some[:min(2, len(some))], "; "))
 		}
 	}
 	time.Sleep(3 * time.Second) // for late repetitions
@@ -149,7 +153,7 @@ func (w *world) judge(spans []span) (Verdict, error) {
 		}
 	}
 	v.Wrong = append(v.Wrong, w.strange(arrived, fates)...)
-	v.Duplicates = attribute(w.sink.Accepted(), spans)
+	v.Duplicates, v.Repeats = attribute(w.sink.Accepted(), fates, spans)
 	return v, nil
 }
 
@@ -204,25 +208,32 @@ const unexplained Kind = "no fault"
 // attempt that it left unconfirmed is made again later.
 const lingering = 3 * time.Minute
 
-// attribute counts arrivals beyond the first by the kind of the fault that was
-// under way when the one before it arrived, or else of the last one that began
-// before the repetition. Faults that must make none come last.
-func attribute(arrivals []fakemx.Message, spans []span) map[Kind]int {
-	kinds := map[Kind]int{}
+// attribute counts and lists arrivals beyond the first by the kind of fault
+// that made them.
+func attribute(arrivals []fakemx.Message, ids map[string]string, spans []span) (kinds map[Kind]int, repeats []string) {
+	kinds = map[Kind]int{}
 	last := map[string]time.Time{}
 	for _, m := range arrivals {
 		if m.ID == "" {
 			continue
 		}
 		if before, again := last[m.ID]; again {
-			kinds[blame(before, m.Time, spans)]++
+			kind := blame(before, m.Time, spans)
+			kinds[kind]++
+			repeats = append(repeats, fmt.Sprintf("%s %s %s at %s and %s: %s", m.ID, ids[m.ID], recipient(number(m.ID)),
+				before.Format(clockTime), m.Time.Format(clockTime), kind))
 		}
 		last[m.ID] = m.Time
 	}
-	return kinds
+	return kinds, repeats
 }
 
-// blame is the kind of fault that made a mail arrive at first and then again.
+// clockTime is how times are shown.
+const clockTime = "15:04:05.000"
+
+// blame is the kind of fault that made a mail arrive again: one that was under
+// way at the first arrival, else the last one that began before the repetition.
+// Those that must make none are blamed last.
 func blame(first, again time.Time, spans []span) Kind {
 	best, score := unexplained, 0
 	for _, s := range spans {

@@ -79,7 +79,7 @@ func (w *world) start(diskful bool) (err error) {
 		return err
 	}
 	file := filepath.Join(w.Work, "directory.yaml")
-	if err := os.WriteFile(file, []byte(documents(port(sink), w.reports.Port())), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(documents(port(sink), w.sink.Port(), w.reports.Port())), 0o644); err != nil {
 		return err
 	}
 	if err := w.Roles(file); err != nil {
@@ -125,7 +125,7 @@ func (w *world) troubleMail() {
 	w.sink.SetRules(
 		fakemx.Rule{Line: "RCPT TO:<" + gone, Reply: "550 5.1.1 no such user"},
 		fakemx.Rule{Line: "RCPT TO:<" + later, Reply: "451 4.2.0 later", Times: 10},
-		fakemx.Rule{Line: "RCPT TO:<" + slow, Delay: 4 * time.Second},
+		fakemx.Rule{Line: "RCPT TO:<" + slow, Delay: 2 * time.Second},
 	)
 }
 

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,7 @@ type Broker struct {
 
 	dir, libs, heap string
 
+	pid  atomic.Int64
 	mu   sync.Mutex
 	cmd  *exec.Cmd     // nil: not running
 	gone chan struct{} // closed when cmd has ended
@@ -74,11 +76,13 @@ func (b *Broker) Start(ctx context.Context) error {
 		return fmt.Errorf("start broker %d: %w", b.ID, err)
 	}
 	b.cmd, b.gone = cmd, gone
+	b.pid.Store(int64(cmd.Process.Pid))
 	select {
 	case <-serving:
 		return nil
 	case <-gone:
 		b.cmd = nil
+		b.pid.Store(0)
 		return fmt.Errorf("broker %d ended while starting:\n%s", b.ID, b.tail())
 	case <-ctx.Done():
 		return fmt.Errorf("start broker %d: %w", b.ID, ctx.Err())
@@ -114,15 +118,9 @@ func (b *Broker) tail() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-// PID is the broker's process id; 0 when it doesn't run.
-func (b *Broker) PID() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.cmd == nil {
-		return 0
-	}
-	return b.cmd.Process.Pid
-}
+// PID is the broker's process id, from the moment that it is started; 0 when
+// it doesn't run. It never waits.
+func (b *Broker) PID() int { return int(b.pid.Load()) }
 
 // Kill ends the broker as a crash would.
 func (b *Broker) Kill() error { return b.end(syscall.SIGKILL) }
@@ -163,5 +161,6 @@ func (b *Broker) end(s syscall.Signal) error {
 		<-b.gone
 	}
 	b.cmd = nil
+	b.pid.Store(0)
 	return nil
 }

@@ -14,9 +14,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start is a network with one proxy in front of an echo of lines, and a
-// connection through it by this process, the party "me".
+// connection through it by this process, the party "me"; nil if it is refused.
 func start(t *testing.T) (*Network, func() (net.Conn, *bufio.Reader)) {
 	t.Helper()
+	if _, err := os.Stat("/proc/net/tcp"); err != nil {
+		t.Skip("needs Linux: finds out who dials by /proc")
+	}
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +48,7 @@ func start(t *testing.T) (*Network, func() (net.Conn, *bufio.Reader)) {
 	return n, func() (net.Conn, *bufio.Reader) {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			return nil, nil
 		}
 		t.Cleanup(func() { _ = c.Close() })
 		return c, bufio.NewReader(c)
@@ -54,6 +57,9 @@ func start(t *testing.T) (*Network, func() (net.Conn, *bufio.Reader)) {
 
 // says sends a line and reports whether it comes back within a second.
 func says(c net.Conn, r *bufio.Reader) bool {
+	if c == nil {
+		return false
+	}
 	_, _ = io.WriteString(c, "hello\n")
 	return hears(c, r)
 }
