@@ -55,7 +55,7 @@ func main() {
 	flag.BoolVar(&o.all, "all", false, "every workload of docs/performance.md instead of -size, -sessions and -rate")
 	flag.BoolVar(&o.alone, "alone", false, "qstream without Postfix beside it")
 	flag.BoolVar(&o.ceiling, "ceiling", false, "also send straight from the source to the sink, with nothing between")
-	flag.IntVar(&o.warm, "warm", 40, "mails before those that are measured")
+	flag.IntVar(&o.warm, "warm", 0, "mails before those that are measured (0: 40; 1000 for every peer with Kafka among them)")
 	flag.StringVar(&o.results, "json", "", "add each run to this file, and report all that are in it")
 	flag.StringVar(&o.page, "page", "", "write the tables into this page, between its markers; with -rounds 0 only that")
 	flag.StringVar(&o.profile, "profile", "", "write qstream's CPU profile to this file, taken under the same load after the last round")
@@ -109,7 +109,7 @@ func (o *options) compare(ctx context.Context, round int) (all []run, err error)
 		workloads = standard()
 	}
 	hosts := make([]load.Host, 10)
-	b := bench{next: 1 << 32, seconds: o.seconds, warm: o.warm}
+	b := bench{next: 1 << 32, seconds: o.seconds}
 	for i := range hosts {
 		hosts[i].IP = fmt.Sprintf("127.0.0.%d", i+2)
 		b.domains = append(b.domains, fmt.Sprintf("d%d.test", i+2))
@@ -124,6 +124,7 @@ func (o *options) compare(ctx context.Context, round int) (all []run, err error)
 	}
 	for _, w := range workloads {
 		w = w.filled()
+		b.warm = o.warmUp(w)
 		contents := load.NewMails(w.Size)
 		fmt.Fprintf(os.Stderr, "%s, %d mails a run\n", w.name(), w.Mails)
 		for n := range o.rounds {
@@ -147,6 +148,20 @@ func (o *options) compare(ctx context.Context, round int) (all []run, err error)
 		}
 	}
 	return all, nil
+}
+
+// warmUp is how many mails go before those that are measured. Java compiles
+// while it runs: a broker that has just started needs twice the CPU.
+func (o *options) warmUp(w workload) int {
+	switch kafka := strings.Contains(o.broker, "kafka"); {
+	case o.warm > 0:
+		return o.warm
+	case kafka && w.Size < 1<<19:
+		return 1000
+	case kafka:
+		return 200
+	}
+	return 40
 }
 
 // peers are Postfix and qstream on every broker asked for.
