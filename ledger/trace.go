@@ -49,7 +49,7 @@ func (v *view) trace(ctx context.Context, r *http.Request) (any, error) {
 		}
 		ids = next
 	}
-	if t.out.Told == 0 {
+	if t.out.Told == 0 && fresh.Behind == 0 {
 		return nil, errUnknown
 	}
 	return t.out, nil

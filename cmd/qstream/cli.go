@@ -18,7 +18,7 @@ type CLI struct {
 	Get     getCmd     `cmd:"" help:"Show documents of the directory, or its history."`
 	Diff    diffCmd    `cmd:"" help:"Show what applying documents would change."`
 	Explain explainCmd `cmd:"" help:"Say why qstream does what it does."`
-	Queue   queueCmd   `cmd:"" help:"Suspend, resume and flush waiting mail; settle dead records."`
+	Queue   queueCmd   `cmd:"" help:"See waiting mail; suspend, resume and flush it; settle dead records."`
 	Topics  topicsCmd  `cmd:"" help:"Create, verify and list the topics; mend places on them."`
 	Trace   traceCmd   `cmd:"" help:"Print the life of a message: times, hosts, replies, DSNs."`
 	Audit   auditCmd   `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`

@@ -32,7 +32,7 @@ type System struct {
 // Place is where a running up is.
 type Place struct {
 	Data string `placeholder:"DIR" type:"path" help:"Data directory of a running up (default: ${data})."`
-	API  string `name:"api" placeholder:"URL" help:"HTTP address of a running up, such as http://127.0.0.1:8025."`
+	API  string `name:"api" placeholder:"URL" help:"HTTP address of a running up, or of a ledger for what it answers, such as http://127.0.0.1:8025."`
 }
 
 // Broker is how a process reaches a Kafka cluster.

@@ -12,8 +12,11 @@ import (
 	"qstream/mail"
 )
 
-// queueCmd are the orders about waiting mail.
+// queueCmd are the questions and the orders about waiting mail.
 type queueCmd struct {
+	List        queueListCmd   `cmd:"" help:"Count what waits, by queue, tenant, destination and more."`
+	Show        queueShowCmd   `cmd:"" help:"Show one queue: what waits where, for whom and why."`
+	Legs        queueLegsCmd   `cmd:"" help:"List what waits, leg by leg."`
 	Suspend     suspendCmd     `cmd:"" help:"Attempt nothing for a tenant, queue or destination until resume; mail is kept."`
 	Resume      resumeCmd      `cmd:"" help:"End a suspension; what waited for it goes on."`
 	Flush       flushCmd       `cmd:"" help:"Try now what waits for a later attempt."`

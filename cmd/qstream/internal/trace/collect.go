@@ -15,15 +15,16 @@ import (
 
 // Bounds of a search.
 const (
-	maxMessages = 200 // found by Message-ID or recipient: the newest
+	maxMessages = 200 // found by Message-ID or address: the newest
 	maxDepth    = 5   // DSNs about DSNs that are followed
 )
 
 // Query says which messages are looked for; one field is set.
 type Query struct {
-	ID        string // message id
-	MessageID string // the Message-ID field, with or without brackets
-	Recipient string // address; case doesn't count
+	ID          string // message id
+	MessageID   string // the Message-ID field, with or without brackets
+	ReversePath string // address; case doesn't count
+	Recipient   string // address; case doesn't count
 }
 
 // matches reports whether an event belongs to a message that is looked for.
@@ -33,6 +34,8 @@ func (q Query) matches(e *pb.Event) bool {
 		return e.MessageId == q.ID
 	case q.MessageID != "":
 		return e.HeaderMessageId != "" && bare(e.HeaderMessageId) == bare(q.MessageID)
+	case q.ReversePath != "":
+		return strings.EqualFold(e.ReversePath, q.ReversePath)
 	}
 	return slices.ContainsFunc(e.Outcomes, func(o *pb.Outcome) bool {
 		return strings.EqualFold(o.Address, q.Recipient)
