@@ -147,12 +147,12 @@ func (r *roll) fault(k Kind) Fault {
 	case Kill, Stop:
 		f.Victim = r.process()
 	case Failpoint:
-		f.Victim = r.process()
+		f.Victim = r.stage()
 		role, _, _ := strings.Cut(f.Victim, "-")
 		if role == "up" {
 			role = pick(r, []string{"ingest", "router", "deliver", "delay"})
 		}
-		f.Arg, f.For = fmt.Sprintf("%s:%d", pick(r, failpoints[role]), 1+r.IntN(30)), 5*time.Second
+		f.Arg, f.For = fmt.Sprintf("%s:%d", pick(r, failpoints[role]), 1+r.IntN(15)), 3*time.Second
 	case Freeze:
 		f.Victim, f.For = r.process(), r.between(time.Second, 15*time.Second)
 	case Clock:
@@ -199,7 +199,7 @@ func (r *roll) fault(k Kind) Fault {
 // time for many.
 func (r *roll) between(low, high time.Duration) time.Duration {
 	u := r.Float64()
-	return (low + time.Duration(u*u*u*float64(high-low))).Round(10 * time.Millisecond)
+	return (low + time.Duration(u*u*u*u*u*float64(high-low))).Round(10 * time.Millisecond)
 }
 
 // offset is how wrong a clock is. The embedded broker has the clock of its
@@ -216,10 +216,19 @@ func processes(broker string) []string {
 	if broker == "embedded" {
 		return []string{"up"}
 	}
+	return append(stages(broker), "ledger")
+}
+
+// stages are the processes that mail goes through.
+func stages(broker string) []string {
+	if broker == "embedded" {
+		return []string{"up"}
+	}
 	return []string{"ingest", "router", "router-2", "deliver", "deliver-2", "delay"}
 }
 
 func (r *roll) process() string { return pick(r, processes(r.Broker)) }
+func (r *roll) stage() string   { return pick(r, stages(r.Broker)) }
 
 func brokers(broker string) int {
 	return map[string]int{"kafka1": 1, "kafka3": 3}[broker]

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"qstream/ledger/audit"
 	"qstream/test/fakemx"
 )
 
@@ -152,6 +153,7 @@ func (w *world) judge(spans []span) (Verdict, error) {
 			v.Reports += max(0, n-1)
 		}
 	}
+	v.Uneven = w.uneven()
 	v.Wrong = append(v.Wrong, w.strange(arrived, fates)...)
 	v.Duplicates, v.Repeats = attribute(w.sink.Accepted(), fates, spans)
 	return v, nil
@@ -199,6 +201,30 @@ func (w *world) attempts() (map[string]bool, error) {
 		}
 	}
 	return tried, nil
+}
+
+// uneven is what the ledger's audit finds once all mail has met its fate; ""
+// when it balances and nothing waits. What moves is given time.
+func (w *world) uneven() string {
+	args := []string{"audit", "--json"}
+	if p := w.Process("ledger"); p != nil {
+		args = append(args, "--api", "http://"+p.HTTP)
+	}
+	found := ""
+	for range 10 {
+		out, errs, _ := w.Verb(args...)
+		var r audit.Report
+		switch err := json.Unmarshal(out, &r); {
+		case err != nil:
+			found = fmt.Sprintf("no report: %v: %s", err, errs)
+		case !r.Balanced || r.Total.Waiting > 0 || r.Total.Missing > 0:
+			found = strings.TrimSpace(string(out))
+		default:
+			return ""
+		}
+		time.Sleep(3 * time.Second)
+	}
+	return found[:min(4000, len(found))]
 }
 
 // unexplained are duplicates without a fault before them.

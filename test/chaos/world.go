@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -86,14 +87,25 @@ func (w *world) start(diskful bool) (err error) {
 		return err
 	}
 	for _, name := range processes(w.Broker) {
-		if w.Process(name) == nil {
-			if err := w.Role(name[:len(name)-len("-2")], name, nil); err != nil {
-				return err
-			}
+		if err := w.place(name); err != nil {
+			return err
 		}
 		w.want(name)
 	}
 	return nil
+}
+
+// place starts a process that Roles didn't.
+func (w *world) place(name string) error {
+	role, _, _ := strings.Cut(name, "-")
+	var flags []string
+	switch {
+	case w.Process(name) != nil:
+		return nil
+	case role == "ledger":
+		flags = []string{"--db", filepath.Join(w.Work, "ledger"), "--audit-every", "-1s"}
+	}
+	return w.Role(role, name, nil, flags...)
 }
 
 // begin starts the keeper and the load.

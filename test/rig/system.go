@@ -342,7 +342,7 @@ func (p *Process) Ended(within time.Duration) bool {
 // up finds it by its folder, as that of single roles by Kafka. A verb that is
 // told already needs none.
 func (s *System) locate(args []string) []string {
-	told := func(arg string) bool { return arg == "--data" || arg == "--kafka" || arg == "--smtp" }
+	told := func(arg string) bool { return arg == "--data" || arg == "--kafka" || arg == "--smtp" || arg == "--api" }
 	switch up := s.Process("up") != nil; {
 	case slices.Contains(args, "up") || !slices.ContainsFunc(args, told) && (up || s.Kafka == nil):
 		return []string{"--data", s.data()}
