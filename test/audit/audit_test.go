@@ -51,7 +51,8 @@ type site struct {
 // roles in the order of their start.
 var roles = []string{"ledger", "router", "delay", "deliver", "ingest"}
 
-func start(t *testing.T, broker string, rules ...fakemx.Rule) *site {
+// start starts it; mail is tried again after the time given.
+func start(t *testing.T, broker, again string, rules ...fakemx.Rule) *site {
 	t.Helper()
 	sys, err := rig.New(broker, t.TempDir())
 	must(t, err)
@@ -79,7 +80,7 @@ func start(t *testing.T, broker string, rules ...fakemx.Rule) *site {
 	must(t, err)
 	t.Cleanup(s.bus.Close)
 	s.verb("topics", "create")
-	s.verb("apply", s.documents())
+	s.verb("apply", s.documents(again))
 	for _, role := range roles {
 		must(t, s.begin(role))
 	}
@@ -141,7 +142,7 @@ func show(r *audit.Report) string {
 
 // documents are a tenant for each fate of mail. What goes to pool "nobody"
 // stays in its queue.
-func (s *site) documents() string {
+func (s *site) documents(again string) string {
 	s.t.Helper()
 	var b strings.Builder
 	for _, name := range []string{"fine", "later", "held", "kept", "bad"} {
@@ -152,7 +153,7 @@ func (s *site) documents() string {
 		fmt.Fprintf(&b, `kind: queue
 name: %[1]s
 pool: %[2]s
-schedule: {steps: [1h]}
+schedule: {steps: [%[4]s]}
 ---
 kind: tenant
 name: %[1]s
@@ -163,7 +164,7 @@ name: %[1]s
 match: {domain: %[1]s.example}
 via: smtp://mx.sink.example:%[3]d
 ---
-`, name, pool, s.sink.Port())
+`, name, pool, s.sink.Port(), again)
 	}
 	b.WriteString("kind: tenant\nname: senders\ndomains: [client.example]\nqueue: fine\n---\n" +
 		fmt.Sprintf("kind: route\nname: senders\nmatch: {domain: client.example}\nvia: smtp://mx.sink.example:%d\n", s.sink.Port()))

@@ -20,7 +20,7 @@ import (
 // in turn, and sees exactly its message named. Put back, it balances again.
 func TestDeleted(t *testing.T) {
 	each(t, func(t *testing.T, broker string) {
-		s := start(t, broker,
+		s := start(t, broker, "1h",
 			fakemx.Rule{Line: "RCPT TO:<user@later.example>", Reply: "450 4.2.0 later"},
 			fakemx.Rule{Line: "RCPT TO:<user@bad.example>", Reply: "550 5.1.1 nobody"})
 		ids := s.everywhere()
