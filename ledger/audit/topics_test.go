@@ -237,6 +237,12 @@ func TestDeletedRecords(t *testing.T) {
 			if r.Balanced || r.Total.Missing != 2 || r.Total.Waiting != 10 {
 				t.Errorf("after: %+v", r.Total)
 			}
+			for _, f := range r.Findings {
+				s.put(bus.NewEvent(Settle(f, "root", "sent again", time.Now())))
+			}
+			if r := s.run(Scope{}); len(r.Findings) > 0 || r.Total.Missing != 0 || r.Total.Discarded != 2 || r.Total.Waiting != 10 {
+				t.Errorf("settled: %+v", r)
+			}
 			if wantGaps := name != AtDeadletter; wantGaps != (len(r.Gaps) == 1 && r.Gaps[0].Topic == topics[name]) {
 				t.Errorf("gaps: %+v", r.Gaps)
 			}

@@ -133,6 +133,13 @@ func (s *site) deleteOne(place, topic, id, address string) {
 	if !strings.Contains(string(out), "missing: "+id) {
 		t.Errorf("the text doesn't name %s", id)
 	}
+	if place == audit.AtDeadletter {
+		s.verb("audit", "--api", "http://"+s.Procs["ledger"].HTTP, "--settle", id, "--reason", "sent again")
+		if r := s.balanced("after it was settled"); r.Total.Discarded != 1 {
+			t.Errorf("settled: %+v", r.Total)
+		}
+		return
+	}
 	again := bus.Record{Topic: topic, Partition: bus.AnyPartition, Key: gone.Key, Value: gone.Value, Headers: gone.Headers}
 	must(t, s.bus.Publish(ctx, &again))
 	s.verb("topics", "resume")
