@@ -370,6 +370,35 @@ func TestBacklogDrains(t *testing.T) {
 	}
 }
 
+// A backlog that a slow destination needs an hour and a half for keeps it busy
+// all the time, and comes round neither at once nor often: each return costs
+// two records and their commits.
+func TestGreatBacklogComesRoundEvenly(t *testing.T) {
+	const legs = 100_000
+	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return time.Second })
+	start := m.now
+	lim := Limits{Concurrency: 120, DestinationConcurrency: 20}
+	m.offer(1000, start.Add(legs*time.Millisecond), func() *item {
+		return &item{tenant: "a", queue: "a", destination: "slow", partition: "0", size: 1000, limits: lim}
+	})
+	m.run(start.Add(legs * time.Millisecond)) // about 1,000 a second are spilled while they come
+	m.s.sweep()
+	worst, last, was := 0, m.spills, m.done["slow"]
+	for m.now.Before(start.Add(time.Hour)) {
+		m.run(m.now.Add(10 * time.Second))
+		m.now = m.now.Add(time.Millisecond)
+		worst, last = max(worst, m.spills-last), m.spills
+	}
+	rate := float64(m.done["slow"]-was) / time.Hour.Seconds()
+	t.Logf("%.1f a second, %d spills of %d legs in an hour, at most %d in 10 s", rate, m.spills, legs, worst)
+	if rate < 18.5 {
+		t.Errorf("the destination got %.1f a second of 20", rate)
+	}
+	if m.spills > 3*legs || worst > 4000 {
+		t.Errorf("%d spills in an hour, %d of them in 10 s", m.spills, worst)
+	}
+}
+
 // What a queue on hold has returns ever more rarely, at last once an hour, and
 // is taken within that hour once the queue is off hold.
 func TestHoldDoesNotSpin(t *testing.T) {

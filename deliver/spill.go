@@ -43,7 +43,8 @@ type pace struct {
 	served  float64   // completions, decayed with paceSpan
 	since   time.Time // when there was something to take
 	at      time.Time
-	horizon time.Time // when the last spilled leg comes back
+	horizon time.Time // when the last spilled leg that is planned for comes back
+	spread  float64   // in [0, 1), where the last one came that isn't
 }
 
 // begin notes an attempt's start when none is under way.
@@ -79,7 +80,9 @@ func (p *pace) rate(now time.Time) (rate float64, known bool) {
 // back is when a leg spilled for the n-th time (from 0) comes back. A
 // destination that is known to take mail gets it back at its speed, a little
 // before it is done with what is held; a slow one after a doubling wait, and
-// not all at once.
+// not all at once. What it can't take until the end of the plan comes to ask
+// again evenly over the plan's second half, and each time the plan is twice as
+// long: a backlog of hours must not come round every few minutes, nor at once.
 func (p *pace) back(now time.Time, n uint32, held int) time.Time {
 	wait := doubled(spillFirst, n, spillLast)
 	rate, known := p.rate(now)
@@ -89,11 +92,16 @@ func (p *pace) back(now time.Time, n uint32, held int) time.Time {
 	case rate >= 1:
 		wait = max(time.Second, time.Duration(0.7*float64(held)/rate*float64(time.Second)))
 	}
-	p.horizon = later(p.horizon, now.Add(min(wait, paceLast))).Add(time.Duration(float64(time.Second) / max(1, rate)))
-	if last := now.Add(paceLast); p.horizon.After(last) {
-		p.horizon = last
+	plan := doubled(paceLast, n, spillLast)
+	next := later(p.horizon, now.Add(min(wait, paceLast))).Add(time.Duration(float64(time.Second) / max(1, rate)))
+	if next.After(now.Add(plan)) {
+		// Steps of the golden section never bunch.
+		_, p.spread = math.Modf(p.spread + math.Phi)
+		next = now.Add(plan/2 + time.Duration(p.spread*float64(plan/2)))
+	} else {
+		p.horizon = next
 	}
-	return later(p.horizon, now.Add(wait))
+	return later(next, now.Add(wait))
 }
 
 // doubled is first*2^n, at most last.
