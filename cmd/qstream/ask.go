@@ -26,13 +26,18 @@ var errNoLedger = errors.New("the ledger doesn't answer")
 
 // ask puts a question to the system's ledger.
 func (s *Place) ask(ctx context.Context, path string, q url.Values, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	return s.exchange(ctx, http.MethodGet, path, q, answer)
+}
+
+// exchange is one request to the system's ledger, for as long as ctx lets it.
+func (s *Place) exchange(ctx context.Context, method, path string, q url.Values, answer any) error {
 	base, err := s.ledgerURL()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path+"?"+q.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, base+path+"?"+q.Encode(), nil)
 	if err != nil {
 		return usagef("--api: %w", err)
 	}

@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"qstream/bus"
@@ -84,33 +82,12 @@ func (c *auditCmd) settle(ctx context.Context, p *Process, r *audit.Report) erro
 
 // ask lets the ledger audit; it takes as long as it takes.
 func (c *auditCmd) ask(ctx context.Context, scope url.Values) (*audit.Report, error) {
-	base := c.API
-	if base == "" && len(c.Kafka) > 0 && c.Data == "" {
+	if c.API == "" && c.Data == "" && len(c.Kafka) > 0 {
 		return nil, usagef("the ledger audits: say where it answers by --api http://HOST:PORT")
 	}
-	if base == "" {
-		running, err := c.Find(ctx)
-		if err != nil {
-			return nil, err
-		}
-		base = "http://" + running.HTTP
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(base, "/")+audit.Path+"?"+scope.Encode(), nil)
-	if err != nil {
-		return nil, usagef("--api %s: %w", base, err)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask the ledger: %w", err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
-		return nil, fmt.Errorf("ask the ledger: %s: %s", res.Status, strings.TrimSpace(string(text)))
-	}
 	var r audit.Report
-	if err := json.NewDecoder(res.Body).Decode(&r); err != nil {
-		return nil, fmt.Errorf("read the ledger's answer: %w", err)
+	if err := c.exchange(ctx, http.MethodPost, audit.Path, scope, &r); err != nil {
+		return nil, err
 	}
 	return &r, nil
 }
