@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"qstream/bus"
 	"qstream/ledger/fold"
 	"qstream/ledger/store"
@@ -63,6 +65,12 @@ func testView(t testing.TB, cfg Config) *view {
 	}
 	v.next = v.done.Clone()
 	return v
+}
+
+func mustEvent(r bus.Record, e *pb.Event) {
+	if err := proto.Unmarshal(r.Value, e); err != nil {
+		panic(err)
+	}
 }
 
 func used() time.Duration {

@@ -11,6 +11,9 @@ import (
 type Config struct {
 	// Dir is where the view's file is; required. One process has it at a time.
 	Dir string
+	// MaxBytes bounds the file: at the bound the role is unready, as on a full
+	// disk. 0: no bound.
+	MaxBytes int64
 	// Every is how old an event may get before it is written; default 1 s.
 	Every time.Duration
 	// Batch is how many events are written at a time at most; default 20,000.
@@ -30,7 +33,7 @@ func (c Config) complete() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("ledger: no directory for its file")
 	}
-	if c.Every < 0 || c.Batch < 0 || c.Wait < 0 || c.Retry < 0 || c.Look < 0 {
+	if c.Every < 0 || c.Batch < 0 || c.Wait < 0 || c.Retry < 0 || c.Look < 0 || c.MaxBytes < 0 {
 		return c, errors.New("ledger: settings must not be negative")
 	}
 	for _, d := range []struct {

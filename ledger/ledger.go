@@ -159,7 +159,7 @@ func (l *Ledger) open(ctx context.Context, reset bool) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, fresh, err := store.Open(ctx, store.Options{Dir: l.cfg.Dir, Topic: topic, Reset: reset})
+	s, fresh, err := store.Open(ctx, store.Options{Dir: l.cfg.Dir, Topic: topic, Reset: reset, MaxBytes: l.cfg.MaxBytes})
 	if err != nil {
 		return nil, err
 	}

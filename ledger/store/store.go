@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,17 +37,21 @@ var ErrDamaged = errors.New("the ledger's file is damaged")
 // fileName is the database in its directory.
 const fileName = "ledger.sqlite"
 
+// pageBytes is SQLite's page.
+const pageBytes = 4096
+
 // readers bounds how many queries run at a time.
 const readers = 4
 
 // Store is an open file. One goroutine writes; reading is safe for concurrent
 // use, and sees what was written last.
 type Store struct {
-	path  string
-	lock  *os.File
-	write *sql.DB // of one connection
-	read  *sql.DB
-	bulk  *writer
+	path     string
+	maxBytes int64
+	lock     *os.File
+	write    *sql.DB // of one connection
+	read     *sql.DB
+	bulk     *writer
 }
 
 // Options are how a file is opened.
@@ -57,6 +62,9 @@ type Options struct {
 	Topic string
 	// Reset throws away what is there.
 	Reset bool
+	// MaxBytes bounds the file: beyond it writing fails, as on a full disk.
+	// 0: no bound.
+	MaxBytes int64
 }
 
 // Open opens the view of a topic. Fresh says why it is empty and has to be
@@ -69,7 +77,7 @@ func Open(ctx context.Context, o Options) (s *Store, fresh string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	s = &Store{path: filepath.Join(o.Dir, fileName), lock: lock}
+	s = &Store{path: filepath.Join(o.Dir, fileName), maxBytes: o.MaxBytes, lock: lock}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -152,21 +160,25 @@ func unread(err error) (string, error) {
 func (s *Store) open(ctx context.Context) error {
 	common := []string{"busy_timeout(10000)", "temp_store(MEMORY)"}
 	var err error
-	s.write, err = connect(s.path, 1, append(common,
+	writing := append(slices.Clone(common),
 		"journal_mode(WAL)",
 		// A loss of power costs the last transactions, which the log has.
 		"synchronous(NORMAL)",
 		"cache_size(-16384)",
 		"wal_autocheckpoint(4000)",
 		"journal_size_limit(67108864)",
-	))
+	)
+	if s.maxBytes > 0 {
+		writing = append(writing, fmt.Sprintf("max_page_count(%d)", max(1, s.maxBytes/pageBytes)))
+	}
+	s.write, err = connect(s.path, 1, writing)
 	if err != nil {
 		return err
 	}
 	if err := s.write.PingContext(ctx); err != nil {
 		return failed("open the ledger's file", err)
 	}
-	s.read, err = connect(s.path, readers, append(common, "query_only(1)", "cache_size(-4096)"))
+	s.read, err = connect(s.path, readers, append(slices.Clone(common), "query_only(1)", "cache_size(-4096)"))
 	return err
 }
 
