@@ -25,7 +25,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Parked, "deliver, delay", "delay"},
 	{schemas.Hold, "delay", "deliver, delay (by reference)"},
 	{schemas.Journal, "deliver", "deliver, after a takeover"},
-	{schemas.Events, "router, deliver, delay", "trace, operators"},
+	{schemas.Events, "router, deliver, delay", "ledger, trace, operators"},
 	{schemas.Directory, "apply", "every role"},
 	{schemas.Control, "queue suspend, resume, flush", "every role"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},

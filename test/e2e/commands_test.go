@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"submit":    cmdSubmit,
 	"received":  cmdReceived,
 	"event":     cmdEvent,
+	"waiting":   cmdWaiting,
 	"inbox":     cmdInbox,
 	"sigterm":   signaller(syscall.SIGTERM),
 	"sigkill":   signaller(syscall.SIGKILL),
@@ -221,6 +223,28 @@ func cmdEvent(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if n := matching(events, kind, pattern); n < count {
 			return fmt.Errorf("%d events %s %s of %s, wanted %d:\n%s\n%s", n, kind, pattern, id, count, brief(events), s.logs())
+		}
+		return nil
+	}))
+}
+
+// waiting COUNT [FLAG...]: in time so many legs wait, as queue list tells with
+// the flags.
+func cmdWaiting(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(eventually(patience, func() error {
+		out, errs, _ := of(ts).Verb(append([]string{"queue", "list", "--json"}, args[1:]...)...)
+		var found struct{ Groups []struct{ Legs int } }
+		if err := json.Unmarshal(out, &found); err != nil {
+			return fmt.Errorf("queue list: %w: %s", err, errs)
+		}
+		n := 0
+		for _, g := range found.Groups {
+			n += g.Legs
+		}
+		if n != want {
+			return fmt.Errorf("%d legs wait, wanted %d: %s", n, want, out)
 		}
 		return nil
 	}))

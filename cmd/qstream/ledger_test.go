@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"qstream/ledger"
+)
+
+func TestWhoMayAsk(t *testing.T) {
+	a := asked{networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	for _, c := range []struct {
+		peer, host string
+		want       bool
+	}{
+		{"127.0.0.1:4711", "127.0.0.1:8025", true},
+		{"[::1]:4711", "[::1]:8025", true},
+		{"[::ffff:127.0.0.1]:4711", "localhost:8025", true},
+		{"127.0.0.1:4711", "localhost", true},
+		{"127.0.0.1:4711", "127.0.0.1", true},
+		// A page in a browser on this host, whose name leads here.
+		{"127.0.0.1:4711", "page.example:8025", false},
+		{"127.0.0.1:4711", "", false},
+		{"192.0.2.7:4711", "ledger.acme.example", true},
+		{"198.51.100.7:4711", "127.0.0.1:8025", false},
+		{"garbage", "localhost", false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/v1/queue/legs", nil)
+		r.RemoteAddr, r.Host = c.peer, c.host
+		if got := a.admits(r); got != c.want {
+			t.Errorf("%s asks %s: %v", c.peer, c.host, got)
+		}
+	}
+}
+
+// Tables hold outside text: none of it reaches the terminal as it came.
+func TestHostileTables(t *testing.T) {
+	hostile := "\x1b[31m\n\x00\x9b2Jred@acme.example" + strings.Repeat("x", 300)
+	now := time.Now()
+	group := ledger.Group{Keys: map[string]string{"destination": hostile}, Legs: 1, Oldest: &now, Reply: &ledger.Reply{Text: hostile, Legs: 1}, Reasons: map[string]int{hostile: 1}}
+	var out bytes.Buffer
+	err := errors.Join(
+		groupTable(&out, []string{"destination"}, []ledger.Group{group}, now),
+		legTable(&out, []ledger.Leg{{ID: hostile, Tenant: hostile, Queue: hostile, Destination: hostile, Place: hostile, Reason: hostile,
+			Reply: hostile, ReversePath: hostile, Addresses: []string{hostile}, Recipients: 3, Born: now, Due: &now}}, now),
+		showQueue(&out, ledger.Queue{Queue: hostile, Total: group, Places: []ledger.Group{group}, Replies: []ledger.Reply{{Text: hostile, Legs: 1}},
+			Suspensions: []ledger.Suspension{{Tenant: hostile, Actor: hostile, Reason: hostile}}}, now),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "red@acme.example") {
+		t.Fatalf("nothing is shown:\n%s", out.String())
+	}
+	if i := strings.IndexFunc(out.String(), func(r rune) bool { return r < 0x20 && r != '\n' || r >= 0x7f && r < 0xa0 }); i >= 0 {
+		t.Errorf("a control character at %d of %q", i, out.String())
+	}
+}
+
+// What a ledger says becomes an exit code; one that can't answer is told apart.
+func TestAsk(t *testing.T) {
+	status, body := http.StatusOK, `{"fresh":{"behind":3}}`
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}))
+	defer s.Close()
+	place := Place{API: s.URL + "/"}
+	var got ledger.Legs
+	if err := place.ask(t.Context(), "/v1/queue/legs", url.Values{}, &got); err != nil || got.Fresh.Behind != 3 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, c := range []struct {
+		status int
+		body   string
+		exit   int
+		none   bool
+	}{
+		{http.StatusNotFound, "not known\n", exitNotFound, false},
+		{http.StatusNotFound, "404 page not found\n", exitFailed, true},
+		{http.StatusBadRequest, "limit: want a number", exitUsage, false},
+		{http.StatusForbidden, "no", exitFailed, true},
+		{http.StatusServiceUnavailable, "no view", exitFailed, true},
+		{http.StatusOK, "garbage", exitFailed, true},
+	} {
+		status, body = c.status, c.body
+		err := place.ask(t.Context(), "/v1/queue/legs", url.Values{}, &got)
+		if report(&bytes.Buffer{}, err) != c.exit || errors.Is(err, errNoLedger) != c.none {
+			t.Errorf("%d %s: %v", c.status, c.body, err)
+		}
+	}
+	s.Close()
+	if err := place.ask(t.Context(), "/v1/queue/legs", url.Values{}, &got); !errors.Is(err, errNoLedger) {
+		t.Errorf("nobody there: %v", err)
+	}
+}
