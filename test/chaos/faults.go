@@ -210,6 +210,19 @@ func claims(f Fault, broker string) []string {
 	return strings.Split(f.Victim, "+")
 }
 
+// breath is how long the next fault waits at most for the edge to accept mail
+// again after the last one: faults that hit a system that is down for good
+// show nothing, but some have to hit one that just comes up.
+var breath = map[string]time.Duration{"embedded": 3 * time.Second, "kafka1": 15 * time.Second, "kafka3": 20 * time.Second}
+
+// breathe waits until a mail has been accepted, for a bounded time.
+func (w *world) breathe() {
+	before := w.load.Accepted()
+	for end := time.Now().Add(breath[w.Broker]); time.Now().Before(end) && w.load.Accepted() == before; {
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // errStuck is wrapped by what doesn't end as it should.
 var errStuck = errors.New("a fault could not be done")
 
@@ -248,6 +261,7 @@ func (w *world) run(ctx context.Context, faults []Fault, began, ended func(Fault
 		} else {
 			slip += late // keep the distances
 		}
+		w.breathe()
 		need := claims(f, w.Broker)
 		for under >= overlap || slices.ContainsFunc(need, func(c string) bool { return taken[c] }) {
 			await()

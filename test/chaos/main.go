@@ -131,11 +131,13 @@ func (o options) do(ctx context.Context, out io.Writer, sum *total) (bool, error
 	}
 	w, err := open(o.Broker, dir, o.rate, o.Disk)
 	if err != nil {
-		return false, fmt.Errorf("%w (in %s)", err, dir)
+		fmt.Fprintf(out, "FAILED: to start, in %s: %v\n", dir, err)
+		return false, nil
 	}
 	v, spans, err := w.round(ctx, faults, o.patience, out)
 	if err != nil {
-		return false, errors.Join(fmt.Errorf("%w (seed %d, in %s)", err, o.seed, dir), w.close())
+		fmt.Fprintf(out, "FAILED: seed %d, in %s: %v\n", o.seed, dir, err)
+		return false, errors.Join(record(dir, v, spans), w.close())
 	}
 	failures := v.failures(spans, o.Clean)
 	sum.add(v)

@@ -259,21 +259,23 @@ const clockTime = "15:04:05.000"
 
 // blame is the kind of fault that made a mail arrive again: one that was under
 // way at the first arrival, else the last one that began before the repetition.
-// Those that must make none are blamed last.
+// Those that must make none are blamed last, those of processes and brokers
+// first.
 func blame(first, again time.Time, spans []span) Kind {
 	best, score := unexplained, 0
 	for _, s := range spans {
-		n := 0
-		switch {
-		case s.Began.After(again) || first.Sub(s.Ended) > lingering:
+		if s.Began.After(again) || first.Sub(s.Ended) > lingering {
 			continue
-		case !first.Before(s.Began.Add(-time.Second)) && !first.After(s.Ended.Add(time.Second)):
-			n = 3 // under way at the first arrival
-		default:
-			n = 2
+		}
+		n := 2
+		if strings.Contains(s.Victim, ">") {
+			n = 1
+		}
+		if !first.Before(s.Began.Add(-time.Second)) && !first.After(s.Ended.Add(time.Second)) {
+			n += 2
 		}
 		if slices.Contains(clean, s.Kind) {
-			n = 1
+			n = 0
 		}
 		if n >= score {
 			best, score = s.Kind, n

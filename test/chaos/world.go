@@ -36,7 +36,6 @@ type world struct {
 	fallen  map[string]bool // of these, those that a fault ended
 	started map[string]int  // times that one ended by itself
 	extra   int             // replicas added so far
-	pids    map[int]string
 }
 
 // open starts a world in a folder and its load, and returns once mail flows.
@@ -46,7 +45,7 @@ func open(broker, dir string, rate float64, diskful bool) (*world, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	w := &world{System: s, stop: stop, wanted: map[string]bool{}, fallen: map[string]bool{}, started: map[string]int{}, pids: map[int]string{}}
+	w := &world{System: s, stop: stop, wanted: map[string]bool{}, fallen: map[string]bool{}, started: map[string]int{}}
 	w.net = link.New(w.parties)
 	if err := w.start(diskful); err != nil {
 		return nil, errors.Join(err, w.close())
@@ -103,7 +102,7 @@ func (w *world) place(name string) error {
 	case w.Process(name) != nil:
 		return nil
 	case role == "ledger":
-		flags = []string{"--db", filepath.Join(w.Work, "ledger"), "--audit-every", "-1s"}
+		flags = []string{"--db", filepath.Join(w.Work, "ledger"), "--audit-every=-1s"}
 	}
 	return w.Role(role, name, nil, flags...)
 }
@@ -160,25 +159,24 @@ func (w *world) close() error {
 	return w.disk.unmount()
 }
 
-// parties are the processes that the network knows, by their ids.
-func (w *world) parties() map[int]string {
-	parties := map[int]string{}
+// parties are the processes that the network knows.
+func (w *world) parties() []link.Party {
+	var parties []link.Party
 	w.mu.Lock()
 	for name := range w.wanted {
 		if p := w.Process(name); p != nil {
-			parties[p.PID()] = name
+			parties = append(parties, link.Party{Name: name, PID: p.PID()})
 		}
 	}
 	w.mu.Unlock()
 	if w.Kafka != nil {
 		for _, b := range w.Kafka.Brokers {
 			if pid := b.PID(); pid != 0 {
-				parties[pid] = fmt.Sprintf("broker-%d", b.ID)
+				parties = append(parties, link.Party{Name: fmt.Sprintf("broker-%d", b.ID), PID: pid})
 			}
 		}
 	}
-	parties[os.Getpid()] = "source"
-	return parties
+	return append(parties, link.Party{Name: "source", PID: os.Getpid()})
 }
 
 // want lets the keeper start a process again whenever it ends.

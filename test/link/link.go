@@ -13,6 +13,12 @@ import (
 	"time"
 )
 
+// Party is a process that may dial.
+type Party struct {
+	Name string
+	PID  int
+}
+
 // Trouble is what is wrong with the way from one party to another. The zero
 // Trouble is none.
 type Trouble struct {
@@ -27,9 +33,7 @@ type Trouble struct {
 
 // Network is the proxies of one test. Its methods are safe for concurrent use.
 type Network struct {
-	// parties are the names of processes by their ids, asked for each new
-	// connection.
-	parties func() map[int]string
+	parties func() []Party // asked for each new connection
 
 	mu        sync.Mutex
 	troubles  map[way]Trouble
@@ -49,8 +53,10 @@ type conn struct {
 	near, far *net.TCPConn // far: nil until dialled
 }
 
-// New makes a network without proxies.
-func New(parties func() map[int]string) *Network {
+// New makes a network without proxies. Parties are asked for at each new
+// connection, and looked at in their order: those with few open files first
+// is fast.
+func New(parties func() []Party) *Network {
 	return &Network{
 		parties: parties, troubles: map[way]Trouble{},
 		changed: make(chan struct{}), conns: map[*conn]bool{},

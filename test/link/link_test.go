@@ -36,7 +36,7 @@ func start(t *testing.T) (*Network, func() (net.Conn, *bufio.Reader)) {
 			}()
 		}
 	}()
-	n := New(func() map[int]string { return map[int]string{os.Getpid(): "me"} })
+	n := New(func() []Party { return []Party{{"me", os.Getpid()}} })
 	addr, err := n.Front("echo", echo.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 const Unknown = "somebody"
 
 // who is the party at the other end of a connection on this machine.
-func who(c *net.TCPConn, parties map[int]string) string {
+func who(c *net.TCPConn, parties []Party) string {
 	peer, ok := c.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return Unknown
@@ -21,9 +21,9 @@ func who(c *net.TCPConn, parties map[int]string) string {
 	if inode == "" {
 		return Unknown
 	}
-	for pid, name := range parties {
-		if holds(pid, "socket:["+inode+"]") {
-			return name
+	for _, p := range parties {
+		if holds(p.PID, "socket:["+inode+"]") {
+			return p.Name
 		}
 	}
 	return Unknown
