@@ -42,6 +42,7 @@ type options struct {
 	from, to int           // of the schedule's faults, only these; 0: all
 	rate     float64       // mails a second
 	patience time.Duration // for the end of a round
+	hasty    bool
 	keep     bool
 	plan     bool
 }
@@ -58,6 +59,7 @@ func main() {
 	flag.BoolVar(&o.Clean, "clean", false, "only clean stops, added replicas and rolling restarts: no duplicate is allowed")
 	flag.Float64Var(&o.rate, "rate", 40, "mails a second")
 	flag.DurationVar(&o.patience, "patience", 150*time.Second, "how long a mail may wait at the end before it counts as lost")
+	flag.BoolVar(&o.hasty, "hasty", false, "after the last fault start deliver again, instead of waiting until it tries what it took for dead")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder of a round that passed, too")
 	flag.BoolVar(&o.plan, "plan", false, "only print the schedule")
 	flag.Parse()
@@ -134,7 +136,7 @@ func (o options) do(ctx context.Context, out io.Writer, sum *total) (bool, error
 		fmt.Fprintf(out, "FAILED: to start, in %s: %v\n", dir, err)
 		return false, nil
 	}
-	v, spans, err := w.round(ctx, faults, o.patience, out)
+	v, spans, err := w.round(ctx, faults, o, out)
 	if err != nil {
 		fmt.Fprintf(out, "FAILED: seed %d, in %s: %v\n", o.seed, dir, err)
 		return false, errors.Join(record(dir, v, spans), w.close())
@@ -157,7 +159,7 @@ func (o options) do(ctx context.Context, out io.Writer, sum *total) (bool, error
 }
 
 // round inflicts the faults and judges.
-func (w *world) round(ctx context.Context, faults []Fault, patience time.Duration, out io.Writer) (Verdict, []span, error) {
+func (w *world) round(ctx context.Context, faults []Fault, o options, out io.Writer) (Verdict, []span, error) {
 	var mu sync.Mutex
 	var spans []span
 	began := func(f Fault) {
@@ -179,7 +181,10 @@ func (w *world) round(ctx context.Context, faults []Fault, patience time.Duratio
 	}
 	time.Sleep(time.Second)
 	w.source()
-	w.drain(patience, out)
+	if o.hasty {
+		w.refresh()
+	}
+	w.drain(o.patience, out)
 	v, err := w.judge(spans)
 	v.Stuck = stuck
 	return v, spans, err

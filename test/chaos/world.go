@@ -246,6 +246,18 @@ func (w *world) settled(name string, within time.Duration) bool {
 	return false
 }
 
+// refresh stops and starts who delivers, so that nobody believes any more that
+// a destination is dead.
+func (w *world) refresh() {
+	for _, name := range processes(w.Broker) {
+		if name == "up" || strings.HasPrefix(name, "deliver") {
+			if err := w.again(name, syscall.SIGTERM); err != nil {
+				fmt.Fprintln(os.Stderr, "chaos:", err)
+			}
+		}
+	}
+}
+
 // heal ends every trouble and waits until every process is ready.
 func (w *world) heal(ctx context.Context) error {
 	w.net.Heal()
