@@ -91,6 +91,31 @@ func (w *world) bounces() map[string]int {
 	return bounces
 }
 
+// reported are the DSNs beyond the first about a mail: the same one that came
+// twice, or another.
+func (w *world) reported() (repeats []string) {
+	type report struct {
+		id string
+		at time.Time
+	}
+	last := map[string]report{}
+	for _, m := range w.reports.Accepted() {
+		identity, ok := returned(m.Rcpts[0])
+		if !ok {
+			continue
+		}
+		_, rest, _ := bytes.Cut(m.Data, []byte("\nMessage-ID: "))
+		id, _, _ := bytes.Cut(rest, []byte("\r\n"))
+		now := report{string(id), m.Time}
+		if before, again := last[identity]; again {
+			repeats = append(repeats, fmt.Sprintf("DSNs about %s: %s at %s and %s at %s", identity,
+				before.id, before.at.Format(clockTime), now.id, now.at.Format(clockTime)))
+		}
+		last[identity] = now
+	}
+	return repeats
+}
+
 // waiting are the accepted mails whose fate isn't known yet.
 func (w *world) waiting() []string {
 	arrived, bounces := w.sink.Counts(), w.bounces()
@@ -156,6 +181,7 @@ func (w *world) judge(spans []span) (Verdict, error) {
 	v.Uneven = w.uneven()
 	v.Wrong = append(v.Wrong, w.strange(arrived, fates)...)
 	v.Duplicates, v.Repeats = attribute(w.sink.Accepted(), fates, spans)
+	v.Repeats = append(v.Repeats, w.reported()...)
 	return v, nil
 }
 
