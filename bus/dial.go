@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 	"github.com/twmb/franz-go/plugin/kslog"
@@ -115,7 +117,7 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
 	if b.within() {
-		opts = append(opts, kgo.Dialer(b.cfg.Dial), kgo.WithCompressor(fastCompressor{}))
+		opts = append(opts, kgo.Dialer(b.cfg.Dial), kgo.WithCompressor(fastCompressor{}), kgo.MaxVersions(oneAtATime()))
 	}
 	if b.cfg.TLS != nil {
 		opts = append(opts, kgo.DialTLSConfig(b.cfg.TLS.Clone()))
@@ -127,6 +129,15 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 		opts = append(opts, kgo.WithHooks(b.metrics.hook))
 	}
 	return append(opts, extra...)
+}
+
+// oneAtATime are the versions of requests that a broker in this process is
+// asked in. The library has five produce requests under way from version 4 on,
+// and one before: what comes meanwhile shares the next.
+func oneAtATime() *kversion.Versions {
+	v := kversion.Stable()
+	v.SetMaxKeyVersion(int16(kmsg.Produce), 3)
+	return v
 }
 
 // within reports whether the broker is in this process.

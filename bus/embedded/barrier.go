@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -79,6 +80,9 @@ func (g *groupCommit) wait(ctx context.Context) error {
 
 func (g *groupCommit) run() {
 	for {
+		// Those whose records were acknowledged together with the first's
+		// are about to come: one flush serves them all.
+		runtime.Gosched()
 		g.mu.Lock()
 		r := g.next
 		g.next = nil
