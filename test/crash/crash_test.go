@@ -197,8 +197,9 @@ func (tr *trial) settle(name string, bound int) {
 	}
 	time.Sleep(2 * time.Second) // for late repetitions
 	tally = tr.load.Tally(tr.counts())
-	tr.t.Logf("%s: accepted %d, lost %d, duplicates %d (bound %d), replies other than 250: %v",
-		name, tally.Accepted, len(tally.Lost), tally.Duplicates, bound, tr.load.Refused())
+	tr.t.Logf("%s: accepted %d, lost %d, duplicates %d (bound %d; %.0f per million), replies other than 250: %v",
+		name, tally.Accepted, len(tally.Lost), tally.Duplicates, bound,
+		1e6*float64(tally.Duplicates)/float64(max(1, tally.Accepted)), tr.load.Refused())
 	if len(tally.Lost) > 0 {
 		tr.t.Errorf("lost %d accepted mails: %v", len(tally.Lost), tally.Lost[:min(5, len(tally.Lost))])
 		tr.explain(tally.Lost[0])

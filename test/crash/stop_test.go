@@ -57,3 +57,34 @@ func TestReplicas(t *testing.T) {
 		tr.settle("replicas added and removed", 0)
 	})
 }
+
+// TestRolling restarts every process in turn, again and again, as an upgrade
+// does: two of each role on Kafka, all there is where the broker is embedded.
+// Some mail is deferred, so that delay is at work too.
+func TestRolling(t *testing.T) {
+	needLong(t)
+	each(t, "embedded,kafka1", "kafka3", func(t *testing.T, broker string) {
+		tr := start(t, broker, true, fakemx.Config{Rules: []fakemx.Rule{{Line: ".", Delay: 200 * time.Millisecond}}})
+		names := []string{"up"}
+		if broker != "embedded" {
+			names = nil
+			for _, role := range []string{"deliver", "router", "delay"} {
+				must(t, tr.Role(role, role+"-b", nil))
+				names = append(names, role, role+"-b")
+			}
+		}
+		tr.begin(10, 100, 0)
+		const restarts = 30
+		for i := range restarts {
+			tr.sink.SetRules(
+				fakemx.Rule{Line: "RCPT TO:<user@d3.beta", Reply: "451 4.2.0 later", Times: 10},
+				fakemx.Rule{Line: ".", Delay: 200 * time.Millisecond})
+			time.Sleep(time.Second)
+			must(t, tr.Signal(names[i%len(names)], syscall.SIGTERM))
+			must(t, tr.Again(names[i%len(names)]))
+		}
+		time.Sleep(time.Second)
+		tr.end()
+		tr.settle(fmt.Sprintf("%d restarts in turn", restarts), 0)
+	})
+}
