@@ -70,7 +70,7 @@ func (v *view) wanted(ctx context.Context, q url.Values) ([]fold.ID, bool, error
 	}
 	for parameter, kind := range kinds {
 		if text := q.Get(parameter); text != "" {
-			return v.store.Find(ctx, kind, text, since, v.deps.Now(), maxMessages)
+			return v.store.Find(ctx, kind, text, since, maxMessages)
 		}
 	}
 	return nil, false, wrongf("name messages by id, message_id, reverse_path or recipient")

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"qstream/ledger/fold"
@@ -9,41 +11,48 @@ import (
 
 // Find are the messages that a text names and that were born since a time, the
 // newest first. More tells whether the limit left out some.
-func (s *Store) Find(ctx context.Context, k fold.Kind, text string, since, now time.Time, limit int) (ids []fold.ID, more bool, err error) {
-	text = normal(k, text)
-	if text == "" {
+func (s *Store) Find(ctx context.Context, k fold.Kind, text string, since time.Time, limit int) (ids []fold.ID, more bool, err error) {
+	if text = normal(k, text); text == "" {
 		return nil, false, nil
 	}
-	const hourMs = int64(time.Hour / time.Millisecond)
-	// The clock of an edge may be ahead of this one.
-	for hour := now.UnixMilli()/hourMs + 1; hour >= since.UnixMilli()/hourMs; hour-- {
-		var candidates []fold.ID
-		err := each(ctx, s.read, `SELECT id FROM names WHERE hour = ? AND hash = ? ORDER BY id DESC LIMIT ?`,
-			[]any{hour, hash(k, text), limit + 1}, func(scan scanner) error {
-				var raw []byte
-				err := scan(&raw)
-				candidates = append(candidates, idOf(raw))
-				return err
-			})
-		if err != nil {
+	candidates, err := s.candidates(ctx, hash(k, text), since.UnixMilli())
+	if err != nil {
+		return nil, false, err
+	}
+	for _, id := range candidates {
+		if ok, err := s.named(ctx, id, k, text); err != nil {
 			return nil, false, failed("find messages", err)
+		} else if !ok {
+			continue
 		}
-		for _, id := range candidates {
-			if int64(id.Time()) < since.UnixMilli() {
-				continue
-			}
-			if ok, err := s.named(ctx, id, k, text); err != nil {
-				return nil, false, failed("find messages", err)
-			} else if !ok {
-				continue
-			}
-			if len(ids) == limit {
-				return ids, true, nil
-			}
-			ids = append(ids, id)
+		if len(ids) == limit {
+			return ids, true, nil
 		}
+		ids = append(ids, id)
 	}
 	return ids, false, nil
+}
+
+// most bounds how many messages of a name are looked at, the newest ones.
+const most = 20_000
+
+// candidates are the messages of a hash, the newest first.
+func (s *Store) candidates(ctx context.Context, hash, sinceMs int64) ([]fold.ID, error) {
+	const query = `SELECT n.id FROM runs r CROSS JOIN names n ON n.run = r.run AND n.hash = ? WHERE r.newest_ms >= ? ORDER BY r.run DESC LIMIT ?`
+	var found []fold.ID
+	err := each(ctx, s.read, query, []any{hash, sinceMs, most}, func(scan scanner) error {
+		var raw []byte
+		err := scan(&raw)
+		if id := idOf(raw); int64(id.Time()) >= sinceMs {
+			found = append(found, id)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, failed("find messages", err)
+	}
+	slices.SortFunc(found, func(a, b fold.ID) int { return -bytes.Compare(a[:], b[:]) })
+	return slices.Compact(found), nil
 }
 
 func idOf(raw []byte) (id fold.ID) {
@@ -70,16 +79,27 @@ func (s *Store) named(ctx context.Context, id fold.ID, k fold.Kind, text string)
 
 // Children are the messages about a message: its DSNs.
 func (s *Store) Children(ctx context.Context, parent fold.ID) ([]fold.ID, error) {
+	// Their ids tell the time of what they are about, or later.
+	candidates, err := s.candidates(ctx, hash(byParent, string(parent[:])), int64(parent.Time())-clocks.Milliseconds())
+	if err != nil {
+		return nil, err
+	}
 	var ids []fold.ID
-	const query = `SELECT m.id FROM names n JOIN messages m ON m.id = n.id WHERE n.hour = ? AND n.hash = ? AND m.parent = ?`
-	err := each(ctx, s.read, query, []any{fold.Hour(parent), hash(byParent, string(parent[:])), parent[:]}, func(scan scanner) error {
-		var raw []byte
-		err := scan(&raw)
-		ids = append(ids, idOf(raw))
-		return err
-	})
-	return ids, failed("find reports", err)
+	for _, id := range candidates {
+		err := each(ctx, s.read, `SELECT 1 FROM messages WHERE id = ? AND parent = ?`, []any{id[:], parent[:]}, func(scan scanner) error {
+			var one int
+			ids = append(ids, id)
+			return scan(&one)
+		})
+		if err != nil {
+			return nil, failed("find reports", err)
+		}
+	}
+	return ids, nil
 }
+
+// clocks is by how much those of edge and broker may differ.
+const clocks = time.Hour
 
 // Told are the places of a message's events, by partition; ok is false if the
 // message isn't known.

@@ -66,7 +66,7 @@ func put(t fataler, s *Store, events ...placed) fold.Result {
 func dump(t fataler, s *Store, skip ...string) []string {
 	t.Helper()
 	var out []string
-	for _, table := range []string{"messages", "recipients", "legs", "accounts", "rates", "names", "positions"} {
+	for _, table := range []string{"messages", "recipients", "legs", "accounts", "rates", "names", "runs", "positions"} {
 		rows, err := s.read.Query("SELECT * FROM " + table)
 		if err != nil {
 			t.Fatalf("%v", err)

@@ -43,8 +43,11 @@ func prune(ctx context.Context, tx *sql.Tx, first fold.ID, hour int64) (int, err
 	if err != nil || n > 0 {
 		return int(n), err
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM names WHERE hour < ?`, hour); err != nil {
-		return 0, fmt.Errorf("names: %w", err)
+	const old = `SELECT run FROM runs WHERE newest_ms < ?`
+	for _, table := range []string{"names", "runs"} {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE run IN (`+old+`)`, int64(first.Time())); err != nil {
+			return 0, fmt.Errorf("%s: %w", table, err)
+		}
 	}
 	_, err = tx.ExecContext(ctx, `DELETE FROM accounts WHERE hour < ? AND
 		accepted + generated + unopened = delivered + bounced + expired + discarded`, hour)

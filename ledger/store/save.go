@@ -24,7 +24,7 @@ type Progress struct {
 // writer has the statements of a batch.
 type writer struct {
 	messages, recipients, legs, names, gone *rows
-	accounts, rates, positions              *rows
+	accounts, rates, runs, positions        *rows
 }
 
 func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
@@ -41,6 +41,7 @@ func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
 		{&w.names, "INSERT OR IGNORE INTO names VALUES ", 3, ""},
 		{&w.gone, "DELETE FROM legs WHERE (id, number) IN (VALUES ", 2, ")"},
 		{&w.positions, "INSERT OR REPLACE INTO positions VALUES ", 2, ""},
+		{&w.runs, "INSERT INTO runs VALUES ", 2, " ON CONFLICT DO UPDATE SET newest_ms = max(newest_ms, excluded.newest_ms)"},
 		{&w.accounts, "INSERT INTO accounts VALUES ", 10, ` ON CONFLICT DO UPDATE SET
 			accepted = accepted + excluded.accepted, generated = generated + excluded.generated,
 			unopened = unopened + excluded.unopened, delivered = delivered + excluded.delivered,
@@ -58,7 +59,7 @@ func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
 }
 
 func (w *writer) all() []*rows {
-	return []*rows{w.messages, w.recipients, w.legs, w.names, w.gone, w.positions, w.accounts, w.rates}
+	return []*rows{w.messages, w.recipients, w.legs, w.names, w.gone, w.positions, w.accounts, w.rates, w.runs}
 }
 
 func (w *writer) close() {
@@ -93,13 +94,8 @@ func (w *writer) save(ctx context.Context, tx *sql.Tx, r fold.Result, p Progress
 		}
 		names = appendNames(names, m)
 	}
-	slices.SortFunc(names, func(a, b name) int {
-		return cmp.Or(cmp.Compare(a.hour, b.hour), cmp.Compare(a.hash, b.hash))
-	})
-	for _, n := range names {
-		if err := w.names.add(ctx, n.hour, n.hash, n.id[:]); err != nil {
-			return err
-		}
+	if err := w.run(ctx, names, p.Seq/runEvents); err != nil {
+		return err
 	}
 	if err := w.sums(ctx, r); err != nil {
 		return err
@@ -180,26 +176,44 @@ func (w *writer) sums(ctx context.Context, r fold.Result) error {
 	return nil
 }
 
+// runEvents is how many events a run of names is of.
+const runEvents = 20_000
+
 // name is a row of names.
 type name struct {
-	hour, hash int64
-	id         *fold.ID
+	hash int64
+	id   *fold.ID
+}
+
+// run writes names into the run of their time.
+func (w *writer) run(ctx context.Context, names []name, run int64) error {
+	slices.SortFunc(names, func(a, b name) int { return cmp.Compare(a.hash, b.hash) })
+	newest := int64(0)
+	for _, n := range names {
+		newest = max(newest, int64(n.id.Time()))
+		if err := w.names.add(ctx, run, n.hash, n.id[:]); err != nil {
+			return fmt.Errorf("name: %w", err)
+		}
+	}
+	if newest == 0 {
+		return nil
+	}
+	return w.runs.add(ctx, run, newest)
 }
 
 func appendNames(names []name, m *fold.Message) []name {
-	hour := fold.Hour(m.ID)
 	m.NewNames(func(k fold.Kind, text string) {
 		if text = normal(k, text); text != "" {
-			names = append(names, name{hour, hash(k, text), &m.ID})
+			names = append(names, name{hash(k, text), &m.ID})
 		}
 	})
 	if m.NewParent() {
-		names = append(names, name{fold.Hour(m.Parent), hash(byParent, string(m.Parent[:])), &m.ID})
+		names = append(names, name{hash(byParent, string(m.Parent[:])), &m.ID})
 	}
 	return names
 }
 
-// byParent finds the children of a message, under its own hour.
+// byParent finds the children of a message.
 const byParent fold.Kind = 'p'
 
 // normal is a text as it is looked for: case doesn't count in addresses,

@@ -1,10 +1,10 @@
 package store
 
 // version is the schema's: a file of another one is made anew from the log.
-const version = 1
+const version = 2
 
-// schema is made when a file is new. Rows of messages, recipients and names
-// come in the order of time, so that what is written stays together.
+// schema is made when a file is new. Rows of messages and recipients come in the
+// order of time, so that what is written stays together.
 //
 // Numbers of opened, state, place, last and reason are those of package fold
 // and of the enums of the schemas.
@@ -87,14 +87,20 @@ CREATE TABLE rates (
 	PRIMARY KEY (minute, tenant, queue, destination)
 ) WITHOUT ROWID;
 
--- What messages are found by, as hashes: within an hour of birth at random,
--- so that only the newest hours' pages are written.
+-- What messages are found by, as hashes. They come at random: in runs, so that
+-- only the newest run's few pages are written, whatever the size; a search looks
+-- into each run.
 CREATE TABLE names (
-	hour INTEGER NOT NULL,
+	run  INTEGER NOT NULL,
 	hash INTEGER NOT NULL,
 	id   BLOB NOT NULL,
-	PRIMARY KEY (hour, hash, id)
+	PRIMARY KEY (run, hash, id)
 ) WITHOUT ROWID;
+
+CREATE TABLE runs (
+	run       INTEGER PRIMARY KEY,
+	newest_ms INTEGER NOT NULL -- birth of the newest message in it
+);
 
 -- The next event to fold of each partition.
 CREATE TABLE positions (
