@@ -126,6 +126,15 @@ func (b *Bus) Decided(ctx context.Context, topics []string) (map[string]map[int3
 	}
 }
 
+// Existing are those of topics that there are.
+func (b *Bus) Existing(ctx context.Context, topics []string) ([]string, error) {
+	layouts, err := b.layouts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(topics), func(t string) bool { return layouts[t] == nil }), nil
+}
+
 // Gap is a partition whose group's next record isn't there: what lies between
 // was deleted before it was read, or the log is shorter than it was.
 type Gap struct {

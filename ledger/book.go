@@ -52,4 +52,6 @@ func (b book) Note(_ context.Context, notes []fold.Note) error {
 }
 
 // Scratch implements audit.Book.
-func (b book) Scratch() (*sql.DB, error) { return b.v.store.Scratch() }
+func (b book) Scratch(ctx context.Context) (*sql.DB, error) {
+	return b.v.store.Scratch(ctx)
+}

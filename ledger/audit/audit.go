@@ -53,9 +53,9 @@ type Book interface {
 	// Note tells of recipients in front of the router, so that they are missed
 	// if their record is gone before any event told of them.
 	Note(ctx context.Context, notes []fold.Note) error
-	// Scratch is a connection to the view's file, for temporary tables beside
+	// Scratch is a connection to the view's file, for tables beside
 	// its own. The caller closes it.
-	Scratch() (*sql.DB, error)
+	Scratch(ctx context.Context) (*sql.DB, error)
 }
 
 // Scope narrows an audit; the zero Scope is all.

@@ -129,7 +129,7 @@ func (c *comparison) counted(ctx context.Context) error {
 			c.wait(tenant, hour, place, n)
 		}
 		return nil
-	}, `SELECT r.tenant, w.hour, w.place, count(*) FROM temp.waiting w
+	}, `SELECT r.tenant, w.hour, w.place, count(*) FROM scratch.waiting w
 		JOIN recipients r ON r.id = w.id AND r.number = w.number
 		WHERE r.state = 0 GROUP BY 1, 2, 3`)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *comparison) counted(ctx context.Context) error {
 			c.at(tenant, hour).open(place, n)
 		}
 		return nil
-	}, `SELECT w.tenant, w.hour, w.place, count(*) FROM temp.waiting w
+	}, `SELECT w.tenant, w.hour, w.place, count(*) FROM scratch.waiting w
 		LEFT JOIN recipients r ON r.id = w.id AND r.number = w.number
 		WHERE r.id IS NULL AND w.fresh GROUP BY 1, 2, 3`)
 }
@@ -169,7 +169,7 @@ func (c *comparison) open(ctx context.Context) error {
 			c.wait(r.tenant, hourOf(r.id), Moving, 1)
 		}
 	}, `SELECT `+recipientColumns+` FROM legs l JOIN recipients r ON r.id = l.id AND r.leg = l.number
-		LEFT JOIN temp.waiting w ON w.id = r.id AND w.number = r.number
+		LEFT JOIN scratch.waiting w ON w.id = r.id AND w.number = r.number
 		WHERE r.state = 0 AND w.id IS NULL`)
 }
 
@@ -199,6 +199,6 @@ func (c *comparison) surplus(ctx context.Context) error {
 		c.findings = append(c.findings, f)
 		return nil
 	}, `SELECT w.id, w.number, w.address, w.tenant, w.queue, w.topic, w.partition, w.offset, r.last, r.last_ms, r.ends
-		FROM temp.waiting w LEFT JOIN recipients r ON r.id = w.id AND r.number = w.number
+		FROM scratch.waiting w LEFT JOIN recipients r ON r.id = w.id AND r.number = w.number
 		WHERE r.id IS NULL AND NOT w.fresh OR r.state <> 0 AND r.seq <= ?`, c.seq)
 }

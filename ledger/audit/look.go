@@ -10,7 +10,7 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-// look is one reading of the unfinished records, in a temporary table beside
+// look is one reading of the unfinished records, in a table of its own beside
 // the ledger's: a million of them need no memory here.
 type look struct {
 	db   *sql.DB
@@ -20,7 +20,7 @@ type look struct {
 
 // waitingTable has one row for each recipient that waits. A recipient that is
 // found twice moved meanwhile, or one record repeats the other.
-const waitingTable = `CREATE TEMP TABLE waiting (
+const waitingTable = `CREATE TABLE scratch.waiting (
 	id BLOB NOT NULL, number INTEGER NOT NULL, hour INTEGER NOT NULL, place TEXT NOT NULL, fresh INTEGER NOT NULL,
 	address TEXT NOT NULL, tenant TEXT NOT NULL, queue TEXT NOT NULL,
 	topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -33,7 +33,7 @@ const (
 )
 
 func openLook(ctx context.Context, b Book) (*look, error) {
-	db, err := b.Scratch()
+	db, err := b.Scratch(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func openLook(ctx context.Context, b Book) (*look, error) {
 		_, err = l.conn.ExecContext(ctx, waitingTable)
 	}
 	if err == nil {
-		// Only the temporary table is touched, so that nobody waits for it.
+		// Only that table is touched, so that nobody waits for it.
 		_, err = l.conn.ExecContext(ctx, "BEGIN")
 	}
 	if err != nil {
@@ -75,7 +75,7 @@ func (l *look) flush(ctx context.Context) error {
 	}
 	row := "(" + strings.TrimSuffix(strings.Repeat("?,", waitingColumns), ",") + ")"
 	n := len(l.args) / waitingColumns
-	_, err := l.conn.ExecContext(ctx, "INSERT OR REPLACE INTO temp.waiting VALUES "+
+	_, err := l.conn.ExecContext(ctx, "INSERT OR REPLACE INTO scratch.waiting VALUES "+
 		strings.TrimSuffix(strings.Repeat(row+",", n), ","), l.args...)
 	l.args = l.args[:0]
 	if err != nil {
@@ -91,7 +91,7 @@ const notesAtOnce = 1000
 // records tell of.
 func (l *look) notes(ctx context.Context, f func(context.Context, []fold.Note) error) error {
 	rows, err := l.conn.QueryContext(ctx, `SELECT w.id, w.number, w.address, w.tenant, w.place, w.offset
-		FROM temp.waiting w LEFT JOIN recipients r ON r.id = w.id AND r.number = w.number
+		FROM scratch.waiting w LEFT JOIN recipients r ON r.id = w.id AND r.number = w.number
 		WHERE r.id IS NULL AND w.fresh ORDER BY w.id, w.number`)
 	if err != nil {
 		return fmt.Errorf("look for what waits in front of the router: %w", err)

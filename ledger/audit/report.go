@@ -77,7 +77,7 @@ func (f Finding) key() key { return key{f.MessageID, f.Recipient, f.What} }
 // Gap is a partition whose group's next record isn't in the log.
 type Gap struct {
 	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
+	Partition int32  `json:"partition"` // -1: the topic is gone
 	Group     string `json:"group"`
 	Commit    int64  `json:"commit"` // the next record the group would read
 	Start     int64  `json:"start"`  // of the log

@@ -220,7 +220,7 @@ func (w *world) fold(ctx context.Context, b *fold.Batch) error {
 	return w.store.Save(ctx, b.Fold(known, 0), store.Progress{Next: map[int32]int64{0: int64(w.folded)}, Seq: int64(w.folded)})
 }
 
-func (w *world) Scratch() (*sql.DB, error) { return w.store.Scratch() }
+func (w *world) Scratch(ctx context.Context) (*sql.DB, error) { return w.store.Scratch(ctx) }
 
 // Whatever moves while it is counted, and whenever the parts of a transaction
 // are seen: what was lost is named, and nothing else is.

@@ -81,5 +81,8 @@ func (f Finding) line() string {
 }
 
 func (g Gap) line() string {
+	if g.Partition < 0 {
+		return fmt.Sprintf("gap: %s is gone, which %s reads\n", g.Topic, g.Group)
+	}
 	return fmt.Sprintf("gap: %s/%d: %s goes on at %d, the log holds %d to %d\n", g.Topic, g.Partition, g.Group, g.Commit, g.Start, g.End)
 }

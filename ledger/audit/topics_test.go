@@ -70,38 +70,45 @@ func (r *reader) fold(ctx context.Context, b *fold.Batch, p store.Progress) erro
 	return r.store.Save(ctx, b.Fold(known, 0), p)
 }
 
-func (r *reader) Scratch() (*sql.DB, error) { return r.store.Scratch() }
+func (r *reader) Scratch(ctx context.Context) (*sql.DB, error) { return r.store.Scratch(ctx) }
 
 // system is a broker with mail in every place, and nobody who moves it.
 type system struct {
-	t     testing.TB
-	bus   *bus.Bus
-	audit *Auditor
+	t         testing.TB
+	bus       *bus.Bus
+	deps      Deps
+	audit     *Auditor
+	directory *directory.Snapshot
 }
 
 func newSystem(t testing.TB) *system {
 	t.Helper()
 	b := bustest.New(t)
-	if _, err := directory.Apply(t.Context(), b, directory.Change{}, directory.Options{Actor: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	snapshot, err := directory.Read(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sys := &system{t: t, bus: b}
+	sys.apply(directory.Change{})
 	s, _, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Topic: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	a, err := New(Config{Settle: time.Millisecond}, Deps{
-		Records: Topics{Bus: b, Directory: func() *directory.Snapshot { return snapshot }},
+	sys.deps = Deps{
+		Records: Topics{Bus: b, Directory: func() *directory.Snapshot { return sys.directory }},
 		Book:    func() (Book, error) { return &reader{bus: b, store: s}, nil },
-	})
-	if err != nil {
+	}
+	if sys.audit, err = New(Config{Settle: time.Millisecond}, sys.deps); err != nil {
 		t.Fatal(err)
 	}
-	return &system{t: t, bus: b, audit: a}
+	return sys
+}
+
+// apply changes the directory and makes no topics.
+func (s *system) apply(c directory.Change) {
+	s.t.Helper()
+	done, err := directory.Apply(s.t.Context(), s.bus, c, directory.Options{Actor: "test"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.directory = done.After
 }
 
 func (s *system) run(scope Scope) *Report {
@@ -298,5 +305,24 @@ func TestEventsDeleted(t *testing.T) {
 	s.trim(schemas.Events)
 	if r := s.run(Scope{}); !r.Balanced {
 		t.Fatalf("events are gone: %+v", r)
+	}
+}
+
+// The topic of a live queue that is gone is a gap.
+func TestTopicsGone(t *testing.T) {
+	s := newSystem(t)
+	docs, err := directory.Parse(directory.File{Name: "a", Data: []byte("kind: queue\nname: other\nnumber: 7\npool: alone\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An apply would make the topic.
+	planned, err := directory.Apply(t.Context(), s.bus, directory.Change{Documents: docs}, directory.Options{DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.directory = planned.After
+	want := Gap{Topic: schemas.Queue("other", 1), Partition: -1, Group: schemas.DeliverGroup("alone")}
+	if r := s.run(Scope{}); r.Balanced || len(r.Gaps) != 1 || r.Gaps[0] != want {
+		t.Errorf("live: %+v", r.Gaps)
 	}
 }

@@ -39,6 +39,36 @@ func rows(s *directory.Snapshot) []row {
 	return rs
 }
 
+// rows are those of the topics that there are; one that is gone is a gap, but
+// for a queue that was purged: somebody has cleared it away.
+func (t Topics) rows(ctx context.Context) ([]row, []Gap, error) {
+	s := t.Directory()
+	rs := rows(s)
+	var all []string
+	for _, r := range rs {
+		all = append(all, r.topics...)
+	}
+	there, err := t.Bus.Existing(ctx, all)
+	if err != nil || len(there) == len(all) {
+		return rs, nil, err
+	}
+	purged := map[string]bool{}
+	for _, q := range s.Retired() {
+		purged[schemas.Queue(q.Name, q.Generation)] = true
+	}
+	var gaps []Gap
+	for i, r := range rs {
+		rs[i].topics = slices.DeleteFunc(r.topics, func(topic string) bool {
+			gone := !slices.Contains(there, topic)
+			if gone && !purged[topic] {
+				gaps = append(gaps, Gap{Topic: topic, Partition: -1, Group: r.group})
+			}
+			return gone
+		})
+	}
+	return slices.DeleteFunc(rs, func(r row) bool { return len(r.topics) == 0 }), gaps, nil
+}
+
 // place is the kind of a topic.
 func place(topic string) string {
 	switch topic {
@@ -67,18 +97,25 @@ var _ Records = Topics{}
 
 // Decided implements Records.
 func (t Topics) Decided(ctx context.Context) error {
+	rs, _, err := t.rows(ctx)
+	if err != nil {
+		return err
+	}
 	topics := []string{schemas.Events, schemas.Deadletter}
-	for _, r := range rows(t.Directory()) {
+	for _, r := range rs {
 		topics = append(topics, r.topics...)
 	}
-	_, err := t.Bus.Decided(ctx, topics)
+	_, err = t.Bus.Decided(ctx, topics)
 	return err
 }
 
 // Gaps implements Records.
 func (t Topics) Gaps(ctx context.Context) ([]Gap, error) {
-	var all []Gap
-	for _, r := range rows(t.Directory()) {
+	rs, all, err := t.rows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rs {
 		gaps, err := t.Bus.Gaps(ctx, r.group, r.topics)
 		if err != nil {
 			return nil, fmt.Errorf("commits of %s: %w", r.group, err)
@@ -96,7 +133,11 @@ func (t Topics) Unfinished(ctx context.Context, decided bool, each func(Unfinish
 	if decided {
 		read = t.Bus.WaitingDecided
 	}
-	for _, r := range rows(t.Directory()) {
+	rs, _, err := t.rows(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rs {
 		err := read(ctx, r.group, r.topics, func(rec bus.Record) error {
 			us, ok := waiting(rec.Topic, headerType(rec), rec.Value)
 			if !ok {

@@ -240,10 +240,31 @@ func (s *Store) Close() {
 	_ = s.lock.Close()
 }
 
-// Scratch is a connection of its own, for temporary tables beside those of the
-// file, which it only reads. The caller closes it.
-func (s *Store) Scratch() (*sql.DB, error) {
-	return connect(s.path, 1, []string{"busy_timeout(10000)", "temp_store(FILE)", "cache_size(-8192)"})
+// Scratch is a connection of its own with a schema "scratch" for tables that
+// go with it, beside those of the file, which it only reads. They are on the
+// ledger's disk, since a folder for temporary files may be in memory. One at a
+// time; the caller closes it.
+func (s *Store) Scratch(ctx context.Context) (*sql.DB, error) {
+	db, err := connect(s.path, 1, []string{"busy_timeout(10000)", "cache_size(-8192)"})
+	if err != nil {
+		return nil, err
+	}
+	db.SetConnMaxIdleTime(0) // the schema lives with its connection
+	path := filepath.Join(filepath.Dir(s.path), "scratch.sqlite")
+	_ = os.Remove(path) // of who was killed
+	for _, q := range []string{
+		"ATTACH '" + strings.ReplaceAll(path, "'", "''") + "' AS scratch",
+		"PRAGMA scratch.journal_mode = OFF", "PRAGMA scratch.synchronous = OFF", "PRAGMA scratch.cache_size = -8192",
+		"PRAGMA scratch.user_version = 1", // now the file is there, and open
+	} {
+		if _, err := db.ExecContext(ctx, q); err != nil {
+			return nil, errors.Join(failed("make a table beside the ledger", err), db.Close())
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("make a table beside the ledger: %w", err), db.Close())
+	}
+	return db, nil
 }
 
 // Reader is for queries; it can't change anything.
