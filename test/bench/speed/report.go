@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ type group struct {
 	runs           []run
 }
 
-// groups orders runs by workload, then peer, as they first come.
+// groups gathers runs, workloads and peers in the order of the page.
 func groups(all []run) []group {
 	var gs []group
 	for _, r := range all {
@@ -65,7 +66,24 @@ func groups(all []run) []group {
 		}
 		gs[i].runs = append(gs[i].runs, r)
 	}
+	var workloads []string
+	for _, w := range standard() {
+		workloads = append(workloads, w.name())
+	}
+	peers := []string{"source to sink", reference, embeddedPeer, syncedPeer, onePeer, threePeer}
+	slices.SortStableFunc(gs, func(a, b group) int {
+		return cmp.Or(place(workloads, a.workload)-place(workloads, b.workload), cmp.Compare(a.workload, b.workload),
+			place(peers, a.peer)-place(peers, b.peer))
+	})
 	return gs
+}
+
+// place is where a name stands in a list; what isn't there comes last.
+func place(names []string, name string) int {
+	if i := slices.Index(names, name); i >= 0 {
+		return i
+	}
+	return len(names)
 }
 
 // figure is the spread of one figure.

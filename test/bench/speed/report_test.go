@@ -39,17 +39,20 @@ func TestRatiosWithinRounds(t *testing.T) {
 	if len(gs) != 3 {
 		t.Fatalf("%d groups, want 3", len(gs))
 	}
-	relay, ok := gs[1].ratio("relay", rounds)
+	if gs[0].workload != "10k, 1 session" || gs[1].peer != reference {
+		t.Errorf("order: %+v", gs)
+	}
+	relay, ok := gs[2].ratio("relay", rounds)
 	if want := (spread{4.1, 4, 4.2}); !ok || !cmp.Equal(relay, want, cmp.AllowUnexported(spread{}), near) {
 		t.Errorf("relay %+v, want %+v", relay, want)
 	}
-	if cpu, _ := gs[1].ratio("cpu", rounds); !cmp.Equal(cpu.median, 0.2, near) {
+	if cpu, _ := gs[2].ratio("cpu", rounds); !cmp.Equal(cpu.median, 0.2, near) {
 		t.Errorf("cpu %+v, want 0.2", cpu)
 	}
-	if _, ok := gs[2].ratio("relay", rounds); ok {
+	if _, ok := gs[0].ratio("relay", rounds); ok {
 		t.Error("a ratio without Postfix in the round")
 	}
-	if f := gs[1].faults(); f != "2/0/0/0/0" {
+	if f := gs[2].faults(); f != "2/0/0/0/0" {
 		t.Errorf("faults %s", f)
 	}
 }
