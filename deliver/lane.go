@@ -43,6 +43,7 @@ type shelf struct {
 	waits    bool        // in the queue's ring of those that have such
 	lanes    ring[*lane]
 	listed   bool
+	pace     pace // over all its destinations
 }
 
 // room is how many attempts the tenant may still start in its queue: what is

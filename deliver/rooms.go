@@ -122,7 +122,7 @@ func (s *scheduler) spillOld(l *lane, now time.Time) []spill {
 		if onHold {
 			out = append(out, held(it, now))
 		} else {
-			out = append(out, spill{it, overShare, l.gate.pace.back(now, it.spills, l.gate.held)})
+			out = append(out, spill{it, overShare, l.back(now, it)})
 		}
 	}
 	return out

@@ -91,7 +91,7 @@ func (s *scheduler) refuse(it *item, l *lane, now time.Time) (spill, bool) {
 	case l.gate.breaker.open(now):
 		return spill{it, breakerOpen, l.gate.breaker.until}, true
 	case s.over(it, l, mixed):
-		return spill{it, overShare, l.gate.pace.back(now, it.spills, l.gate.held)}, true
+		return spill{it, overShare, l.back(now, it)}, true
 	}
 	return spill{}, false
 }
@@ -221,6 +221,9 @@ func (s *scheduler) start(it *item) {
 		l.gate.pace.begin(s.now())
 		l.gate.heard = s.now()
 	}
+	if l.shelf.running == 0 {
+		l.shelf.pace.begin(s.now())
+	}
 	s.running++
 	l.house.running++
 	l.run(1)
@@ -255,6 +258,7 @@ func (s *scheduler) left(it *item, c contact) []spill {
 	case contactMade:
 		l.gate.breaker.succeed()
 		l.gate.pace.done(now)
+		l.shelf.pace.done(now)
 		l.gate.heard = now
 		s.trust(l.gate)
 	case contactFailed:

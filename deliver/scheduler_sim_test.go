@@ -399,6 +399,28 @@ func TestGreatBacklogComesRoundEvenly(t *testing.T) {
 	}
 }
 
+// A backlog for as many destinations as legs, of which nothing is known, takes
+// turns: it uses what the tenant may, and comes round seldom.
+func TestBacklogForManyDestinationsTakesTurns(t *testing.T) {
+	const legs = 20_000
+	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return time.Second })
+	start, n := m.now, 0
+	m.offer(1000, start.Add(legs*time.Millisecond), func() *item {
+		n++
+		return &item{tenant: "a", queue: "q", destination: fmt.Sprint("d", n), partition: fmt.Sprint(n % 3), size: 1000,
+			limits: Limits{Concurrency: 120, DestinationConcurrency: 20, Shared: true}}
+	})
+	m.run(start.Add(3 * time.Minute))
+	rate := float64(len(m.done)) / m.now.Sub(start).Seconds()
+	t.Logf("%.0f a second, %d spills of %d legs", rate, m.spills, legs)
+	if rate < 95 {
+		t.Errorf("%.0f attempts a second of 102", rate)
+	}
+	if m.spills > 2*legs {
+		t.Errorf("%d spills of %d legs", m.spills, legs)
+	}
+}
+
 // What a queue on hold has returns ever more rarely, at last once an hour, and
 // is taken within that hour once the queue is off hold.
 func TestHoldDoesNotSpin(t *testing.T) {

@@ -80,9 +80,7 @@ func (p *pace) rate(now time.Time) (rate float64, known bool) {
 // back is when a leg spilled for the n-th time (from 0) comes back. A
 // destination that is known to take mail gets it back at its speed, a little
 // before it is done with what is held; a slow one after a doubling wait, and
-// not all at once. What it can't take until the end of the plan comes to ask
-// again evenly over the plan's second half, and each time the plan is twice as
-// long: a backlog of hours must not come round every few minutes, nor at once.
+// not all at once.
 func (p *pace) back(now time.Time, n uint32, held int) time.Time {
 	wait := doubled(spillFirst, n, spillLast)
 	rate, known := p.rate(now)
@@ -92,16 +90,38 @@ func (p *pace) back(now time.Time, n uint32, held int) time.Time {
 	case rate >= 1:
 		wait = max(time.Second, time.Duration(0.7*float64(held)/rate*float64(time.Second)))
 	}
+	return later(p.turn(now, now.Add(min(wait, paceLast)), n, max(1, rate)), now.Add(wait))
+}
+
+// turn plans a leg in, not before a time. What can't be taken until the end of
+// the plan comes to ask again evenly over the plan's second half, and each time
+// the plan is twice as long: a backlog of hours must not come round every few
+// minutes, nor at once.
+func (p *pace) turn(now, first time.Time, n uint32, rate float64) time.Time {
 	plan := doubled(paceLast, n, spillLast)
-	next := later(p.horizon, now.Add(min(wait, paceLast))).Add(time.Duration(float64(time.Second) / max(1, rate)))
+	next := later(p.horizon, first).Add(time.Duration(float64(time.Second) / rate))
 	if next.After(now.Add(plan)) {
 		// Steps of the golden section never bunch.
 		_, p.spread = math.Modf(p.spread + math.Phi)
-		next = now.Add(plan/2 + time.Duration(p.spread*float64(plan/2)))
-	} else {
-		p.horizon = next
+		return now.Add(plan/2 + time.Duration(p.spread*float64(plan/2)))
 	}
-	return later(next, now.Add(wait))
+	p.horizon = next
+	return next
+}
+
+// back is when a leg of the lane comes back that was spilled above its share.
+// While nothing is known of its destination it has its turn among all that the
+// tenant has in the queue: of a backlog for many destinations each leg would
+// else ask again and again.
+func (l *lane) back(now time.Time, it *item) time.Time {
+	due := l.gate.pace.back(now, it.spills, l.gate.held)
+	if _, known := l.gate.pace.rate(now); known {
+		return due
+	}
+	if rate, known := l.shelf.pace.rate(now); known && rate >= 1 {
+		return later(due, l.shelf.pace.turn(now, now, it.spills, rate))
+	}
+	return due
 }
 
 // doubled is first*2^n, at most last.
