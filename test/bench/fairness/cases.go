@@ -23,7 +23,7 @@ type scene struct {
 	Hosts    int          // of the noise, each a destination; 1 for many
 	Profile  load.Profile // of each of them
 	Mails    int
-	OnDisk   int // fewer mails on the embedded broker, whose size is capped
+	OnDisk   int // fewer mails on the embedded broker, whose size is capped, and on Postfix beside it
 	Size     int
 	Sessions int
 	Shared   bool // both tenants on one queue
@@ -85,10 +85,10 @@ func init() {
 // count is how many mails make the noise on a peer.
 func (s scene) count(p peer.Peer, atMost int) int {
 	n := s.Mails
-	if q, ok := p.(*peer.QStream); ok && s.OnDisk > 0 && (q.Broker == "" || q.Broker == peer.Embedded) {
+	switch q, ok := p.(*peer.QStream); {
+	case s.OnDisk > 0 && (!ok || q.Broker == "" || q.Broker == peer.Embedded):
 		n = s.OnDisk
-	}
-	if _, ok := p.(*peer.Postfix); ok && atMost > 0 {
+	case !ok && atMost > 0:
 		n = min(n, atMost)
 	}
 	return n

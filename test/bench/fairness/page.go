@@ -42,7 +42,7 @@ func section(all []Trial) string {
 	}
 	for i, kind := range kinds {
 		fmt.Fprintf(&b, "\nThe %s: p50 / p99 in ms of the acknowledgement and end to end, and the verdict on the end-to-end p99:\n\n", kind)
-		b.WriteString("| case | peer | accepted in s | ack quiet | ack noisy | quiet run | while the noise is accepted | noisy run | allowed p99 | verdict |\n|---|---|---|---|---|---|---|---|---|---|\n")
+		b.WriteString("| case | peer | accepted in s | ack quiet | ack noisy | quiet run | while the noise is accepted | noisy run | allowed p99 | verdict | others |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 		for _, g := range groups(all) {
 			b.WriteString(g.row(i))
 		}
@@ -75,7 +75,8 @@ func (g group) row(i int) string {
 	noisy := func(t Trial) Figure { return t.Noisy[i] }
 	quiet := g.median(func(t Trial) float64 { return t.Before[i].P99 })
 	loud := g.median(func(t Trial) float64 { return t.Noisy[i].P99 })
-	return fmt.Sprintf("| %s | %s | %.0f in %.0f | %s | %s | %s | %s | %s | %s | %s |\n", g.scene, g.peer,
+	return fmt.Sprintf("| %s | %s | %.0f in %.0f | %s | %s | %s | %s | %s | %s | %s | %.1f / %.1f |\n", g.scene, g.peer,
 		g.median(func(t Trial) float64 { return float64(t.Accepted) }), g.median(func(t Trial) float64 { return t.Seconds }),
-		ack(before), ack(noisy), whole(before), whole(during), whole(noisy), clean(allowed(quiet)), verdict(quiet, loud))
+		ack(before), ack(noisy), whole(before), whole(during), whole(noisy), clean(allowed(quiet)), verdict(quiet, loud),
+		g.median(func(t Trial) float64 { return t.ForeignIdle }), g.median(func(t Trial) float64 { return t.Foreign }))
 }

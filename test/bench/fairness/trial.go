@@ -252,7 +252,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // aloneWithin is how long a window waits to be alone.
-const aloneWithin = 20 * time.Second
+const aloneWithin = 10 * time.Second
 
 // lock holds a file's lock, so that programs which agree on it measure one
 // after the other; "" is none. While others share it for long, it shares it too:
