@@ -32,6 +32,12 @@ var crlf = []byte("\r\n")
 func (d *decoder) decode(dst, src []byte) (nd, ns int, done bool) {
 	nd = d.settle(dst)
 	for ns < len(src) && (nd < len(dst) || d.discard) && len(d.owed) == 0 {
+		if d.at == atStart && !d.discard {
+			n := copy(dst[nd:], src[ns:ns+d.plain(src[ns:], len(dst)-nd)])
+			if nd, ns = nd+n, ns+n; n > 0 {
+				continue
+			}
+		}
 		was := d.err
 		wrote, read, end := d.step(dst[nd:], src[ns:])
 		nd, ns = nd+wrote, ns+read
@@ -43,6 +49,23 @@ func (d *decoder) decode(dst, src []byte) (nd, ns int, done bool) {
 		}
 	}
 	return nd, ns, false
+}
+
+// plain measures whole lines, at most room octets, that are content as they
+// stand. Nearly all are; step takes what isn't.
+func (d *decoder) plain(src []byte, room int) (n int) {
+	src = src[:min(len(src), room)]
+	for {
+		end := bytes.IndexByte(src[n:], '\n')
+		if end < 1 || d.MaxLine > 0 && end >= d.MaxLine {
+			return n
+		}
+		line := src[n : n+end]
+		if d.dots && line[0] == '.' || bytes.IndexByte(line, '\r') != end-1 || bytes.IndexByte(line, 0) >= 0 {
+			return n
+		}
+		n += end + 1
+	}
 }
 
 // settle writes what is owed.
