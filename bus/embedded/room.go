@@ -19,17 +19,23 @@ func (b *Broker) Admit() error { return b.room.admit() }
 // Size is how many bytes the data takes.
 func (b *Broker) Size() (int64, error) { return size(b.room.dir) }
 
-// measureEvery is how old a measure may be: at 100 MB/s it is out by 50 MB.
-const measureEvery = 500 * time.Millisecond
+// How old may be what is known: at 100 MB/s the size is out by 50 MB, the
+// disk's free space by 5.
+const (
+	measureEvery = 500 * time.Millisecond
+	askEvery     = 50 * time.Millisecond
+)
 
 // room knows how much there is.
 type room struct {
 	dir          string
 	limit, spare int64
 
-	mu   sync.Mutex
-	at   time.Time
-	full error
+	mu    sync.Mutex
+	at    time.Time
+	full  error
+	asked time.Time
+	scant error
 }
 
 func newRoom(dir string, limit, spare int64) *room {
@@ -39,13 +45,21 @@ func newRoom(dir string, limit, spare int64) *room {
 func (r *room) admit() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := time.Now(); now.Sub(r.at) >= measureEvery {
+	now := time.Now()
+	if now.Sub(r.at) >= measureEvery {
 		r.at, r.full = now, r.measure()
 	}
 	if r.full != nil {
 		return r.full
 	}
-	// This costs next to nothing, and a small disk fills fast.
+	if now.Sub(r.asked) >= askEvery {
+		r.asked, r.scant = now, r.ask()
+	}
+	return r.scant
+}
+
+// ask looks at the disk alone, since a small one fills fast.
+func (r *room) ask() error {
 	free, err := freeBytes(r.dir)
 	if err != nil {
 		return err

@@ -57,8 +57,7 @@ func (s *Session) Data(r io.Reader) error {
 	}
 	received := &pb.Received{
 		Id: m.id, Envelope: s.tx.envelope,
-		// A copy: what publishes may outlive this transaction.
-		Session:         proto.Clone(s.record).(*pb.Session),
+		Session:         s.record,
 		Prepend:         []byte(s.trace(m.id, started)),
 		Directory:       s.tx.snap.Number,
 		AcceptedMs:      started.UnixMilli(),
@@ -216,9 +215,10 @@ func (m *message) check(p []byte) error {
 	return nil
 }
 
-// inline is small content as the record carries it.
+// inline is small content as the record carries it. Its buffer goes back when
+// the message is over: encode the record before.
 func (m *message) inline() *pb.Content {
-	body := bytes.Clone(m.small.Bytes())
+	body := m.small.Bytes()
 	sum := sha256.Sum256(body)
 	return &pb.Content{Where: &pb.Content_Inline{Inline: body}, Size: m.size, Sha256: sum[:]}
 }
@@ -229,8 +229,13 @@ func (m *message) publish(ctx context.Context, received *pb.Received) error {
 	ctx, cancel := context.WithTimeout(ctx, m.in.cfg.Timeout)
 	blob := m.blob
 	m.blob = nil
+	var record bus.Record
 	if blob == nil {
 		received.Content = m.inline()
+		record = bus.NewReceived(received)
+	} else {
+		// What publishes may outlive this transaction.
+		received.Session = proto.Clone(received.Session).(*pb.Session)
 	}
 	defer cancel()
 	if m.cancel != nil {
@@ -240,30 +245,27 @@ func (m *message) publish(ctx context.Context, received *pb.Received) error {
 	release := m.handOver()
 	m.in.pending.Go(func() {
 		defer release()
-		done <- m.in.store(ctx, blob, received)
+		if blob != nil {
+			var err error
+			if received.Content, err = blob.Commit(); err != nil {
+				done <- err
+				return
+			}
+			record = bus.NewReceived(received)
+		}
+		done <- m.in.store(ctx, &record)
 	})
-	timer := time.NewTimer(m.in.cfg.Timeout)
-	defer timer.Stop()
 	select {
 	case err := <-done:
 		return err
-	case <-timer.C:
-		cancel()
-		return context.DeadlineExceeded
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
-func (in *Intake) store(ctx context.Context, blob *bus.Blob, received *pb.Received) error {
-	if blob != nil {
-		content, err := blob.Commit()
-		if err != nil {
-			return err
-		}
-		received.Content = content
-	}
-	record := bus.NewReceived(received)
+func (in *Intake) store(ctx context.Context, record *bus.Record) error {
 	started := time.Now()
-	err := in.deps.Bus.Publish(ctx, &record)
+	err := in.deps.Bus.Publish(ctx, record)
 	in.metrics.stored(time.Since(started), err)
 	return err
 }
