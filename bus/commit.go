@@ -43,8 +43,8 @@ type batchPart struct {
 	release bool
 }
 
-// commitLoop commits every tick, at once after a rest. Work goes on during
-// all of it.
+// commitLoop commits every tick at most, at once after a rest. Work goes on
+// during all of it.
 func (e *engine) commitLoop(ctx context.Context) {
 	tick := time.NewTicker(commitTick)
 	defer tick.Stop()
@@ -58,7 +58,7 @@ func (e *engine) commitLoop(ctx context.Context) {
 		case <-e.kick:
 		}
 		began := time.Now()
-		busy, err := e.commitOnce(ctx)
+		done, err := e.commitOnce(ctx)
 		switch {
 		case err == nil:
 			failures = 0
@@ -67,10 +67,27 @@ func (e *engine) commitLoop(ctx context.Context) {
 			e.log.Warn("commit failed, its results are kept", "attempt", failures, "err", err)
 			pause(ctx, min(time.Duration(failures)*commitTick, 2*time.Second))
 		}
-		if rest := commitTick - time.Since(began); busy && rest > 0 {
+		if rest := done.rest() - time.Since(began); rest > 0 {
 			pause(ctx, rest)
 		}
 	}
+}
+
+// rest is the least time from one transaction's begin to the next: a share of
+// the tick for each result, so that one mail alone holds up nobody who comes a
+// moment later, and a busy engine makes no more transactions than it must.
+func (b *batch) rest() time.Duration {
+	if b == nil {
+		return 0
+	}
+	results := 0
+	for i := range b.parts {
+		results += len(b.parts[i].results)
+	}
+	if results == 0 {
+		return commitTick
+	}
+	return min(commitTick, time.Duration(results)*commitEach)
 }
 
 func (e *engine) closeProducer() {
@@ -79,32 +96,33 @@ func (e *engine) closeProducer() {
 	}
 }
 
-// commitOnce runs one transaction if there is anything to commit.
-func (e *engine) commitOnce(ctx context.Context) (busy bool, err error) {
+// commitOnce runs one transaction if there is anything to commit; what it
+// tried to commit, or nil.
+func (e *engine) commitOnce(ctx context.Context) (*batch, error) {
 	// The generation comes first: what is read after it can only be committed
 	// under a generation that isn't newer than its assignment. No member is
 	// accepted without any check, so nothing is committed then.
 	member, generation := e.client.GroupMetadata()
 	if member == "" || generation <= 0 {
-		return false, nil
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	if err := e.ensureProducer(ctx); err != nil {
-		return false, err
+		return nil, err
 	}
 	b := e.snapshot(member, generation)
 	if len(b.parts) == 0 {
-		return false, nil
+		return nil, nil
 	}
 	bad, err := e.transact(ctx, b)
 	e.ended(b, err)
 	if err == nil {
 		e.committed(b)
-		return true, nil
+		return b, nil
 	}
 	e.putBack(b, bad)
-	return true, err
+	return b, err
 }
 
 // transact produces and commits a batch. When it returns an error nothing of

@@ -16,7 +16,8 @@ import (
 
 const (
 	commitTick   = 50 * time.Millisecond
-	commitLazy   = time.Second // progress over nothing but markers waits so long
+	commitEach   = 3 * time.Millisecond // of the tick, for each result
+	commitLazy   = time.Second          // progress over nothing but markers waits so long
 	drainDefault = 45 * time.Second
 	pollRecords  = 1000
 	fetchWait    = 250 * time.Millisecond // also bounds how long a resume takes

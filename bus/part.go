@@ -33,8 +33,8 @@ type part struct {
 	released  bool
 	dropped   bool
 	paused    bool
-	held      int           // jobs handed out and not ended
-	begun     int           // jobs that passed Begin and have not ended
+	held      int             // jobs handed out and not ended
+	begun     int             // jobs that passed Begin and have not ended
 	revoked   context.Context // ends when draining starts
 	revoke    context.CancelFunc
 	cut       context.Context // ends when the drain's time is over

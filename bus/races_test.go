@@ -134,8 +134,8 @@ func TestRaceNoMemberNoCommit(t *testing.T) {
 	p.track.add(0)
 	e.parts[p.key()] = p
 	e.finish(p, &result{offset: 0})
-	if busy, err := e.commitOnce(t.Context()); busy || err != nil {
-		t.Errorf("committed without a member: %v, %v", busy, err)
+	if b, err := e.commitOnce(t.Context()); b != nil || err != nil {
+		t.Errorf("committed without a member: %v, %v", b != nil, err)
 	}
 	cs, err := fetchCommits(t.Context(), e.client, group, map[string][]int32{in: {0}}, true)
 	if err != nil || cs[0].offset != 0 || cs[0].metadata != "" {
