@@ -62,7 +62,7 @@ func (f fate) eventType() pb.EventType {
 // occurred, with its recipients. rest is the deferred leg, or nil.
 func (t *trip) events(rest *pb.Leg) []*pb.Event {
 	var es []*pb.Event
-	if t.attempted {
+	if t.attempted && !t.plainSuccess() {
 		e := t.event(pb.EventType_EVENT_TYPE_ATTEMPTED)
 		e.Text = passed(t.tries)
 		es = append(es, e)
@@ -73,6 +73,13 @@ func (t *trip) events(rest *pb.Leg) []*pb.Event {
 		}
 	}
 	return es
+}
+
+// plainSuccess reports whether the delivered event tells all there is to tell
+// of an attempt: its number, its duration, and the host, which was the first.
+// That is nearly every attempt, and each event is stored and read by others.
+func (t *trip) plainSuccess() bool {
+	return len(t.tries) == 0 && !slices.ContainsFunc(t.fates, func(f fate) bool { return f.verdict != delivered || f.dropped })
 }
 
 func (t *trip) event(kind pb.EventType) *pb.Event {

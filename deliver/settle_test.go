@@ -234,6 +234,30 @@ func TestExpiryTakesTheDeferred(t *testing.T) {
 	}
 }
 
+// An event for an attempt is told unless the delivered event tells it all.
+func TestPlainSuccessIsOneEvent(t *testing.T) {
+	taken, refused := replied(transport.AtDot, 250, ""), replied(transport.AtRcpt, 450, "4.2.1")
+	l := testLeg("a@acme.example", "b@acme.example")
+	passed := testTrip(t, l, taken, taken)
+	passed.tries = []transport.Try{{Host: "mx1.acme.example"}}
+	dropped := testTrip(t, l, taken, taken)
+	dropped.fates[0].dropped = true
+	for name, c := range map[string]struct {
+		trip *trip
+		told bool
+	}{
+		"all delivered":      {testTrip(t, l, taken, taken), false},
+		"one deferred":       {testTrip(t, l, taken, refused), true},
+		"a host passed over": {passed, true},
+		"one discarded":      {dropped, true},
+	} {
+		es := c.trip.events(nil)
+		if told := es[0].Type == pb.EventType_EVENT_TYPE_ATTEMPTED; told != c.told || es[len(es)-1].Attempt != l.Attempt+1 {
+			t.Errorf("%s: %v", name, es)
+		}
+	}
+}
+
 // The peer has a duty to report only where somebody asked to hear of success.
 func TestPeerReports(t *testing.T) {
 	l := testLeg("a@acme.example", "b@acme.example")

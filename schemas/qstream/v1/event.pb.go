@@ -30,7 +30,8 @@ const (
 	EventType_EVENT_TYPE_ACCEPTED EventType = 1
 	// The router made a leg.
 	EventType_EVENT_TYPE_ROUTED EventType = 2
-	// An attempt ended; per recipient follow the outcomes below.
+	// An attempt ended; per recipient follow the outcomes below. Not told where
+	// the first host took the mail for all recipients: then DELIVERED tells it.
 	EventType_EVENT_TYPE_ATTEMPTED EventType = 3
 	EventType_EVENT_TYPE_DELIVERED EventType = 4
 	EventType_EVENT_TYPE_DEFERRED  EventType = 5

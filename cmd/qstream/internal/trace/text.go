@@ -120,6 +120,10 @@ func said(e *pb.Event) string {
 			e.Tenant, e.Queue, e.Destination, orNone(e.Route))
 	case pb.EventType_EVENT_TYPE_ATTEMPTED:
 		word = fmt.Sprintf("attempt %d took %s", e.Attempt, time.Duration(e.TookMs)*time.Millisecond)
+	case pb.EventType_EVENT_TYPE_DELIVERED:
+		if e.TookMs > 0 {
+			word += fmt.Sprintf(" by attempt %d in %s", e.Attempt, time.Duration(e.TookMs)*time.Millisecond)
+		}
 	case pb.EventType_EVENT_TYPE_DEFERRED, pb.EventType_EVENT_TYPE_SPILLED:
 		if e.Reason != pb.Reason_REASON_DEFERRED {
 			word += " (" + reason(e.Reason) + ")"
