@@ -59,8 +59,13 @@ func (t *trip) onlyExpires() bool {
 func (d *Deliverer) dead(ctx context.Context, t *task, tr *trip) bool {
 	r, err := d.content(tr.leg)(ctx)
 	if err == nil {
-		_, err = io.Copy(io.Discard, r)
-		err = errors.Join(err, r.Close())
+		var start []byte
+		if start, err = io.ReadAll(io.LimitReader(r, maxQuoted)); err == nil {
+			_, err = io.Copy(io.Discard, r)
+		}
+		if err = errors.Join(err, r.Close()); err == nil {
+			tr.start = start
+		}
 	}
 	if !errors.Is(err, bus.ErrContent) {
 		return false

@@ -1,11 +1,11 @@
 package deliver
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
+	"slices"
 
 	"qstream/bus"
 	"qstream/deliver/dsn"
@@ -56,7 +56,7 @@ func (d *Deliverer) report(ctx context.Context, tr *trip, n notice, id string) *
 	if tr.plan.queue.QSBMF && n.kind == dsn.Failed {
 		build = dsn.QSBMF
 	}
-	r.Original = d.original(ctx, l, n.kind == dsn.Failed && wantsFull(l, tr.plan.queue.QSBMF))
+	r.Original = d.original(ctx, tr, n.kind == dsn.Failed && wantsFull(l, tr.plan.queue.QSBMF))
 	data := build(r)
 	content, err := d.store(ctx, id, tr.plan.queue.ContentClass, data)
 	if err != nil {
@@ -111,26 +111,35 @@ func inline(data []byte) *pb.Content {
 	return &pb.Content{Where: &pb.Content_Inline{Inline: data}, Size: int64(len(data)), Sha256: sum[:]}
 }
 
-// original reads what of a message goes along. A message that can't be read
-// is reported without it.
-func (d *Deliverer) original(ctx context.Context, l *pb.Leg, full bool) dsn.Original {
+// original is what of a message goes along. A message that can't be read is
+// reported without it.
+func (d *Deliverer) original(ctx context.Context, tr *trip, full bool) dsn.Original {
 	limit := maxHeader
 	if full {
 		limit = maxQuoted
 	}
-	r, err := d.content(l)(ctx)
-	if err != nil {
-		return dsn.Original{}
+	data := tr.start
+	if data == nil {
+		var err error
+		if data, err = d.startOf(ctx, tr.leg, limit); err != nil {
+			return dsn.Original{}
+		}
 	}
-	data, err := io.ReadAll(io.LimitReader(r, int64(limit+1)))
-	if err = errors.Join(err, r.Close()); err != nil {
-		return dsn.Original{}
-	}
-	data = append(bytes.Clone(l.Prepend), data...)
+	data = slices.Concat(tr.leg.Prepend, data[:min(len(data), limit+1)])
 	if full {
 		return dsn.Original{Data: data, Full: true}
 	}
 	return dsn.Header(data, limit)
+}
+
+// startOf reads content up to just beyond a limit.
+func (d *Deliverer) startOf(ctx context.Context, l *pb.Leg, limit int) ([]byte, error) {
+	r, err := d.content(l)(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, int64(limit+1)))
+	return data, errors.Join(err, r.Close())
 }
 
 // reported tells of a report.

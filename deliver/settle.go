@@ -50,6 +50,7 @@ type trip struct {
 	tries     []transport.Try
 	began     time.Time
 	ended     time.Time
+	start     []byte // of the content, at most maxQuoted, if all of it was read; else nil
 }
 
 // judge turns a transport's result into fates.
