@@ -115,6 +115,7 @@ func (t *transaction) replies() {
 			return
 		}
 		t.s.broken = t.s.broken || reply.Code == 421
+		t.s.clean = reply.OK() && (n == 0 || t.s.clean)
 		t.d.settleAll(group, transport.Outcome{Status: reply, At: transport.AtDot})
 	}
 }

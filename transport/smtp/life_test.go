@@ -39,10 +39,13 @@ func TestConnectionsAreReused(t *testing.T) {
 	if n := s.Connections(); n != 3 {
 		t.Errorf("%d connections, want 3", n)
 	}
-	if got := strings.Count(strings.Join(s.Lines(), "\n"), "RSET"); got != 2 {
-		t.Errorf("%d RSET, want 2: %q", got, s.Lines())
+	// What was taken leaves nothing to reset.
+	if got := resets(s); got != 0 {
+		t.Errorf("%d RSET, want none: %q", got, s.Lines())
 	}
 }
+
+func resets(s *fakemx.Server) int { return strings.Count(strings.Join(s.Lines(), "\n"), "RSET") }
 
 func TestReuseAfterRefusal(t *testing.T) {
 	for mode, extensions := range map[string][]string{"pipelining": nil, "one by one": none} {
@@ -56,6 +59,23 @@ func TestReuseAfterRefusal(t *testing.T) {
 				t.Errorf("%s, message %d: %+v", mode, i, r)
 			}
 		}
+		if got := resets(s); got != 2 {
+			t.Errorf("%s: %d RSET after refusals, want 2: %q", mode, got, s.Lines())
+		}
+	}
+}
+
+// TestRefusalOfAReusedConnectionStands: only what ends a session is taken for
+// an old connection's fault.
+func TestRefusalOfAReusedConnectionStands(t *testing.T) {
+	for _, reply := range []string{"452 4.3.1 no room", "550 5.7.1 not from there"} {
+		s := start(t, fakemx.Config{Rules: []fakemx.Rule{{Line: "MAIL", After: 1, Times: 1, Reply: reply}}})
+		c := newClient(t, smtp.Config{MaxHosts: 1})
+		for i, delivered := range []bool{true, false, true} {
+			if r := c.Deliver(soon(t), to(s), attempt(small, "b@rcpt.example")); r.Delivered() != delivered {
+				t.Errorf("%s, message %d: %+v", reply, i, r)
+			}
+		}
 	}
 }
 
@@ -63,8 +83,8 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 	for mode, extensions := range map[string][]string{"pipelining": nil, "one by one": none} {
 		for name, rule := range map[string]fakemx.Rule{
 			"closed while idle": {Line: ".", Hangup: true},
-			"421 at RSET":       {Line: "RSET", Reply: "421 4.4.2 idle too long", Hangup: true},
-			"dead at RSET":      {Line: "RSET", Drop: true},
+			"421 at MAIL":       {Line: "MAIL", After: 1, Times: 1, Reply: "421 4.4.2 idle too long", Hangup: true},
+			"dead at MAIL":      {Line: "MAIL", After: 1, Times: 1, Drop: true},
 		} {
 			t.Run(mode+"/"+name, func(t *testing.T) {
 				s := start(t, fakemx.Config{Extensions: extensions, Rules: []fakemx.Rule{rule}})
@@ -72,6 +92,27 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 				for i := range 3 {
 					r := c.Deliver(soon(t), to(s), attempt(small, "b@rcpt.example"))
 					if !r.Delivered() || len(r.Tries) > 0 {
+						t.Errorf("message %d: %+v", i, r)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestDeadConnectionAtReset: the same where a refusal has to be reset first.
+func TestDeadConnectionAtReset(t *testing.T) {
+	for mode, extensions := range map[string][]string{"pipelining": nil, "one by one": none} {
+		for name, rule := range map[string]fakemx.Rule{
+			"421":  {Line: "RSET", Reply: "421 4.4.2 idle too long", Hangup: true},
+			"dead": {Line: "RSET", Drop: true},
+		} {
+			t.Run(mode+"/"+name, func(t *testing.T) {
+				s := start(t, fakemx.Config{Extensions: extensions, Rules: []fakemx.Rule{{Line: ".", Times: 2, Reply: "451 4.3.0 later"}, rule}})
+				c := newClient(t, smtp.Config{MaxHosts: 1})
+				for i := range 3 {
+					r := c.Deliver(soon(t), to(s), attempt(small, "b@rcpt.example"))
+					if r.Delivered() != (i == 2) || len(r.Tries) > 0 {
 						t.Errorf("message %d: %+v", i, r)
 					}
 				}

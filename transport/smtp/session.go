@@ -30,6 +30,7 @@ type session struct {
 	ext    map[string]string // EHLO keywords in upper case, and their parameters
 	opened time.Time
 	sent   int  // transactions so far
+	clean  bool // the last one ended by the reply to its final dot
 	kept   bool // was kept open for reuse
 	broken bool // not to be used again
 }

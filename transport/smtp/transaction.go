@@ -21,6 +21,7 @@ type transaction struct {
 	to       []int               // recipients of this transaction, by index
 	accepted []int               // those of them that RCPT accepted
 	later    map[int]mail.Status // those that were too many, and the reply
+	first    bool                // MAIL is the first word on a reused connection
 }
 
 // run makes the transaction. A failure leaves recipients open for the next
@@ -35,9 +36,13 @@ func (t *transaction) run() *failure {
 	}
 	defer content.Close()
 	t.s.sent++
+	// A transaction that was taken leaves nothing to reset (RFC 5321 4.1.1.4):
+	// MAIL itself shows then whether a reused connection still lives.
+	t.first = t.s.kept && t.s.clean
+	t.s.clean = false
 	defer func() { t.s.until = time.Time{} }()
 	t.s.until = time.Now().Add(t.s.t.Envelope)
-	ready, f := t.envelope(t.s.kept)
+	ready, f := t.envelope(t.s.kept && !t.first)
 	if f != nil || !ready {
 		return f
 	}
@@ -181,8 +186,17 @@ func (s *session) readCompletion() (mail.Status, error) {
 	return reply, err
 }
 
-// readMail reads the reply to MAIL; a refusal speaks for all recipients.
+// readMail reads the reply to MAIL; a refusal speaks for all recipients. A
+// reused connection that turns out to be dead, or closing, is stale.
 func (t *transaction) readMail(werr error) (refusal *mail.Status, f *failure) {
+	refusal, f = t.mailReply(werr)
+	if f != nil && t.first {
+		f.stale = !f.remote || f.status.Code == 421
+	}
+	return refusal, f
+}
+
+func (t *transaction) mailReply(werr error) (refusal *mail.Status, f *failure) {
 	if errors.Is(werr, errReply) {
 		return nil, broken(transport.AtMail, werr)
 	}
