@@ -10,7 +10,8 @@ import (
 
 // heapRoom is how much a role's process may allocate between two collections.
 // By itself Go lets a heap double, and a heap as small as ours would be
-// collected ten times a second; one that is larger than this doubles.
+// collected ten times a second. One that is large, as with a million waiting
+// legs, is mostly held and grows by half: it would else keep as much again.
 const heapRoom = 128 << 20
 
 // heapPace gives a small heap room, again after every collection.
@@ -29,11 +30,14 @@ func paceHeap(room uint64) (stop func()) {
 	p.adjust()
 	return func() {
 		p.over.Store(true)
-		debug.SetGCPercent(doubling)
+		debug.SetGCPercent(byItself)
 	}
 }
 
-const doubling = 100
+const (
+	byItself = 100 // Go's own pace
+	least    = 50
+)
 
 // adjust sets the pace for the heap that lives, and comes again after the
 // next collection: that takes the marker, which nobody holds.
@@ -56,5 +60,5 @@ func (p *heapPace) adjust() {
 // pace is by how many percent a heap may grow. Four megabytes is what Go
 // lets the smallest one have.
 func pace(live, room uint64) int64 {
-	return max(doubling, int64(room*100/max(live, 4<<20)))
+	return max(least, int64(room*100/max(live, 4<<20)))
 }
