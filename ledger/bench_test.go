@@ -58,7 +58,7 @@ func testView(t testing.TB, cfg Config) *view {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	l := &Ledger{cfg: cfg, deps: Deps{Log: slog.New(slog.DiscardHandler), Now: time.Now}, metrics: newMetrics(nil)}
+	l := &Ledger{cfg: cfg, deps: Deps{Log: slog.New(slog.DiscardHandler), Now: time.Now}, metrics: newMetrics(nil, func() float64 { return 0 })}
 	v := &view{Ledger: l, store: s, batch: &fold.Batch{}}
 	if v.done, err = s.Progress(context.Background()); err != nil {
 		t.Fatal(err)

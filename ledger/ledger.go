@@ -80,7 +80,7 @@ func New(cfg Config, d Deps) (*Ledger, error) {
 		return nil, err
 	}
 	l := &Ledger{cfg: cfg, deps: d, fault: errors.New("ledger: not begun yet")}
-	l.metrics = newMetrics(d.Metrics)
+	l.metrics = newMetrics(d.Metrics, l.age)
 	l.auditor, err = audit.New(cfg.Audit, audit.Deps{
 		Records: audit.Topics{Bus: d.Bus, Directory: d.Directory.Snapshot, Now: d.Now},
 		Book:    l.book, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
@@ -93,6 +93,15 @@ func (l *Ledger) Ready() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.fault
+}
+
+// age is how old the view is, in seconds; -1 while there is none.
+func (l *Ledger) age() float64 {
+	v := l.view.Load()
+	if v == nil || v.follower.Fresh().IsZero() {
+		return -1
+	}
+	return l.deps.Now().Sub(v.follower.Fresh()).Seconds()
 }
 
 // failed makes the role unready, or ready with nil, and says so when it is new.
@@ -143,6 +152,8 @@ func (l *Ledger) keep(ctx context.Context, reset bool) error {
 	l.view.Store(v)
 	defer func() {
 		l.view.Store(nil)
+		v.mu.Lock() // who still asks may be writing
+		defer v.mu.Unlock()
 		v.store.Close()
 	}()
 	all, ctx := errgroup.WithContext(ctx)

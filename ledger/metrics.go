@@ -16,8 +16,12 @@ type metrics struct {
 	seconds    prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+// newMetrics registers them; age is how old the view is, in seconds.
+func newMetrics(r prometheus.Registerer, age func() float64) *metrics {
 	f := promauto.With(r)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "qstream_ledger_age_seconds", Help: "How long ago it was confirmed that the view had read the events to their end; -1: not yet.",
+	}, age)
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: "qstream_ledger_" + name, Help: help})
 	}

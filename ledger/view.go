@@ -18,6 +18,9 @@ import (
 // rateMinutes is how many minutes' rates are kept.
 const rateMinutes = 15
 
+// batchBytes bounds a batch of events with many recipients.
+const batchBytes = 16 << 20
+
 // view is an open file that follows the log.
 type view struct {
 	*Ledger
@@ -27,6 +30,7 @@ type view struct {
 
 	mu    sync.Mutex
 	batch *fold.Batch
+	size  int            // bytes of the batch's events
 	begun time.Time      // when the batch's first event came
 	next  store.Progress // with the batch
 	done  store.Progress // as written
@@ -47,7 +51,7 @@ func (v *view) take(r bus.Record) error {
 	if v.begun.IsZero() {
 		v.begun = time.Now()
 	}
-	if v.batch.Len() < v.cfg.Batch {
+	if v.size += len(r.Value); v.batch.Len() < v.cfg.Batch && v.size < batchBytes {
 		return nil
 	}
 	return v.flush()
@@ -72,7 +76,7 @@ func (v *view) flush() error {
 	v.metrics.events.Add(float64(v.next.Seq - v.done.Seq))
 	v.metrics.repeated.Add(float64(res.Repeated))
 	v.metrics.seconds.Add(time.Since(began).Seconds())
-	v.batch, v.begun = &fold.Batch{}, time.Time{}
+	v.batch, v.size, v.begun = &fold.Batch{}, 0, time.Time{}
 	v.done = v.next.Clone()
 	v.failed(nil)
 	return nil

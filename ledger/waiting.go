@@ -25,10 +25,12 @@ const (
 // them: no event tells of them yet.
 func (v *view) noting(ctx context.Context) error {
 	w := waiting{v: v, stuck: map[string]map[int32]int64{}, noted: map[string]map[int32]int64{}}
-	for pause(ctx, v.cfg.Look) {
-		if err := w.look(ctx); err != nil && ctx.Err() == nil {
+	for warned := false; pause(ctx, v.cfg.Look); {
+		err := w.look(ctx)
+		if err != nil && ctx.Err() == nil && !warned {
 			v.deps.Log.Warn("can't see what waits for the router, trying again", "stage", stageName, "err", err)
 		}
+		warned = err != nil
 	}
 	return nil
 }

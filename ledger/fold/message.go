@@ -138,9 +138,6 @@ type Leg struct {
 	stored, changed bool
 }
 
-// Time is the birth that a message's id tells, in Unix milliseconds.
-func (m *Message) Time() int64 { return int64(m.ID.Time()) }
-
 // New is a message of which nothing is known.
 func New(id ID) *Message {
 	return &Message{ID: id, BornMs: int64(id.Time())}

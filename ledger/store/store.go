@@ -214,6 +214,7 @@ func (s *Store) create(ctx context.Context, topic string) error {
 // remove deletes the file and what SQLite keeps beside it.
 func (s *Store) remove() error {
 	s.disconnect()
+	s.read, s.write = nil, nil
 	for _, name := range []string{s.path, s.path + "-wal", s.path + "-shm"} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the ledger's file: %w", err)
@@ -231,10 +232,9 @@ func (s *Store) disconnect() {
 			_ = db.Close()
 		}
 	}
-	s.bulk, s.read, s.write = nil, nil, nil
 }
 
-// Close lets the file go.
+// Close lets the file go. Questions that are being answered fail.
 func (s *Store) Close() {
 	s.disconnect()
 	_ = s.lock.Close()
@@ -266,9 +266,6 @@ func (s *Store) Scratch(ctx context.Context) (*sql.DB, error) {
 	}
 	return db, nil
 }
-
-// Reader is for queries; it can't change anything.
-func (s *Store) Reader() *sql.DB { return s.read }
 
 // failed says what was attempted, and whether the file is at fault. nil stays
 // nil.
