@@ -167,4 +167,4 @@ func freePorts(n int) ([]int, error) {
 }
 
 // within bounds how long a broker may take to start or stop.
-const within = 90 * time.Second
+const within = 4 * time.Minute
