@@ -92,6 +92,9 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
+	if err := mendAll(dir); err != nil {
+		return nil, err
+	}
 	syncer, err := openSyncer(dir)
 	if err != nil {
 		return nil, err
@@ -159,12 +162,15 @@ func (b *Broker) Close() error {
 	return errors.Join(err, b.lock.Close())
 }
 
-// logger passes the broker's warnings on.
+// logger passes the broker's warnings on, and mends what one is about.
 type logger struct{ log *slog.Logger }
 
 func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 	switch level {
 	case kfake.LogLevelError, kfake.LogLevelWarn:
 		l.log.Warn("embedded broker warns", "err", fmt.Sprintf(format, args...))
+		if err := mendWritten(args); err != nil {
+			l.log.Error("file of the embedded broker is torn and can't be mended", "err", err)
+		}
 	}
 }
