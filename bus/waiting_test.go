@@ -2,9 +2,13 @@ package bus
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -71,4 +75,20 @@ func TestGaps(t *testing.T) {
 	want(2, 0)
 	want(5, 0)
 	want(6, 1)
+}
+
+func TestTemporary(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("list: %w", kerr.NotLeaderForPartition), true},
+		{&net.OpError{Op: "dial", Err: errors.New("refused")}, true},
+		{fmt.Errorf("topic: %w", kerr.TopicAuthorizationFailed), false},
+		{context.Canceled, false}, {errors.New("other"), false},
+	} {
+		if got := Temporary(c.err); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
 }

@@ -30,8 +30,11 @@ import (
 	"qstream/ledger/fold"
 )
 
-// Records are the unfinished records of a system.
+// Records are the unfinished records of a system. What they can't tell now, and
+// will by themselves, is asked again for some time.
 type Records interface {
+	// Passes reports whether an error of the others passes by itself.
+	Passes(err error) bool
 	// Decided waits for the end of every transaction that is open now.
 	Decided(ctx context.Context) error
 	// Unfinished calls each for every recipient of every unfinished record and
@@ -157,7 +160,11 @@ func (a *Auditor) twice(ctx context.Context, s Scope) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	gaps, err := a.deps.Records.Gaps(ctx)
+	var gaps []Gap
+	err = a.patiently(ctx, func() (err error) {
+		gaps, err = a.deps.Records.Gaps(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +189,29 @@ func (a *Auditor) twice(ctx context.Context, s Scope) (*Report, error) {
 	return newReport(second, first.findings, gaps), nil
 }
 
+// How long, and how often, brokers are asked again that can't answer now.
+const (
+	patience = 30 * time.Second
+	askAgain = 500 * time.Millisecond
+)
+
+// patiently tries f again while what is wrong passes by itself.
+func (a *Auditor) patiently(ctx context.Context, f func() error) error {
+	for began := time.Now(); ; {
+		err := f()
+		if err == nil || !a.deps.Records.Passes(err) || time.Since(began) > patience {
+			return err
+		}
+		t := time.NewTimer(min(askAgain, a.cfg.Settle))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		}
+	}
+}
+
 // look reads all unfinished records once and holds them against the book.
 //
 // A move and its event are one transaction. So a recipient without an event
@@ -197,7 +227,7 @@ func (a *Auditor) look(ctx context.Context, book Book, s Scope, decided bool) (*
 	}
 	if decided {
 		// What those events told is visible in every topic after this.
-		if err := rs.Decided(ctx); err != nil {
+		if err := a.patiently(ctx, func() error { return rs.Decided(ctx) }); err != nil {
 			return nil, err
 		}
 	}
@@ -206,15 +236,20 @@ func (a *Auditor) look(ctx context.Context, book Book, s Scope, decided bool) (*
 		return nil, err
 	}
 	defer l.close()
-	oldest, err := rs.Oldest(ctx)
+	var oldest time.Time
+	unreadable := 0
+	// What is read twice is noted once.
+	err = a.patiently(ctx, func() (err error) {
+		if oldest, err = rs.Oldest(ctx); err != nil {
+			return err
+		}
+		unreadable, err = rs.Unfinished(ctx, decided, func(u Unfinished) error { return l.add(ctx, u) })
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	unreadable, err := rs.Unfinished(ctx, decided, func(u Unfinished) error { return l.add(ctx, u) })
-	if err != nil {
-		return nil, err
-	}
-	if err := rs.Decided(ctx); err != nil {
+	if err := a.patiently(ctx, func() error { return rs.Decided(ctx) }); err != nil {
 		return nil, err
 	}
 	if _, err := book.CatchUp(ctx); err != nil {

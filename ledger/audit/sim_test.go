@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"slices"
 	"testing"
@@ -154,8 +155,24 @@ func (w *world) visible() int {
 	return n
 }
 
+// errAway is what a broker says now and then that is started again.
+var errAway = errors.New("away")
+
+func (w *world) Passes(err error) bool { return errors.Is(err, errAway) }
+
+// away is a broker that is away at times.
+func (w *world) away() error {
+	if w.busy && rapid.IntRange(0, 9).Draw(w.rt, "away") == 0 {
+		return errAway
+	}
+	return nil
+}
+
 func (w *world) Decided(context.Context) error {
 	w.between()
+	if err := w.away(); err != nil {
+		return err
+	}
 	w.reveal()
 	w.between()
 	return nil
@@ -176,6 +193,9 @@ func (w *world) Unfinished(_ context.Context, decided bool, each func(Unfinished
 		}
 		for _, place := range group {
 			w.between()
+			if err := w.away(); err != nil {
+				return 0, err
+			}
 			for _, r := range slices.Clone(w.records) {
 				if r.place != place || !r.seen || r.gone || finished[r] {
 					continue

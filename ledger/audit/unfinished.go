@@ -95,6 +95,9 @@ type Topics struct {
 
 var _ Records = Topics{}
 
+// Passes implements Records.
+func (t Topics) Passes(err error) bool { return bus.Temporary(err) }
+
 // Decided implements Records.
 func (t Topics) Decided(ctx context.Context) error {
 	rs, _, err := t.rows(ctx)
