@@ -61,7 +61,7 @@ func flags() (config, error) {
 	for _, s := range scenes {
 		names = append(names, s.Name)
 	}
-	cases := flag.String("cases", strings.Join(names, ","), "cases to measure")
+	cases := flag.String("cases", strings.Join(names, ","), "cases to measure; none: only the page is written")
 	peers := flag.String("peers", "embedded,postfix", "of embedded, kafka1, kafka3 and postfix")
 	flag.IntVar(&cfg.mails, "mails", 600, "quiet mails in a window")
 	flag.Float64Var(&cfg.rate, "rate", 20, "quiet mails a second")
@@ -115,6 +115,9 @@ func run() error {
 	all, err := readTrials(cfg.data)
 	if err != nil {
 		return err
+	}
+	if len(cfg.cases) == 0 {
+		return writePage(cfg.page, all)
 	}
 	var left []error
 	for _, s := range scenes {
