@@ -4,7 +4,8 @@
 // Guarantee: what Barrier returned for is on the disk, power loss included.
 // Guarantee: a data directory has one broker; a second is refused (ErrLocked).
 // Guarantee: a full disk or a reached size cap refuses new mail only, and ends
-// by itself once there is room.
+// by itself once there is room. If others took the disk's last byte the process
+// ends (Config.Fail) rather than forget what it moved.
 //
 // It does not replicate. Records keep the producer's time, which is this
 // machine's clock. A kill of the process may repeat records and undoes
@@ -19,6 +20,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -34,6 +36,9 @@ type Config struct {
 	// tests.
 	SlowSync time.Duration
 	Log      *slog.Logger
+	// Fail is called when the disk refused the end of a transaction. It has to
+	// end the process at once, as a kill would, and not return; default: panic.
+	Fail func(error)
 }
 
 const (
@@ -68,6 +73,9 @@ func Start(cfg Config) (*Broker, error) {
 	}
 	if cfg.MinFree == 0 {
 		cfg.MinFree = defaultMinFree
+	}
+	if cfg.Fail == nil {
+		cfg.Fail = func(err error) { panic(err) }
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -109,7 +117,7 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 		kfake.ClusterID("qstream"),
 		kfake.DataDir(dir),
 		kfake.ListenFn(b.listen),
-		kfake.WithLogger(logger{cfg.Log}),
+		kfake.WithLogger(logger{cfg.Log, cfg.Fail}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":                    segmentBytes,
 			"log.cleaner.backoff.ms":               never,
@@ -163,9 +171,23 @@ func (b *Broker) Close() error {
 }
 
 // logger passes the broker's warnings on, and mends what one is about.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log  *slog.Logger
+	fail func(error)
+}
+
+// halfEnded begins what the broker says when it could not write the end of a
+// transaction to one of its partitions. It goes on nevertheless: it records
+// the progress and answers that all is well, and the next kill undoes the
+// outputs of that partition, but not the progress. Here, before the progress
+// is recorded, the process can still end without a loss: the next one makes
+// the outputs again.
+const halfEnded = "endTx: failed to persist control batch"
 
 func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
+	if strings.HasPrefix(format, halfEnded) {
+		l.fail(fmt.Errorf("the disk refused the end of a transaction: "+format, args...))
+	}
 	switch level {
 	case kfake.LogLevelError, kfake.LogLevelWarn:
 		l.log.Warn("embedded broker warns", "err", fmt.Sprintf(format, args...))

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"qstream/bus"
 	"qstream/schemas"
@@ -106,5 +109,20 @@ func TestProgressAfterATornEndIsKept(t *testing.T) {
 	}
 	if n := whole(raw); n != len(raw) || n == 0 {
 		t.Errorf("%d of %d bytes of progress can be read after a kill", n, len(raw))
+	}
+}
+
+// TestHalfEndedTransactionEndsTheProcess shows that the broker's word for it
+// is understood; chaos shows that nothing is lost (full disks, E).
+func TestHalfEndedTransactionEndsTheProcess(t *testing.T) {
+	var failed []error
+	l := logger{slog.New(slog.DiscardHandler), func(err error) { failed = append(failed, err) }}
+	l.Logf(kfake.LogLevelWarn, "persist batch %s-%d: %v", "topic", 3, errors.New("full"))
+	if len(failed) != 0 {
+		t.Errorf("a batch that is refused ends the process: %v", failed)
+	}
+	l.Logf(kfake.LogLevelError, "endTx: failed to persist control batch for %s p%d pid %d", "topic", 3, 17)
+	if len(failed) != 1 {
+		t.Errorf("%d calls of Fail, want 1", len(failed))
 	}
 }

@@ -42,7 +42,10 @@ func (c *upCmd) Run(ctx context.Context, p *Process) error {
 		}
 		return c.live(ctx, p, dir, cfg, nil)
 	}
-	b, err := embedded.Start(embedded.Config{Dir: dir.path, SlowSync: p.SlowSync, Log: p.Log})
+	b, err := embedded.Start(embedded.Config{Dir: dir.path, SlowSync: p.SlowSync, Log: p.Log, Fail: func(err error) {
+		p.Log.Error("embedded broker ends the process", "err", err)
+		os.Exit(1)
+	}})
 	if err != nil {
 		return err
 	}
