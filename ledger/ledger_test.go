@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -201,6 +202,34 @@ func TestViewIsBuiltAgain(t *testing.T) {
 	look()
 	if n := r.metric("builds_total"); n != 1 {
 		t.Errorf("built %v times from the log", n)
+	}
+}
+
+// A file that is taken away, or changed for another, while it is open is soon
+// built again.
+func TestFileIsTakenAway(t *testing.T) {
+	r := newRig(t)
+	bustest.Put(t, r.bus, deferred(1, time.Now())...)
+	r.start(Config{})
+	file := filepath.Join(r.dir, "ledger.sqlite")
+	for i, away := range []func() error{
+		func() error { return os.Remove(file) },
+		func() error { return errors.Join(os.Remove(file), os.WriteFile(file, nil, 0o600)) },
+		func() error { return os.RemoveAll(r.dir) },
+	} {
+		r.ready(true)
+		before := r.ledger.view.Load()
+		if err := away(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "another view", func() bool { v := r.ledger.view.Load(); return v != nil && v != before })
+		r.ready(true)
+		if diff := cmp.Diff(map[string]int{"delay": 1}, r.groups("by=place")); diff != "" {
+			t.Error(diff)
+		}
+		if n := r.metric("builds_total"); n != float64(i+2) {
+			t.Errorf("built %v times from the log, want %d", n, i+2)
+		}
 	}
 }
 

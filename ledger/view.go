@@ -99,6 +99,9 @@ func (v *view) flushing(ctx context.Context) error {
 }
 
 func (v *view) due() error {
+	if err := v.store.There(); err != nil {
+		return err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {

@@ -35,8 +35,11 @@ func (c *auditCmd) Run(ctx context.Context, p *Process) error {
 	if c.Since > 0 {
 		scope.Set("since", p.Now().Add(-time.Duration(c.Since)).UTC().Format(time.RFC3339))
 	}
-	if c.Settle != "" && c.Reason == "" {
+	switch {
+	case c.Settle != "" && c.Reason == "":
 		return usagef("--settle needs a --reason: it will stand in the message's trace")
+	case c.Settle == "" && c.Reason != "":
+		return usagef("--reason goes with --settle")
 	}
 	r, err := c.ask(ctx, scope)
 	if err != nil {
@@ -50,10 +53,16 @@ func (c *auditCmd) Run(ctx context.Context, p *Process) error {
 	} else {
 		err = audit.Text(p.Stdout, r)
 	}
-	if err == nil && !r.Balanced {
+	switch {
+	case err != nil:
+		return err
+	case !r.Balanced:
 		return errNotBalanced
+	case c.Tenant != "" && len(r.Hours) == 0:
+		// A misspelt name must not look like a tenant whose mail is all there.
+		return notFoundf("no mail of tenant %s is known", mail.Printable(c.Tenant))
 	}
-	return err
+	return nil
 }
 
 // settle publishes the ends of a message's missing recipients.

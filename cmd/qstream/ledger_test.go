@@ -96,8 +96,48 @@ func TestAsk(t *testing.T) {
 			t.Errorf("%d %s: %v", c.status, c.body, err)
 		}
 	}
+	for _, wrong := range []string{"127.0.0.1:8025", "mx1.example:8025", "ftp://127.0.0.1", "http://", "http://a b"} {
+		err := (&Place{API: wrong}).ask(t.Context(), "/v1/queue/legs", url.Values{}, &got)
+		if report(&bytes.Buffer{}, err) != exitUsage {
+			t.Errorf("--api %s: %v", wrong, err)
+		}
+	}
 	s.Close()
 	if err := place.ask(t.Context(), "/v1/queue/legs", url.Values{}, &got); !errors.Is(err, errNoLedger) {
 		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// An audit's exit code tells whether it balances; a tenant of whom nothing is
+// known doesn't look like one whose mail is all there.
+func TestAuditExit(t *testing.T) {
+	const hour = `{"tenant":"acme","hour":"2026-11-23T20:00:00Z","accepted":1,"delivered":1}`
+	body := ""
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+	defer s.Close()
+	for _, c := range []struct {
+		name, body, tenant string
+		settle, reason     string
+		exit               int
+	}{
+		{name: "balanced", body: `{"balanced":true,"hours":[` + hour + `]}`, tenant: "acme"},
+		{name: "nothing yet", body: `{"balanced":true,"hours":[]}`},
+		{name: "nobody of that name", body: `{"balanced":true,"hours":[]}`, tenant: "acne", exit: exitNotFound},
+		{name: "not balanced", body: `{"balanced":false,"hours":[` + hour + `]}`, exit: exitFailed},
+		{name: "a gap, and nobody of that name", body: `{"balanced":false,"hours":[]}`, tenant: "acne", exit: exitFailed},
+		{name: "settled without a reason", settle: "x", exit: exitUsage},
+		{name: "a reason for nothing", reason: "x", exit: exitUsage},
+		{name: "nothing to settle", body: `{"balanced":true}`, settle: "x", reason: "y", exit: exitNotFound},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			body = c.body
+			var out bytes.Buffer
+			cmd := auditCmd{Tenant: c.tenant, Settle: c.settle, Reason: c.reason}
+			cmd.API = s.URL
+			err := cmd.Run(t.Context(), &Process{Stdout: &out, Stderr: &out, Now: time.Now})
+			if err != nil && report(&bytes.Buffer{}, err) != c.exit || err == nil && c.exit != 0 {
+				t.Errorf("%v, want exit %d", err, c.exit)
+			}
+		})
 	}
 }

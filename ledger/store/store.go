@@ -49,7 +49,8 @@ type Store struct {
 	path     string
 	maxBytes int64
 	lock     *os.File
-	write    *sql.DB // of one connection
+	file     os.FileInfo // of what was opened
+	write    *sql.DB     // of one connection
 	read     *sql.DB
 	bulk     *writer
 }
@@ -98,8 +99,25 @@ func Open(ctx context.Context, o Options) (s *Store, fresh string, err error) {
 			return s, "", err
 		}
 	}
+	if s.file, err = os.Stat(s.path); err != nil {
+		return s, "", fmt.Errorf("look at the ledger's file: %w", err)
+	}
 	s.bulk, err = newWriter(ctx, s.write)
 	return s, fresh, err
+}
+
+// There fails if the file is not in its place any more: what is written then
+// is gone with the process, and who opens it anew, as Scratch does, finds
+// nothing, or another.
+func (s *Store) There() error {
+	now, err := os.Stat(s.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(s.file, now):
+		return fmt.Errorf("%w: it was taken away", ErrDamaged)
+	case err != nil:
+		return fmt.Errorf("look for the ledger's file: %w", err)
+	}
+	return nil
 }
 
 // take makes sure that no other process writes the file.
@@ -171,19 +189,20 @@ func (s *Store) open(ctx context.Context) error {
 	if s.maxBytes > 0 {
 		writing = append(writing, fmt.Sprintf("max_page_count(%d)", max(1, s.maxBytes/pageBytes)))
 	}
-	s.write, err = connect(s.path, 1, writing)
+	s.write, err = connect(s.path, "rwc", 1, writing)
 	if err != nil {
 		return err
 	}
 	if err := s.write.PingContext(ctx); err != nil {
 		return failed("open the ledger's file", err)
 	}
-	s.read, err = connect(s.path, readers, append(slices.Clone(common), "query_only(1)", "cache_size(-4096)"))
+	s.read, err = connect(s.path, "rw", readers, append(slices.Clone(common), "query_only(1)", "cache_size(-4096)"))
 	return err
 }
 
-func connect(path string, most int, pragmas []string) (*sql.DB, error) {
-	query := url.Values{"_pragma": pragmas}
+// connect opens a path by SQLite's mode: rwc makes the file, rw doesn't.
+func connect(path, mode string, most int, pragmas []string) (*sql.DB, error) {
+	query := url.Values{"_pragma": pragmas, "mode": {mode}}
 	from := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
 	db, err := sql.Open("sqlite", from.String())
 	if err != nil {
@@ -245,7 +264,7 @@ func (s *Store) Close() {
 // ledger's disk, since a folder for temporary files may be in memory. One at a
 // time; the caller closes it.
 func (s *Store) Scratch(ctx context.Context) (*sql.DB, error) {
-	db, err := connect(s.path, 1, []string{"busy_timeout(10000)", "cache_size(-8192)"})
+	db, err := connect(s.path, "rw", 1, []string{"busy_timeout(10000)", "cache_size(-8192)"})
 	if err != nil {
 		return nil, err
 	}
