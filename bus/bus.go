@@ -62,6 +62,10 @@ type Config struct {
 	// Barrier makes what the broker acknowledged durable (embedded broker).
 	// Nil: the broker's acknowledgement is durable by itself.
 	Barrier func(context.Context) error
+	// Lost fails if a flush failed since then (embedded broker): Barrier
+	// speaks for what was acknowledged a moment ago, content of many chunks
+	// may have taken minutes. Nil: never.
+	Lost func(since time.Time) error
 	// Admit refuses new mail with an error, by wrapping ErrFull: it is asked
 	// before a received record or content is stored. Nil: never.
 	Admit      func() error

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -30,7 +31,7 @@ func (b *Bus) Create(ctx context.Context, messageID, class string) *Blob {
 	if class == "" {
 		class = schemas.DefaultClass
 	}
-	w := &Blob{b: b, id: messageID, class: class, sum: sha256.New(), partition: AnyPartition}
+	w := &Blob{b: b, began: time.Now(), id: messageID, class: class, sum: sha256.New(), partition: AnyPartition}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	if class != schemas.HoldClass {
 		w.err = b.admit()
@@ -42,6 +43,7 @@ func (b *Bus) Create(ctx context.Context, messageID, class string) *Blob {
 // that fills, one on its way. Not safe for concurrent use.
 type Blob struct {
 	b      *Bus
+	began  time.Time // by the system's clock, as the flushes
 	ctx    context.Context
 	cancel context.CancelFunc
 	id     string
@@ -171,11 +173,16 @@ func (w *Blob) Commit() (*pb.Content, error) {
 	return &pb.Content{Where: &pb.Content_Ref{Ref: ref}, Size: w.size, Sha256: sum}, nil
 }
 
-// durable flushes all chunks at once, before anything refers to them.
+// durable flushes all chunks at once, before anything refers to them. A flush
+// of others that failed meanwhile may have lost an early one for good.
 func (w *Blob) durable() error {
 	ctx, cancel := context.WithTimeout(w.ctx, w.b.cfg.Timeout)
 	defer cancel()
-	if err := w.b.barrier(ctx); err != nil {
+	err := w.b.barrier(ctx)
+	if err == nil && w.b.cfg.Lost != nil {
+		err = w.b.cfg.Lost(w.began)
+	}
+	if err != nil {
 		return fmt.Errorf("store content of %s: %w", w.id, err)
 	}
 	return nil
@@ -234,9 +241,8 @@ func encodeChunk(id string, number uint32, data []byte, compress bool) []byte {
 	return protowire.AppendBytes(v, data)
 }
 
-// bulkClient stores chunks. They are compressed already if they should be,
-// and each is a batch
-// of its own, so that reading one reads nothing else.
+// bulkClient stores chunks. They are compressed already if they should be, and
+// each is a batch of its own, so that reading one reads nothing else.
 func (b *Bus) bulkClient() (*kgo.Client, error) {
 	if _, err := b.client(); err != nil {
 		return nil, err

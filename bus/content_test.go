@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -208,6 +209,30 @@ func TestContentPassesOneBarrier(t *testing.T) {
 	if _, err := w.Commit(); !errors.Is(err, broken) {
 		t.Errorf("commit: %v", err)
 	}
+}
+
+// TestContentIsNotTrustedAfterAFailedFlush: the system forgets what it could
+// not write, so that a barrier that passes later says nothing of a chunk that
+// was acknowledged before.
+func TestContentIsNotTrustedAfterAFailedFlush(t *testing.T) {
+	b := newContentBus(t)
+	var failed time.Time
+	lost := errors.New("a flush failed")
+	b.cfg.Lost = func(since time.Time) error {
+		if failed.Before(since) {
+			return nil
+		}
+		return lost
+	}
+	w := b.Create(t.Context(), "M1", "")
+	if _, err := w.Write(message(1, 2*ChunkSize)); err != nil {
+		t.Fatal(err)
+	}
+	failed = time.Now()
+	if _, err := w.Commit(); !errors.Is(err, lost) {
+		t.Errorf("commit: %v", err)
+	}
+	store(t, b, "M2", "", message(2, 2*ChunkSize))
 }
 
 func FuzzDecodeChunk(f *testing.F) {

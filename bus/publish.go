@@ -61,7 +61,8 @@ func (b *Bus) publish(ctx context.Context, c *kgo.Client, rs []*Record, durable 
 	return nil
 }
 
-// acknowledged produces and waits for every acknowledgement. It gives up waiting when ctx ends; the client goes on by itself.
+// acknowledged produces and waits for every acknowledgement. It gives up
+// waiting when ctx ends; the client goes on by itself.
 func (b *Bus) acknowledged(ctx context.Context, c *kgo.Client, rs []*Record) error {
 	var (
 		once  sync.Once

@@ -13,6 +13,11 @@ import (
 // call is on the disk. All who wait share one flush.
 func (b *Broker) Barrier(ctx context.Context) error { return b.group.wait(ctx) }
 
+// Lost fails if a flush failed since then: what was acknowledged in between
+// may never reach the disk, whatever a later Barrier returns. A caller who
+// asks long after the acknowledgement needs both.
+func (b *Broker) Lost(since time.Time) error { return b.group.lostSince(since) }
+
 // Barrier is the barrier of a data directory whose broker runs in another
 // process. It keeps the directory open for the life of this process.
 func Barrier(dir string) (func(context.Context) error, error) {
@@ -39,6 +44,7 @@ type groupCommit struct {
 	running bool
 	failed  time.Time // of the last flush that failed, zero after one that held
 	last    error
+	lost    time.Time // of the last flush that failed, kept; under mu
 	work    sync.WaitGroup
 }
 
@@ -102,6 +108,9 @@ func (g *groupCommit) once() error {
 	began := time.Now()
 	if err := g.flush(); err != nil {
 		g.failed, g.last = time.Now(), err
+		g.mu.Lock()
+		g.lost = g.failed
+		g.mu.Unlock()
 		return fmt.Errorf("flush data directory: %w", err)
 	}
 	if g.last == nil {
@@ -112,6 +121,15 @@ func (g *groupCommit) once() error {
 	}
 	g.last = nil
 	return nil
+}
+
+func (g *groupCommit) lostSince(since time.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lost.IsZero() || g.lost.Before(since) {
+		return nil
+	}
+	return fmt.Errorf("a flush of the data directory failed %s ago", time.Since(g.lost).Round(time.Millisecond))
 }
 
 // close flushes once more and lets the directory go.

@@ -117,6 +117,10 @@ func TestGroupCommitSharesFlushesAndRemembersFailure(t *testing.T) {
 	if flushes > 50 {
 		t.Errorf("%d flushes for 200 callers", flushes)
 	}
+	began := time.Now()
+	if err := g.lostSince(began.Add(-time.Hour)); err != nil {
+		t.Error(err)
+	}
 	mu.Lock()
 	fail = true
 	mu.Unlock()
@@ -132,6 +136,12 @@ func TestGroupCommitSharesFlushesAndRemembersFailure(t *testing.T) {
 	g.failed = g.failed.Add(-distrust)
 	if err := g.wait(t.Context()); err != nil {
 		t.Errorf("no recovery: %v", err)
+	}
+	if g.lostSince(began) == nil {
+		t.Error("what was acknowledged before the failure is trusted since the disk recovered")
+	}
+	if err := g.lostSince(time.Now()); err != nil {
+		t.Errorf("what came after the failure: %v", err)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
