@@ -85,6 +85,7 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 			"closed while idle": {Line: ".", Hangup: true},
 			"421 at MAIL":       {Line: "MAIL", After: 1, Times: 1, Reply: "421 4.4.2 idle too long", Hangup: true},
 			"dead at MAIL":      {Line: "MAIL", After: 1, Times: 1, Drop: true},
+			"503 at MAIL":       {Line: "MAIL", After: 1, Times: 1, Reply: "503 5.5.1 nested MAIL command"},
 		} {
 			t.Run(mode+"/"+name, func(t *testing.T) {
 				s := start(t, fakemx.Config{Extensions: extensions, Rules: []fakemx.Rule{rule}})

@@ -187,11 +187,17 @@ func (s *session) readCompletion() (mail.Status, error) {
 }
 
 // readMail reads the reply to MAIL; a refusal speaks for all recipients. A
-// reused connection that turns out to be dead, or closing, is stale.
+// reused connection that turns out to be dead, or closing, or to wait for a
+// RSET, is stale.
 func (t *transaction) readMail(werr error) (refusal *mail.Status, f *failure) {
 	refusal, f = t.mailReply(werr)
-	if f != nil && t.first {
+	switch {
+	case !t.first:
+	case f != nil:
 		f.stale = !f.remote || f.status.Code == 421
+	case refusal != nil && refusal.Code == 503:
+		// It wants the reset that we left out: no word about the mail.
+		return nil, stale(*refusal)
 	}
 	return refusal, f
 }
