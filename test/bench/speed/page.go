@@ -58,7 +58,7 @@ func environment(all []run) string {
 	for _, r := range all {
 		foreign = append(foreign, 100*r.Foreign)
 	}
-	return fmt.Sprintf("Machine: %d processors (%s), %s of memory, %s, %s, %s. Runs from %s to %s UTC. "+
+	return fmt.Sprintf("Machine: %d processors (%s), %s of memory, %s, %s, Postfix %s. Runs from %s to %s UTC. "+
 		"Share of the machine that went to other processes and to kernel threads, in percent: %v.\n\n",
 		runtime.NumCPU(), field("/proc/cpuinfo", "model name"), field("/proc/meminfo", "MemTotal"),
 		said("uname", "-sr"), runtime.Version(), said("/usr/sbin/postconf", "-hd", "mail_version"),
