@@ -7,8 +7,8 @@
 // It goes in rounds: each has a seed and a fresh system, and its schedule of
 // faults is a function of the seed alone. A round passes if every accepted
 // mail was delivered, or bounced where its destination refuses it, nothing was
-// refused for good or expired without an attempt, and duplicates stay within
-// their bound. Of one that fails everything is kept.
+// refused for good or expired without an attempt, no process panicked, and
+// duplicates stay within their bound. Of one that fails everything is kept.
 //
 // It doesn't pull the power: what it kills are processes.
 package main
@@ -119,6 +119,9 @@ func (o options) do(ctx context.Context, out io.Writer, sum *total) (bool, error
 	}
 	if o.from > 0 {
 		faults = faults[min(o.from-1, len(faults)):]
+	}
+	if len(faults) == 0 {
+		return false, fmt.Errorf("none of seed %d's %d faults are from %d to %d", o.seed, o.Faults, o.from, o.to)
 	}
 	fmt.Fprintf(out, "== %s, seed %d, faults %d to %d\n", o.Broker, o.seed, faults[0].N, faults[len(faults)-1].N)
 	if o.plan {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +36,7 @@ type Verdict struct {
 	Reports    int            // DSNs beyond the first
 	Uneven     string         // what the audit found, "" when it balances
 	Fallen     map[string]int // processes that ended by themselves
+	Panics     []string       // of these, what their logs say of a panic
 	Stuck      error          // faults that could not be done
 }
 
@@ -56,6 +59,7 @@ func (v Verdict) failures(spans []span, cleanly bool) (all []string) {
 	fail("lost", v.Lost)
 	fail("bounced or refused without reason", v.Wrong)
 	fail("expired untried", v.Untried)
+	fail("panics", v.Panics)
 	bound := 0
 	for _, s := range spans {
 		if !slices.Contains(clean, s.Kind) {
@@ -67,6 +71,12 @@ func (v Verdict) failures(spans []span, cleanly bool) (all []string) {
 	}
 	if n := v.Duplicates[unexplained]; n > 0 {
 		all = append(all, fmt.Sprintf("%d duplicates that no fault explains", n))
+	}
+	for _, kind := range clean {
+		// It is blamed only where no other fault can have made them.
+		if n := v.Duplicates[kind]; n > 0 {
+			all = append(all, fmt.Sprintf("%d duplicates of a %s, which must make none", n, kind))
+		}
 	}
 	if v.Uneven != "" {
 		all = append(all, "the audit doesn't balance: "+v.Uneven)
@@ -179,6 +189,9 @@ func (w *world) judge(spans []span) (Verdict, error) {
 		}
 	}
 	v.Uneven = w.uneven()
+	if v.Panics, err = panics(w.Work); err != nil {
+		return v, err
+	}
 	v.Wrong = append(v.Wrong, w.strange(arrived, fates)...)
 	v.Duplicates, v.Repeats = attribute(w.sink.Accepted(), fates, spans)
 	v.Repeats = append(v.Repeats, w.reported()...)
@@ -203,6 +216,27 @@ func (w *world) fallenAlone() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.started)
+}
+
+// panics are the lines of the processes' logs by which Go ends one: a role may
+// end by an error that it tells, but not so.
+func panics(dir string) (found []string, err error) {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range logs {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		for line := range bytes.Lines(text) {
+			if bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) {
+				found = append(found, filepath.Base(name)+": "+string(bytes.TrimSpace(line)))
+			}
+		}
+	}
+	return found, nil
 }
 
 // attempts are the message ids of which events tell an attempt.

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +56,8 @@ func TestFailures(t *testing.T) {
 		{"a kill repeats within its bound", Verdict{Accepted: 9, Duplicates: map[Kind]int{Kill: concurrency * queues}}, kill, false, ""},
 		{"and beyond it", Verdict{Accepted: 9, Duplicates: map[Kind]int{Kill: concurrency*queues + 1}}, kill, false, "duplicates, bound"},
 		{"a stop repeats nothing", Verdict{Accepted: 9, Duplicates: map[Kind]int{Stop: 1}}, stop, false, "duplicates, bound"},
+		{"beside a kill, too", Verdict{Accepted: 9, Duplicates: map[Kind]int{Stop: 1}}, append(kill, stop...), false, "1 duplicates of a stop"},
+		{"a panic", Verdict{Accepted: 9, Panics: []string{"up.log: panic: x"}}, kill, false, "panics: 1"},
 		{"nothing repeats in a clean run", Verdict{Accepted: 9, Duplicates: map[Kind]int{Stop: 1}}, stop, true, "duplicates, bound"},
 		{"a repetition without a fault", Verdict{Accepted: 9, Duplicates: map[Kind]int{unexplained: 1}}, kill, false, "no fault explains"},
 		{"an audit that doesn't balance", Verdict{Accepted: 9, Uneven: "x"}, kill, false, "the audit"},
@@ -61,5 +66,24 @@ func TestFailures(t *testing.T) {
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+func TestPanics(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"up.log":      "level=INFO msg=\"no panic: here\"\npanic: runtime error: index out of range\n\ngoroutine 1 [running]:\n",
+		"router.log":  "level=ERROR msg=ended\n",
+		"deliver.log": "fatal error: all goroutines are asleep - deadlock!\n",
+		"else.txt":    "panic: of nobody\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := panics(dir)
+	want := []string{"deliver.log: fatal error: all goroutines are asleep - deadlock!", "up.log: panic: runtime error: index out of range"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
 	}
 }

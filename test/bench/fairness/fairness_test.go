@@ -46,7 +46,7 @@ func TestHolds(t *testing.T) {
 
 func TestVerdictsAreOfTheMedianTrial(t *testing.T) {
 	trial := func(peer string, quiet, noisy float64) Trial {
-		return Trial{Case: "hang-1", Peer: peer, Before: [2]Figure{{P99: quiet}, {P99: quiet}}, Noisy: [2]Figure{{P99: noisy}, {P99: noisy}}}
+		return Trial{Case: "hang-1", Peer: peer, Waiting: 9, Before: [2]Figure{{P99: quiet}, {P99: quiet}}, Noisy: [2]Figure{{P99: noisy}, {P99: noisy}}}
 	}
 	good := []Trial{trial("qstream embedded", 50, 60), trial("qstream embedded", 50, never), trial("qstream embedded", 50, 65), trial("postfix", 3, never)}
 	if errs := verdicts(good); len(errs) != 0 {
@@ -55,6 +55,11 @@ func TestVerdictsAreOfTheMedianTrial(t *testing.T) {
 	bad := append(good, trial("qstream embedded", 50, 90), trial("qstream embedded", 50, 95))
 	if errs := verdicts(bad); len(errs) != 2 {
 		t.Errorf("three outliers of five, of both kinds: %v", errs)
+	}
+	over := trial("qstream embedded", 50, 60)
+	over.Waiting = 0
+	if errs := verdicts([]Trial{over}); len(errs) != 2 || !strings.Contains(errs[0].Error(), "the noise was over") {
+		t.Errorf("a noisy run without noise: %v", errs)
 	}
 }
 

@@ -77,6 +77,6 @@ func (g group) row(i int) string {
 	loud := g.median(func(t Trial) float64 { return t.Noisy[i].P99 })
 	return fmt.Sprintf("| %s | %s | %.0f in %.0f | %s | %s | %s | %s | %s | %s | %s | %.1f / %.1f |\n", g.scene, g.peer,
 		g.median(func(t Trial) float64 { return float64(t.Accepted) }), g.median(func(t Trial) float64 { return t.Seconds }),
-		ack(before), ack(noisy), whole(before), whole(during), whole(noisy), clean(allowed(quiet)), verdict(quiet, loud),
+		ack(before), ack(noisy), whole(before), whole(during), whole(noisy), clean(allowed(quiet)), verdict(quiet, loud, g.waiting()),
 		g.median(func(t Trial) float64 { return t.ForeignIdle }), g.median(func(t Trial) float64 { return t.Foreign }))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -53,9 +54,19 @@ func (m mark) measured(gs []group, all []run) (spread, bool) {
 	return spread{}, false
 }
 
+// spoilt reports whether a run of the mark's lost or damaged mail: then no
+// speed holds.
+func (m mark) spoilt(all []run) bool {
+	return slices.ContainsFunc(all, func(r run) bool {
+		return r.Workload == m.workload && r.Peer == m.peer && r.Lost+r.Corrupt > 0
+	})
+}
+
 // verdict judges the median.
-func (m mark) verdict(s spread) string {
+func (m mark) verdict(s spread, spoilt bool) string {
 	switch {
+	case spoilt:
+		return "**lost mail**"
 	case m.bound == 0:
 		return "stated"
 	case m.most && s.median <= m.bound, !m.most && s.median >= m.bound:
@@ -88,7 +99,7 @@ func marksTable(gs []group, all []run) string {
 	var b strings.Builder
 	for _, m := range marks {
 		if s, ok := m.measured(gs, all); ok {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %v | %s |\n", m.workload, m.peer, m.what(), m.wanted(), s, m.verdict(s))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %v | %s |\n", m.workload, m.peer, m.what(), m.wanted(), s, m.verdict(s, m.spoilt(all)))
 		}
 	}
 	if b.Len() == 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,11 @@ func TestRatiosWithinRounds(t *testing.T) {
 var near = cmp.Comparer(func(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 })
 
 func TestMarks(t *testing.T) {
-	got := marksTable(groups(rounds), rounds)
+	whole := slices.Clone(rounds)
+	for i := range whole {
+		whole[i].Lost = 0
+	}
+	got := marksTable(groups(whole), whole)
 	for _, want := range []string{
 		"| 10k, 10 sessions | qstream embedded | relay, times Postfix | at least 4 | 4.10 (4.00-4.20) | holds |",
 		"| 10k, 10 sessions | qstream embedded | CPU for a mail, times Postfix | at most 0.25 | 0.20 (0.20-0.20) | holds |",
@@ -72,8 +77,11 @@ func TestMarks(t *testing.T) {
 	if n := strings.Count(got, "\n"); n != 4 {
 		t.Errorf("%d lines, want 4:\n%s", n, got)
 	}
-	if v := (mark{bound: 2, most: true}).verdict(spread{median: 2.1}); v != "**falls short**" {
+	if v := (mark{bound: 2, most: true}).verdict(spread{median: 2.1}, false); v != "**falls short**" {
 		t.Errorf("2.1 of at most 2: %s", v)
+	}
+	if got := marksTable(groups(rounds), rounds); strings.Count(got, "**lost mail**") != 2 || strings.Contains(got, "holds") {
+		t.Errorf("a run that lost mail:\n%s", got)
 	}
 }
 

@@ -46,8 +46,8 @@ type run struct {
 }
 
 const (
-	settled  = 300 * time.Millisecond // after the last arrival, for what a peer has yet to commit
-	patience = 20 * time.Second       // without any arrival
+	settled  = 1500 * time.Millisecond // after the last arrival, for what a peer has yet to write: qstream's ledger comes once a second
+	patience = 20 * time.Second        // without any arrival
 )
 
 // bench is the two ends and what they are set to.
@@ -85,6 +85,7 @@ func (b *bench) measure(ctx context.Context, p peer.Peer, w workload, contents *
 	if _, err := b.round(ctx, s, b.warm); err != nil {
 		return r, fmt.Errorf("warm-up: %w", err)
 	}
+	time.Sleep(settled) // it is no part of what is measured
 	before, err := b.look(p)
 	if err != nil {
 		return r, err
