@@ -92,7 +92,7 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 	if roles {
 		begin = s.Roles
 	}
-	must(t, begin(tr.documents("concurrency: 10", k.Port()), flags...))
+	must(t, begin(tr.documents("concurrency: 10", hosts), flags...))
 	return tr
 }
 
@@ -100,15 +100,20 @@ func startWith(t *testing.T, work, broker string, roles bool, sink fakemx.Config
 // under as many names, so that every partition has mail.
 const hosts = 10
 
+// manyHosts is how many there are in trials with very many attempts open:
+// destinations that don't answer may take but a part of a queue each.
+const manyHosts = 200
+
 // inFlight is how many attempts the two queues have open at most, by their
 // concurrency, and so the most duplicates that one kill may make: an attempt
 // that isn't open any more has been journaled.
 const inFlight = 20
 
 // documents writes two tenants to a file, each with a queue that tries again
-// soon and has the settings given.
-func (tr *trial) documents(settings string, port int) string {
+// soon and has the settings given, and routes to so many hosts.
+func (tr *trial) documents(settings string, hosts int) string {
 	tr.t.Helper()
+	port := tr.sink.Port()
 	text := fmt.Sprintf(`
 kind: queue
 name: acme
@@ -141,10 +146,12 @@ via: smtp://mx.sink.example:%[2]d
 	return file
 }
 
-// widen lets the queues have very many attempts open.
+// widen lets the queues have very many attempts open, and the load go to very
+// many hosts.
 func (tr *trial) widen() {
 	tr.t.Helper()
-	file := tr.documents("concurrency: 1200\ndestination_concurrency: 600", tr.sink.Port())
+	tr.to = func(n int) string { return fmt.Sprintf("user@d%d.beta.example", n%manyHosts) }
+	file := tr.documents("concurrency: 1200\ndestination_concurrency: 600", manyHosts)
 	if out, errs, err := tr.Verb("apply", file); err != nil {
 		tr.t.Fatalf("apply: %v\n%s%s", err, out, errs)
 	}
@@ -153,7 +160,7 @@ func (tr *trial) widen() {
 // zone has the names of the sink.
 func zone() string {
 	text := "mx.sink.example. 60 IN A 127.0.0.1\n"
-	for i := range hosts {
+	for i := range manyHosts {
 		text += fmt.Sprintf("mx%d.sink.example. 60 IN A 127.0.0.1\n", i)
 	}
 	return text

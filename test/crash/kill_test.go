@@ -127,8 +127,9 @@ func TestFailpoints(t *testing.T) {
 	})
 }
 
-// TestKillInFlight kills the process while a thousand attempts are past
-// their final dot and none has its reply.
+// TestKillInFlight kills the process while nearly a thousand attempts are past
+// their final dot and none has its reply. One tenant alone gets 8 of 9 of what a
+// process may have open.
 func TestKillInFlight(t *testing.T) {
 	each(t, "embedded,kafka1", "", func(t *testing.T, broker string) {
 		release := make(chan struct{})
@@ -136,7 +137,7 @@ func TestKillInFlight(t *testing.T) {
 		tr.widen()
 		tr.begin(20, 0, 1500)
 		waitFor(t, "mails to be accepted", func() bool { return tr.load.Accepted() == 1500 })
-		waitFor(t, "attempts in flight", func() bool { return tr.sink.Open() >= 900 })
+		waitFor(t, "attempts in flight", func() bool { return tr.sink.Open() >= 850 })
 		time.Sleep(time.Second)
 		t.Logf("attempts in flight at the kill: %d", tr.sink.Open())
 		must(t, tr.Signal("up", syscall.SIGKILL))
