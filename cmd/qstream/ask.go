@@ -66,11 +66,7 @@ func (s *Place) exchange(ctx context.Context, method, path string, q url.Values,
 // ledgerURL is where the ledger answers: at --api, or as the running up says.
 func (s *Place) ledgerURL() (string, error) {
 	if s.API != "" {
-		u, err := url.Parse(s.API)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return "", usagef("--api %s: want the address of a process's HTTP, such as http://127.0.0.1:8025", mail.Printable(s.API))
-		}
-		return strings.TrimSuffix(s.API, "/"), nil
+		return apiBase(s.API)
 	}
 	dir := s.Data
 	if dir == "" {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"qstream/bus"
 	"qstream/bus/embedded"
+	"qstream/mail"
 )
 
 // defaultData is where up keeps its data and where verbs look for it: a
@@ -128,13 +130,26 @@ func findByData(dir string) (Running, error) {
 	return r, nil
 }
 
-func findByHTTP(ctx context.Context, base string) (Running, error) {
+// apiBase is the address of --api, to which paths are appended.
+func apiBase(api string) (string, error) {
+	u, err := url.Parse(api)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", usagef("--api %s: want the address of a process's HTTP, such as http://127.0.0.1:8025", mail.Printable(api))
+	}
+	return strings.TrimSuffix(api, "/"), nil
+}
+
+func findByHTTP(ctx context.Context, api string) (Running, error) {
 	var r Running
+	base, err := apiBase(api)
+	if err != nil {
+		return r, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+"/system", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/system", nil)
 	if err != nil {
-		return r, usagef("--api %s: %w", base, err)
+		return r, usagef("--api %s: %w", mail.Printable(api), err)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

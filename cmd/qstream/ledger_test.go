@@ -101,6 +101,9 @@ func TestAsk(t *testing.T) {
 		if report(&bytes.Buffer{}, err) != exitUsage {
 			t.Errorf("--api %s: %v", wrong, err)
 		}
+		if _, err := (&Place{API: wrong}).Find(t.Context()); report(&bytes.Buffer{}, err) != exitUsage {
+			t.Errorf("--api %s: %v", wrong, err)
+		}
 	}
 	s.Close()
 	if err := place.ask(t.Context(), "/v1/queue/legs", url.Values{}, &got); !errors.Is(err, errNoLedger) {
