@@ -29,7 +29,8 @@ func (b *Bus) At(ctx context.Context, topic string, places map[int32][]int64, ap
 
 func (b *Bus) partitionAt(ctx context.Context, topic string, partition int32, wanted []int64, apply func(Record) error) error {
 	for len(wanted) > 0 {
-		f, err := b.fetch(ctx, topic, partition, wanted[0], atBytes)
+		from := wanted[0]
+		f, err := b.fetch(ctx, topic, partition, from, atBytes)
 		if errors.Is(err, errOutOfRange) {
 			wanted = wanted[1:]
 			continue
@@ -55,7 +56,8 @@ func (b *Bus) partitionAt(ctx context.Context, topic string, partition int32, wa
 				return err
 			}
 		}
-		for len(wanted) > 0 && (wanted[0] < f.next || len(f.records) == 0) {
+		// Nothing to read at all is the end; what was aborted is gone over.
+		for len(wanted) > 0 && (wanted[0] < f.next || f.next <= from) {
 			wanted = wanted[1:]
 		}
 	}

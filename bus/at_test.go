@@ -2,10 +2,12 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func TestAt(t *testing.T) {
@@ -33,6 +35,42 @@ func TestAt(t *testing.T) {
 	}
 	if !slices.Equal(wanted[0], []int64{149, 0, 7, 7, 148}) {
 		t.Error("the caller's places were changed")
+	}
+}
+
+// TestAtBehindAborted: a fetch that brings nothing but an aborted transaction
+// is not the end, nor is what it brings committed.
+func TestAtBehindAborted(t *testing.T) {
+	b, _ := newTestBus(t)
+	topic := newTopic(t, b, 1).Name
+	c, err := kgo.NewClient(b.clientOpts(kgo.TransactionalID("test." + rand.Text()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	large := make([]byte, 2*atBytes)
+	_, _ = rand.Read(large)
+	k := b.toClient(&Record{Topic: topic, Partition: 0, Value: large})
+	if err := c.ProduceSync(t.Context(), k).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := topicsLearnt(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	publishN(t, b, topic, 2)
+	var got []int64
+	err = b.At(t.Context(), topic, map[int32][]int64{0: {0, 3, 900}}, func(r Record) error {
+		got = append(got, r.Offset)
+		return nil
+	})
+	if err != nil || !slices.Equal(got, []int64{3}) {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

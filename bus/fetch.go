@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -73,7 +74,10 @@ func fetchRequest(topic string, id [16]byte, partition int32, offset int64, maxB
 	t.Topic, t.TopicID = topic, id
 	t.Partitions = append(t.Partitions, p)
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 0, 0, maxBytes
+	// The partition's bound is the only one: at that of the request the embedded
+	// broker leaves out which transactions were aborted, and their records pass
+	// for committed.
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 0, 0, math.MaxInt32
 	req.IsolationLevel = 1
 	// No session: each request stands for itself.
 	req.SessionID, req.SessionEpoch = 0, -1
