@@ -233,7 +233,7 @@ func (t *Rehearsed) End(committed bool) {
 func clientRecord(r Record) *kgo.Record {
 	k := &kgo.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Timestamp: r.Time}
 	for _, h := range r.Headers {
-		k.Headers = append(k.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+		k.Headers = append(k.Headers, kgo.RecordHeader(h))
 	}
 	return k
 }
