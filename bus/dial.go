@@ -115,6 +115,8 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 		kgo.WithCompressor(batchCompressor{}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(500 * time.Millisecond),
+		// The embedded broker bounds an answer by its partitions alone.
+		kgo.BrokerMaxReadBytes(1 << 30),
 	}
 	if b.within() {
 		opts = append(opts, kgo.Dialer(b.cfg.Dial), kgo.WithCompressor(fastCompressor{}), kgo.MaxVersions(oneAtATime()))

@@ -132,6 +132,7 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 		syncer.close()
 		return nil, fmt.Errorf("start broker on %s: %w", cfg.Dir, err)
 	}
+	boundFetches(b.cluster)
 	return b, nil
 }
 
