@@ -77,6 +77,10 @@ func (p *pace) rate(now time.Time) (rate float64, known bool) {
 	return p.served / paceSpan.Seconds() / (1 - math.Exp(-age.Seconds()/paceSpan.Seconds())), true
 }
 
+// early reports whether the speed was measured for so short a time that it
+// may be far off.
+func (p *pace) early(now time.Time) bool { return now.Sub(p.since) < paceSlow }
+
 // back is when a leg spilled for the n-th time (from 0) comes back. A
 // destination that is known to take mail gets it back at its speed, a little
 // before it is done with what is held; a slow one after a doubling wait, and
@@ -89,6 +93,9 @@ func (p *pace) back(now time.Time, n uint32, held int) time.Time {
 		return now.Add(wait)
 	case rate >= 1:
 		wait = max(time.Second, time.Duration(0.7*float64(held)/rate*float64(time.Second)))
+		if p.early(now) {
+			wait = min(wait, paceSpan)
+		}
 	}
 	return later(p.turn(now, now.Add(min(wait, paceLast)), n, max(1, rate)), now.Add(wait))
 }
@@ -96,9 +103,13 @@ func (p *pace) back(now time.Time, n uint32, held int) time.Time {
 // turn plans a leg in, not before a time. What can't be taken until the end of
 // the plan comes to ask again evenly over the plan's second half, and each time
 // the plan is twice as long: a backlog of hours must not come round every few
-// minutes, nor at once.
+// minutes, nor at once. What a destination takes at first, after a start above
+// all, says too little of it to plan for longer than that is measured over.
 func (p *pace) turn(now, first time.Time, n uint32, rate float64) time.Time {
 	plan := doubled(paceLast, n, spillLast)
+	if p.early(now) {
+		plan = paceSpan
+	}
 	next := later(p.horizon, first).Add(time.Duration(float64(time.Second) / rate))
 	if next.After(now.Add(plan)) {
 		// Steps of the golden section never bunch.
