@@ -357,7 +357,7 @@ func (bp *batchPart) refer() {
 // until ctx ends.
 func (b *Bus) whole(ctx context.Context, c commit, p *progress) error {
 	for wait := retryFirst; p.more.set; wait = min(2*wait, retryMost) {
-		f, err := b.fetch(ctx, schemas.Journal, p.more.part, p.more.offset, fetchSparse)
+		f, err := b.fetch(ctx, schemas.Journal, p.more.part, p.more.offset, fetchLeast)
 		var entry pb.Journaled
 		switch {
 		case errors.Is(err, errOutOfRange):

@@ -8,36 +8,39 @@ import (
 	"time"
 )
 
-const (
-	fetchDense  = 1 << 20
-	fetchSparse = 16 << 10
-)
-
-// errGone is a waiting record that its topic no longer holds.
-var errGone = errors.New("the waiting record is no longer in its topic")
-
 // releases releases what is due in a partition until it is given up.
 func (h *Holder) releases(p *part) {
 	ctx, cancel := h.engine.whileOwned(p)
 	defer cancel()
+	var pg page
 	for ctx.Err() == nil {
 		ws, pulled := h.next(p)
 		if len(ws) > 0 {
-			h.release(ctx, p, ws, pulled)
+			h.release(ctx, p, &pg, ws, pulled)
 			continue
 		}
 		select {
 		case <-p.wake:
 		case <-p.revoked.Done():
-		case <-time.After(releaseLook):
+		case <-time.After(untilLook(h.engine.bus.cfg.Now())):
+			pg.rest()
 		}
 	}
 }
 
+// lookedAt is the last time at which the clock was looked at. All partitions
+// look at the same times, so that what fell due since is released by few
+// transactions and fetches: each open transaction holds up those who read the
+// topics it writes to.
+func lookedAt(now time.Time) time.Time { return now.Truncate(releaseLook) }
+
+// untilLook is how long it is to the next look.
+func untilLook(now time.Time) time.Duration { return lookedAt(now).Add(releaseLook).Sub(now) }
+
 // next takes what is to be released now.
 func (h *Holder) next(p *part) ([]*waiting, map[*waiting]bool) {
 	e := h.engine
-	now := e.bus.cfg.Now()
+	now := lookedAt(e.bus.cfg.Now())
 	if skew, ok := e.bus.Skew(); ok && skew.Abs() > skewMost {
 		now = time.Time{}
 	}
@@ -59,7 +62,7 @@ func (h *Holder) next(p *part) ([]*waiting, map[*waiting]bool) {
 
 // release fetches the records of entries and hands what they become to the
 // commit loop. Entries not reached when the partition goes stay waiting.
-func (h *Holder) release(ctx context.Context, p *part, ws []*waiting, pulled map[*waiting]bool) {
+func (h *Holder) release(ctx context.Context, p *part, pg *page, ws []*waiting, pulled map[*waiting]bool) {
 	e := h.engine
 	defer func() {
 		e.mu.Lock()
@@ -71,7 +74,7 @@ func (h *Holder) release(ctx context.Context, p *part, ws []*waiting, pulled map
 	}()
 	slices.SortFunc(ws, func(a, b *waiting) int { return int(a.offset - b.offset) })
 	for len(ws) > 0 && ctx.Err() == nil {
-		got, err := h.fetch(ctx, p, ws)
+		got, err := h.fetch(ctx, p, pg, ws)
 		if err != nil {
 			e.log.Warn("waiting records not fetched, trying again", "topic", p.topic, "partition", p.partition, "err", err)
 			h.again(p, ws, pulled)
@@ -82,41 +85,6 @@ func (h *Holder) release(ctx context.Context, p *part, ws []*waiting, pulled map
 			ws = ws[1:]
 		}
 	}
-}
-
-// fetch reads the records of a start of ws, at least one; a nil record is
-// gone. Whole batches are read, so that neighbours come together.
-func (h *Holder) fetch(ctx context.Context, p *part, ws []*waiting) ([]*Record, error) {
-	size := int32(fetchSparse)
-	if last := ws[len(ws)-1].offset; last-ws[0].offset < int64(8*len(ws)) {
-		size = fetchDense
-	}
-	f, err := h.engine.bus.fetch(ctx, p.topic, p.partition, ws[0].offset, size)
-	if errors.Is(err, errOutOfRange) {
-		return []*Record{nil}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var got []*Record
-	for _, w := range ws {
-		for len(f.records) > 0 && f.records[0].Offset < w.offset {
-			f.records = f.records[1:]
-		}
-		switch {
-		case len(f.records) > 0 && f.records[0].Offset == w.offset:
-			r := fromClient(f.records[0])
-			got = append(got, &r)
-		case w.offset < f.next:
-			got = append(got, nil)
-		default:
-			if len(got) == 0 {
-				return nil, fmt.Errorf("fetch at %d: nothing came", w.offset)
-			}
-			return got, nil
-		}
-	}
-	return got, nil
 }
 
 func (h *Holder) releaseOne(ctx context.Context, p *part, w *waiting, r *Record, pulled map[*waiting]bool) {

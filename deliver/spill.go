@@ -45,6 +45,7 @@ type pace struct {
 	at      time.Time
 	horizon time.Time // when the last spilled leg that is planned for comes back
 	spread  float64   // in [0, 1), where the last one came that isn't
+	beside  float64   // how many come there
 }
 
 // begin notes an attempt's start when none is under way.
@@ -112,9 +113,13 @@ func (p *pace) turn(now, first time.Time, n uint32, rate float64) time.Time {
 	}
 	next := later(p.horizon, first).Add(time.Duration(float64(time.Second) / rate))
 	if next.After(now.Add(plan)) {
-		// Steps of the golden section never bunch.
-		_, p.spread = math.Modf(p.spread + math.Phi)
-		return now.Add(plan/2 + time.Duration(p.spread*float64(plan/2)))
+		// Steps of the golden section never bunch. What is taken in a second
+		// comes back in one: spilled together, it is read together.
+		if p.beside++; p.beside >= rate {
+			p.beside = 0
+			_, p.spread = math.Modf(p.spread + math.Phi)
+		}
+		return now.Add(plan/2 + time.Duration(p.spread*float64(plan/2)+p.beside/rate*float64(time.Second)))
 	}
 	p.horizon = next
 	return next
