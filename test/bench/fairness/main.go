@@ -39,6 +39,7 @@ type config struct {
 	cases       []string
 	peers       []string
 	data, page  string
+	add         bool
 }
 
 func main() {
@@ -71,6 +72,7 @@ func flags() (config, error) {
 	flag.IntVar(&cfg.postfixMost, "postfix-most", 25_000, "most mails of noise for Postfix, whose active queue holds 20,000; 0: as many as for qstream")
 	flag.StringVar(&cfg.lock, "lock", "", "file whose lock is held during each window")
 	flag.StringVar(&cfg.data, "data", "", "file of trials to add to; those of the same case and peer are replaced")
+	flag.BoolVar(&cfg.add, "add", false, "leave those of the same case and peer in the file")
 	flag.StringVar(&cfg.page, "page", "", "page whose section is written from the data")
 	flag.Parse()
 	cfg.cases, cfg.peers = fields(*cases), fields(*peers)
@@ -125,7 +127,10 @@ func run() error {
 			continue
 		}
 		fresh, err := measure(ctx, cfg, s)
-		all = replace(all, fresh)
+		if !cfg.add {
+			all = without(all, fresh)
+		}
+		all = append(all, fresh...)
 		if err := errors.Join(err, writeTrials(cfg.data, all), writePage(cfg.page, all)); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // Marks around what is written into the page.
@@ -40,14 +41,30 @@ func section(all []Trial) string {
 	for _, s := range scenes {
 		fmt.Fprintf(&b, "| %s | %s |\n", s.Name, s.What)
 	}
+	if first, last := span(all); len(all) > 0 {
+		fmt.Fprintf(&b, "\nTrials from %s to %s UTC, %d quiet mails in a run; of several the median.\n", first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), all[0].Noisy[0].Mails)
+	}
 	for i, kind := range kinds {
 		fmt.Fprintf(&b, "\nThe %s: p50 / p99 in ms of the acknowledgement and end to end, and the verdict on the end-to-end p99:\n\n", kind)
-		b.WriteString("| case | peer | accepted in s | ack quiet | ack noisy | quiet run | while the noise is accepted | noisy run | allowed p99 | verdict | others |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+		b.WriteString("| case | peer | trials | accepted in s | ack quiet | ack noisy | quiet run | while the noise is accepted | noisy run | allowed p99 | verdict | others |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 		for _, g := range groups(all) {
 			b.WriteString(g.row(i))
 		}
 	}
 	return b.String()
+}
+
+// span is from the first trial's start to the last one's.
+func span(all []Trial) (first, last time.Time) {
+	for _, t := range all {
+		if first.IsZero() || t.At.Before(first) {
+			first = t.At
+		}
+		if t.At.After(last) {
+			last = t.At
+		}
+	}
+	return first, last
 }
 
 func (g group) row(i int) string {
@@ -75,7 +92,7 @@ func (g group) row(i int) string {
 	noisy := func(t Trial) Figure { return t.Noisy[i] }
 	quiet := g.median(func(t Trial) float64 { return t.Before[i].P99 })
 	loud := g.median(func(t Trial) float64 { return t.Noisy[i].P99 })
-	return fmt.Sprintf("| %s | %s | %.0f in %.0f | %s | %s | %s | %s | %s | %s | %s | %.1f / %.1f |\n", g.scene, g.peer,
+	return fmt.Sprintf("| %s | %s | %d | %.0f in %.0f | %s | %s | %s | %s | %s | %s | %s | %.1f / %.1f |\n", g.scene, g.peer, len(g.trials),
 		g.median(func(t Trial) float64 { return float64(t.Accepted) }), g.median(func(t Trial) float64 { return t.Seconds }),
 		ack(before), ack(noisy), whole(before), whole(during), whole(noisy), clean(allowed(quiet)), verdict(quiet, loud, g.waiting()),
 		g.median(func(t Trial) float64 { return t.ForeignIdle }), g.median(func(t Trial) float64 { return t.Foreign }))

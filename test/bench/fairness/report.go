@@ -149,11 +149,9 @@ func writeTrials(path string, all []Trial) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-// replace puts fresh trials in the place of earlier ones of the same case and
-// peer.
-func replace(all, fresh []Trial) []Trial {
-	all = slices.DeleteFunc(all, func(t Trial) bool {
+// without leaves out the trials of a case and peer that there are fresh ones of.
+func without(all, fresh []Trial) []Trial {
+	return slices.DeleteFunc(all, func(t Trial) bool {
 		return slices.ContainsFunc(fresh, func(f Trial) bool { return f.Case == t.Case && f.Peer == t.Peer })
 	})
-	return append(all, fresh...)
 }
