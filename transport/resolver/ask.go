@@ -20,8 +20,15 @@ type mx struct {
 type answer struct {
 	mx    []mx
 	addrs []netip.Addr
-	err   error // errNoDomain or errTemp
+	texts []string // TXT records, each with its strings joined
+	names []string // PTR records
+	err   error    // errNoDomain or errTemp
 	until time.Time
+}
+
+// none reports an answer without records of the type.
+func (a answer) none() bool {
+	return len(a.mx)+len(a.addrs)+len(a.texts)+len(a.names) == 0
 }
 
 // failureTime is how long a failure is kept (RFC 9520 3.2): a thousand mails
@@ -48,7 +55,9 @@ func (r *Resolver) ask(ctx context.Context, name string, qtype uint16) (answer, 
 	}
 	a := r.read(resp, key)
 	a.until = now.Add(r.ttl(resp))
-	r.cache.put(key, a, now)
+	if a.octets() <= keptOctets {
+		r.cache.put(key, a, now)
+	}
 	return a, a.err
 }
 
@@ -106,32 +115,41 @@ func (r *Resolver) read(resp *dns.Msg, key question) answer {
 			if !strings.EqualFold(rr.Header().Name, name) {
 				continue
 			}
-			switch rr := rr.(type) {
-			case *dns.CNAME:
-				next = rr.Target
-			case *dns.MX:
-				if key.qtype == dns.TypeMX {
-					a.mx = append(a.mx, mx{rr.Preference, strings.TrimSuffix(rr.Mx, ".")})
-				}
-			case *dns.A:
-				if ip, ok := netip.AddrFromSlice(rr.A.To4()); ok && key.qtype == dns.TypeA {
-					a.addrs = append(a.addrs, ip)
-				}
-			case *dns.AAAA:
-				if ip, ok := netip.AddrFromSlice(rr.AAAA.To16()); ok && key.qtype == dns.TypeAAAA {
-					a.addrs = append(a.addrs, ip.Unmap())
-				}
+			if alias, ok := rr.(*dns.CNAME); ok {
+				next = alias.Target
+			} else if rr.Header().Rrtype == key.qtype {
+				a.add(rr)
 			}
 		}
-		if next == "" || len(a.mx)+len(a.addrs) > 0 {
+		if next == "" || !a.none() {
 			break
 		}
 		name = next
 	}
-	if resp.Rcode == dns.RcodeNameError && len(a.mx)+len(a.addrs) == 0 {
+	if resp.Rcode == dns.RcodeNameError && a.none() {
 		a.err = errNoDomain
 	}
 	return a
+}
+
+// add takes a record of the type that was asked for.
+func (a *answer) add(rr dns.RR) {
+	switch rr := rr.(type) {
+	case *dns.MX:
+		a.mx = append(a.mx, mx{rr.Preference, strings.TrimSuffix(rr.Mx, ".")})
+	case *dns.A:
+		if ip, ok := netip.AddrFromSlice(rr.A.To4()); ok {
+			a.addrs = append(a.addrs, ip)
+		}
+	case *dns.AAAA:
+		if ip, ok := netip.AddrFromSlice(rr.AAAA.To16()); ok {
+			a.addrs = append(a.addrs, ip.Unmap())
+		}
+	case *dns.TXT:
+		a.texts = append(a.texts, joined(rr.Txt))
+	case *dns.PTR:
+		a.names = append(a.names, strings.TrimSuffix(rr.Ptr, "."))
+	}
 }
 
 // ttl is how long an answer holds: the least of its records, for a negative

@@ -1,7 +1,9 @@
 // Package resolver finds the hosts that take mail for a domain, in the order
 // in which they are to be tried (RFC 5321 5.1, RFC 7505), and the addresses of
-// a named host. It asks the configured servers itself, over UDP and, when an
-// answer is cut, over TCP.
+// in which they are to be tried (RFC 5321 5.1, RFC 7505), the addresses of
+// a named host, and single kinds of records for who checks names and policies.
+// It asks the configured servers itself, over UDP and, when an answer is cut,
+// over TCP.
 //
 // Guarantee: only an authoritative "no such name", "no such record" or null MX
 // is permanent. Everything else, time-outs and broken answers included, is
