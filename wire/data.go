@@ -70,7 +70,7 @@ func (d *DataReader) Drain(limit int64) error {
 }
 
 // ChunkReader reads the content of one message that comes in chunks (BDAT,
-// RFC 3030). Begin each chunk, then Read it.
+// RFC 3030), or in one (QMQP, QMTP). Begin each chunk, then Read it.
 type ChunkReader struct {
 	r    *Reader
 	dec  decoder
@@ -82,6 +82,15 @@ type ChunkReader struct {
 // Chunks starts reading content that comes in chunks.
 func (r *Reader) Chunks(o Options) *ChunkReader {
 	return &ChunkReader{r: r, dec: decoder{Options: o}}
+}
+
+// Text starts reading the size octets of a message in a netstring, whose lines
+// end in LF (unix; a CR before it belongs to the end) or CRLF. Content has
+// CRLF either way.
+func (r *Reader) Text(size int64, unix bool, o Options) *ChunkReader {
+	c := &ChunkReader{r: r, dec: decoder{Options: o, unix: unix}}
+	c.Begin(size, true)
+	return c
 }
 
 // Begin starts a chunk of size octets, which follow its command.

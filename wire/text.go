@@ -13,11 +13,12 @@ const (
 	atCR // a CR, held
 )
 
-// decoder turns the octets of DATA (dots) or BDAT (no dots) into content, in
-// pieces of any size.
+// decoder turns the octets of DATA (dots), BDAT or netstrings (no dots) into
+// content, in pieces of any size.
 type decoder struct {
 	Options
 	dots    bool
+	unix    bool // lines end in LF; a CR before it belongs to the end
 	at      place
 	line    int    // octets of this line so far
 	owed    []byte // output that did not fit
@@ -33,8 +34,8 @@ func (d *decoder) decode(dst, src []byte) (nd, ns int, done bool) {
 	nd = d.settle(dst)
 	for ns < len(src) && (nd < len(dst) || d.discard) && len(d.owed) == 0 {
 		if d.at == atStart && !d.discard {
-			n := copy(dst[nd:], src[ns:ns+d.plain(src[ns:], len(dst)-nd)])
-			if nd, ns = nd+n, ns+n; n > 0 {
+			wrote, read := d.whole(dst[nd:], src[ns:])
+			if nd, ns = nd+wrote, ns+read; read > 0 {
 				continue
 			}
 		}
@@ -49,6 +50,38 @@ func (d *decoder) decode(dst, src []byte) (nd, ns int, done bool) {
 		}
 	}
 	return nd, ns, false
+}
+
+// whole copies lines that need no thought.
+func (d *decoder) whole(dst, src []byte) (nd, ns int) {
+	if d.unix {
+		return d.plainUnix(dst, src)
+	}
+	n := copy(dst, src[:d.plain(src, len(dst))])
+	return n, n
+}
+
+// unixWindow bounds how far plainUnix looks, which it may do for each line.
+const unixWindow = 4 << 10
+
+// plainUnix copies whole lines that end in LF and hold no other octet that
+// matters.
+func (d *decoder) plainUnix(dst, src []byte) (nd, ns int) {
+	src = src[:min(len(src), len(dst), unixWindow)]
+	for _, octet := range []byte{'\r', 0} {
+		if i := bytes.IndexByte(src, octet); i >= 0 {
+			src = src[:i]
+		}
+	}
+	for {
+		n := bytes.IndexByte(src[ns:], '\n')
+		if n < 0 || d.MaxLine > 0 && n > d.MaxLine-len(crlf) || nd+n+len(crlf) > len(dst) {
+			return nd, ns
+		}
+		nd += copy(dst[nd:], src[ns:ns+n])
+		nd += copy(dst[nd:], crlf)
+		ns += n + 1
+	}
 }
 
 // plain measures whole lines, at most room octets, that are content as they
@@ -137,6 +170,10 @@ func (d *decoder) text(dst, src []byte) (nd, ns int) {
 		d.at = atCR
 	case '\n':
 		d.line = 0
+		if d.unix {
+			d.at = atStart
+			return nd + d.put(dst[nd:], crlf), ns + 1
+		}
 		nd += d.stray(dst[nd:], '\n')
 	case 0:
 		nd += d.stray(dst[nd:], 0)

@@ -1,13 +1,16 @@
 // Package wire reads and writes what stands on the wire of a mail dialogue:
-// SMTP command and reply lines, the content of DATA and BDAT, both directions.
-// It does no I/O of its own: it is given readers and writers.
+// SMTP command and reply lines, the content of DATA and BDAT, netstrings and
+// what QMQP and QMTP make of them; both directions. It does no I/O of its own:
+// it is given readers and writers.
 //
 // Guarantee: content is byte-exact. What a DataReader or a ChunkReader returns
-// is what the client's mail held, and what a DotWriter sends reads back as
-// what was written.
+// is what the client's mail held, and what a DotWriter or a LineWriter sends
+// reads back as what was written. Lines that end in LF, where a protocol has
+// them, end in CRLF in content.
 // Guarantee: only CRLF.CRLF ends DATA. A bare CR, a bare LF and a NUL are
 // refused, or normalised where Options say so, and never written.
 // Guarantee: how the bytes are cut into packets changes nothing.
+// Guarantee: memory is bounded, whatever lengths a peer announces.
 package wire
 
 import (
