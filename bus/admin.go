@@ -21,10 +21,11 @@ type CreateOptions struct {
 	Synced      bool // durability: synced (flush.messages=1)
 }
 
-// CreateTopics makes the topics that are missing, with explicit settings, and
-// commits offset 0 for each group of a topic that is new or still empty. It
-// asks for the session timeout of the groups, which a broker may refuse;
-// VerifyTopics tells. It changes nothing else that exists.
+// CreateTopics makes the topics that are missing, with explicit settings, waits
+// until every broker that answers knows all of them, and commits offset 0 for
+// each group of a topic that is new or still empty. It asks for the session
+// timeout of the groups, which a broker may refuse; VerifyTopics tells. It
+// changes nothing else that exists.
 func (b *Bus) CreateTopics(ctx context.Context, topics []schemas.Topic, o CreateOptions) (created []string, err error) {
 	if len(topics) == 0 {
 		return nil, nil
@@ -47,6 +48,13 @@ func (b *Bus) CreateTopics(ctx context.Context, topics []schemas.Topic, o Create
 		}
 	}
 	if created, err = b.create(ctx, missing, o); err != nil {
+		return created, err
+	}
+	var names []string
+	for _, t := range topics {
+		names = append(names, t.Name)
+	}
+	if err := b.awaitTopics(ctx, names); err != nil {
 		return created, err
 	}
 	if err := b.settle(ctx, topics); err != nil {
@@ -149,7 +157,7 @@ func (b *Bus) settle(ctx context.Context, topics []schemas.Topic) error {
 		}
 	}
 	for group, topics := range names {
-		parts, err := b.awaitPartitions(ctx, topics)
+		parts, err := b.partitions(ctx, topics)
 		if err != nil {
 			return err
 		}
@@ -175,23 +183,6 @@ func (b *Bus) settle(ctx context.Context, topics []schemas.Topic) error {
 		}
 	}
 	return nil
-}
-
-// awaitPartitions lists partitions of topics that may have been made just now
-// and are not known, or without a leader, for a moment.
-func (b *Bus) awaitPartitions(ctx context.Context, topics []string) (map[string][]int32, error) {
-	for try := 0; ; try++ {
-		parts, err := b.partitions(ctx, topics)
-		if err == nil {
-			_, err = b.listOffsets(ctx, newest, parts)
-		}
-		if err == nil || try == 50 || ctx.Err() != nil {
-			return parts, err
-		}
-		if !pause(ctx, 100*time.Millisecond) {
-			return nil, ctx.Err()
-		}
-	}
 }
 
 // groupSettings are what the groups ask of a broker, so that a process that

@@ -2,12 +2,17 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"qstream/schemas"
 )
@@ -160,5 +165,42 @@ func TestCommitReachesAGroupWithMembers(t *testing.T) {
 				t.Fatalf("commits %v, %v", got, err)
 			}
 		})
+	}
+}
+
+// A broker that is asked just after a topic was made may not have heard of it.
+func TestCreateTopicsWaitsUntilEveryBrokerKnows(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	b, err := Dial(Config{Seeds: c.ListenAddrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	name := "test." + rand.Text()
+	var unheard atomic.Int64
+	unheard.Store(3)
+	c.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		asked := req.(*kmsg.MetadataRequest)
+		if c.CurrentNode() != 2 || len(asked.Topics) == 0 || unheard.Add(-1) < 0 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		for _, t := range asked.Topics {
+			no := kmsg.NewMetadataResponseTopic()
+			no.Topic, no.ErrorCode = t.Topic, kerr.UnknownTopicOrPartition.Code
+			resp.Topics = append(resp.Topics, no)
+		}
+		return resp, nil, true
+	})
+	if _, err := b.CreateTopics(t.Context(), []schemas.Topic{{Name: name, Partitions: 2, MaxMessage: 1 << 20}}, CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if left := unheard.Load(); left >= 0 {
+		t.Errorf("the broker would say %d times more that there is no such topic", left+1)
 	}
 }

@@ -66,6 +66,9 @@ func (r *rig) ensure(partitions int32, topics ...string) {
 			r.t.Fatal(g.Topic, g.Err)
 		}
 	}
+	if err := r.bus().awaitTopics(r.t.Context(), topics); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // topic makes a topic of this test, with a commit at 0 for the group.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -27,13 +28,18 @@ func (b *Bus) layouts(ctx context.Context, topics ...string) (map[string]*layout
 	if err != nil {
 		return nil, err
 	}
+	return layoutsOf(ctx, c, topics)
+}
+
+// layoutsOf asks one broker, or whichever a client takes.
+func layoutsOf(ctx context.Context, who kmsg.Requestor, topics []string) (map[string]*layout, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	for _, name := range topics {
 		t := kmsg.NewMetadataRequestTopic()
 		t.Topic = kmsg.StringPtr(name)
 		req.Topics = append(req.Topics, t)
 	}
-	resp, err := req.RequestWith(ctx, c)
+	resp, err := req.RequestWith(ctx, who)
 	if err != nil {
 		return nil, fmt.Errorf("list topics: %w", err)
 	}
@@ -79,6 +85,12 @@ func (b *Bus) partitions(ctx context.Context, topics []string) (map[string][]int
 	if err != nil {
 		return nil, err
 	}
+	return numbers(layouts, topics)
+}
+
+// numbers are the partition numbers of topics; one that isn't there, or that
+// a broker can't tell about, is an error.
+func numbers(layouts map[string]*layout, topics []string) (map[string][]int32, error) {
 	found := make(map[string][]int32, len(topics))
 	for _, topic := range topics {
 		l, ok := layouts[topic]
@@ -94,4 +106,58 @@ func (b *Bus) partitions(ctx context.Context, topics []string) (map[string][]int
 		slices.Sort(found[topic])
 	}
 	return found, nil
+}
+
+// knownWithin is how long a broker may take to say which topics it knows.
+const knownWithin = 2 * time.Second
+
+// awaitTopics waits until topics that may have been made just now are known to
+// every broker, and their leaders answer. A cluster tells that a topic is made
+// when its controller knows: a broker that is asked a moment later, by whoever
+// reads or publishes next, may not have heard of it.
+func (b *Bus) awaitTopics(ctx context.Context, topics []string) error {
+	for try := 0; ; try++ {
+		err := b.known(ctx, topics)
+		if err == nil || try == 50 || ctx.Err() != nil {
+			return err
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
+
+// known asks each broker for topics. One that can't be reached isn't waited
+// for: it hears of them before the cluster lets it serve again.
+func (b *Bus) known(ctx context.Context, topics []string) error {
+	admin, err := b.admin()
+	if err != nil {
+		return err
+	}
+	c, err := b.client()
+	if err != nil {
+		return err
+	}
+	brokers, err := admin.ListBrokers(ctx)
+	if err != nil {
+		return fmt.Errorf("list brokers: %w", err)
+	}
+	for _, broker := range brokers {
+		asked, cancel := context.WithTimeout(ctx, knownWithin)
+		layouts, err := layoutsOf(asked, c.Broker(int(broker.NodeID)), topics)
+		cancel()
+		if err != nil {
+			b.log.Warn("a broker doesn't say whether it knows the new topics", "broker", broker.NodeID, "err", err)
+			continue
+		}
+		if _, err := numbers(layouts, topics); err != nil {
+			return fmt.Errorf("ask broker %d: %w", broker.NodeID, err)
+		}
+	}
+	parts, err := b.partitions(ctx, topics)
+	if err != nil {
+		return err
+	}
+	_, err = b.listOffsets(ctx, newest, parts)
+	return err
 }
