@@ -117,16 +117,3 @@ func TestFetchSize(t *testing.T) {
 		t.Errorf("many: %d, want %d", got, fetchMost)
 	}
 }
-
-func TestLooksAreAtTheSameTimes(t *testing.T) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, int(300*time.Millisecond), time.UTC)
-	if got := lookedAt(at); at.Sub(got) != 50*time.Millisecond {
-		t.Errorf("looked at %v", got)
-	}
-	if got := untilLook(at); got != 200*time.Millisecond {
-		t.Errorf("%v until the next look", got)
-	}
-	if got := untilLook(lookedAt(at)); got != releaseLook {
-		t.Errorf("%v until the next look, right after one", got)
-	}
-}

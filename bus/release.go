@@ -22,25 +22,16 @@ func (h *Holder) releases(p *part) {
 		select {
 		case <-p.wake:
 		case <-p.revoked.Done():
-		case <-time.After(untilLook(h.engine.bus.cfg.Now())):
+		case <-time.After(releaseLook):
 			pg.rest()
 		}
 	}
 }
 
-// lookedAt is the last time at which the clock was looked at. All partitions
-// look at the same times, so that what fell due since is released by few
-// transactions and fetches: each open transaction holds up those who read the
-// topics it writes to.
-func lookedAt(now time.Time) time.Time { return now.Truncate(releaseLook) }
-
-// untilLook is how long it is to the next look.
-func untilLook(now time.Time) time.Duration { return lookedAt(now).Add(releaseLook).Sub(now) }
-
 // next takes what is to be released now.
 func (h *Holder) next(p *part) ([]*waiting, map[*waiting]bool) {
 	e := h.engine
-	now := lookedAt(e.bus.cfg.Now())
+	now := e.bus.cfg.Now()
 	if skew, ok := e.bus.Skew(); ok && skew.Abs() > skewMost {
 		now = time.Time{}
 	}
