@@ -66,6 +66,10 @@ type Config struct {
 	// speaks for what was acknowledged a moment ago, content of many chunks
 	// may have taken minutes. Nil: never.
 	Lost func(since time.Time) error
+	// Spent is told of large content that was read to its good end: where its
+	// chunks are. It is seldom read again (embedded broker). It may be called
+	// by many at once, and again for the same content. Nil: nobody asks.
+	Spent func(topic string, partition int32, offsets []int64)
 	// Admit refuses new mail with an error, by wrapping ErrFull: it is asked
 	// before a received record or content is stored. Nil: never.
 	Admit      func() error

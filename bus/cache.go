@@ -47,7 +47,8 @@ type cached struct {
 	at      place
 	id      string // message id
 	content []byte
-	sum     []byte // of content, checked or made by this process
+	sum     []byte  // of content, checked or made by this process
+	hashed  *hashed // of a chunk, made by this process
 	put     time.Time
 	read    bool
 }
@@ -113,11 +114,20 @@ func (c *contentCache) remove(at *list.Element) {
 
 // get returns content that no one may change, and its hash.
 func (c *contentCache) get(at place, id string) (content, sum []byte, ok bool) {
+	e, ok := c.look(at, id)
+	if !ok {
+		return nil, nil, false
+	}
+	return e.content, e.sum, true
+}
+
+// look returns what is there; no one may change it.
+func (c *contentCache) look(at place, id string) (*cached, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	found, ok := c.found[at]
 	if !ok || found.Value.(*cached).id != id {
-		return nil, nil, false
+		return nil, false
 	}
 	e := found.Value.(*cached)
 	if e.read {
@@ -127,7 +137,16 @@ func (c *contentCache) get(at place, id string) (content, sum []byte, ok bool) {
 		e.read = true
 		c.found[at] = c.read.PushFront(e)
 	}
-	return e.content, e.sum, true
+	return e, true
+}
+
+// drop forgets what is at a place.
+func (c *contentCache) drop(at place) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found, ok := c.found[at]; ok {
+		c.remove(found)
+	}
 }
 
 // neighbours remembers the content of records that came with one asked for:

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"sync"
 	"time"
 
@@ -31,7 +30,7 @@ func (b *Bus) Create(ctx context.Context, messageID, class string) *Blob {
 	if class == "" {
 		class = schemas.DefaultClass
 	}
-	w := &Blob{b: b, began: time.Now(), id: messageID, class: class, sum: sha256.New(), partition: AnyPartition}
+	w := &Blob{b: b, began: time.Now(), id: messageID, class: class, sum: newDigest(), partition: AnyPartition}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	if class != schemas.HoldClass {
 		w.err = b.admit()
@@ -50,13 +49,16 @@ type Blob struct {
 	class  string
 	err    error // sticky
 
-	sum  hash.Hash
+	sum  digest
 	size int64
 	fill *[]byte // nil: none yet
 
 	number    uint32
 	sent      chan error // of the chunk on its way; nil: none
 	chunk     *Record
+	data      []byte  // of the chunk on its way
+	hashed    *hashed // over it
+	kept      []place // of chunks in memory
 	partition int32
 	last      int64
 	offsets   []int64
@@ -93,12 +95,15 @@ func (w *Blob) Write(p []byte) (int, error) {
 // seal sends what has filled, after the chunk before it is stored.
 func (w *Blob) seal() error {
 	data := *w.fill
-	w.sum.Write(data)
+	hashed := w.sum.take(data)
 	w.size += int64(len(data))
-	value := encodeChunk(w.id, w.number, data, !w.b.within())
+	value := encodeChunk(w.id, w.number, data, w.b.chunks == nil)
 	*w.fill = data[:0]
 	if err := w.await(); err != nil {
 		return err
+	}
+	if w.b.chunks != nil && w.class != schemas.HoldClass { // held content is for later
+		w.data, w.hashed = value[len(value)-len(data):], hashed
 	}
 	client, err := w.b.bulkClient()
 	if err != nil {
@@ -133,7 +138,8 @@ func (w *Blob) await() error {
 	} else {
 		w.offsets = append(w.offsets, at-w.last)
 	}
-	w.last, w.chunk = at, nil
+	w.keep(place{w.chunk.Topic, w.partition, at}, w.data, w.hashed)
+	w.last, w.chunk, w.data = at, nil, nil
 	return nil
 }
 
@@ -165,7 +171,8 @@ func (w *Blob) Commit() (*pb.Content, error) {
 	if err := w.durable(); err != nil {
 		return nil, err
 	}
-	sum := w.sum.Sum(nil)
+	w.kept = nil // they are asked for from now on
+	sum := w.sum.sum()
 	ref := &pb.ContentRef{
 		MessageId: w.id, Topic: schemas.Content(w.class), Partition: w.partition,
 		Offsets: w.offsets, Size: w.size, Sha256: sum, StoredMs: w.storedMs,
@@ -207,6 +214,7 @@ func (w *Blob) finish() {
 		<-w.sent
 		w.sent = nil
 	}
+	w.drop()
 	if w.fill != nil {
 		buffers.Put(w.fill)
 		w.fill = nil

@@ -33,6 +33,7 @@ type Bus struct {
 	log     *slog.Logger
 	metrics *metrics
 	cache   *contentCache
+	chunks  *contentCache // of large content; nil unless the broker is in this process
 
 	mu     sync.Mutex
 	plain  *kgo.Client // publishes, asks and administers; made at first use
@@ -62,6 +63,9 @@ func Dial(cfg Config) (*Bus, error) {
 	cfg = withDefaults(cfg)
 	b := &Bus{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), cache: newContentCache(cacheBytes)}
 	b.said.now = cfg.Now
+	if b.within() {
+		b.chunks = newContentCache(chunkBytes)
+	}
 	if _, err := mechanism(cfg.SASL); err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"sync"
 
@@ -28,7 +27,7 @@ func (b *Bus) Open(ctx context.Context, ref *pb.ContentRef) (io.ReadCloser, erro
 		return nil, b.unreadable(ref, err)
 	}
 	if !ref.Inline {
-		return &contentReader{b: b, ctx: ctx, ref: ref, at: at, sum: sha256.New()}, nil
+		return &contentReader{b: b, ctx: ctx, ref: ref, all: at, at: at, sum: newDigest()}, nil
 	}
 	data, err := b.inlineContent(ctx, ref, at[0])
 	if err != nil {
@@ -155,11 +154,12 @@ type contentReader struct {
 	b     *Bus
 	ctx   context.Context
 	ref   *pb.ContentRef
-	at    []int64 // offsets that are not read yet
+	all   []int64 // offsets
+	at    []int64 // those that are not read yet
 	next  uint32
 	left  []byte        // of the current chunk
 	ahead []*kgo.Record // fetched with it
-	sum   hash.Hash
+	sum   digest
 	size  int64
 	err   error
 }
@@ -179,27 +179,49 @@ func (r *contentReader) Read(p []byte) (int, error) {
 // advance reads the next chunk, or says how it ended.
 func (r *contentReader) advance() error {
 	if len(r.at) == 0 {
-		if err := verified(r.ref, r.size, r.sum.Sum(nil)); err != nil {
+		if err := verified(r.ref, r.size, r.sum.sum()); err != nil {
 			return r.b.unreadable(r.ref, err)
+		}
+		if r.b.cfg.Spent != nil {
+			r.b.cfg.Spent(r.ref.Topic, r.ref.Partition, r.all)
 		}
 		return io.EOF
 	}
-	k, ahead, err := r.b.recordAt(r.ctx, r.ref, r.at[0], r.ahead)
+	data, err := r.chunk()
 	if err != nil {
 		return r.b.unreadable(r.ref, err)
 	}
-	data, err := decodeChunk(r.ref.MessageId, r.next, k.Value)
-	if err != nil {
-		return r.b.unreadable(r.ref, fmt.Errorf("offset %d: %w", r.at[0], err))
-	}
-	r.at, r.ahead, r.left, r.next = r.at[1:], ahead, data, r.next+1
-	r.sum.Write(data)
+	r.at, r.left, r.next = r.at[1:], data, r.next+1
 	r.size += int64(len(data))
 	if r.size > r.ref.Size {
 		r.left = nil
 		return r.b.unreadable(r.ref, fmt.Errorf("%w: more than %d bytes", ErrContent, r.ref.Size))
 	}
 	return nil
+}
+
+// chunk is the next one, counted into the hash: from memory if this process
+// has just stored it, else from the broker.
+func (r *contentReader) chunk() ([]byte, error) {
+	if r.b.chunks != nil {
+		if e, ok := r.b.chunks.look(place{r.ref.Topic, r.ref.Partition, r.at[0]}, r.ref.MessageId); ok {
+			if !r.sum.skip(e.hashed) {
+				r.sum.write(e.content)
+			}
+			return e.content, nil
+		}
+	}
+	k, ahead, err := r.b.recordAt(r.ctx, r.ref, r.at[0], r.ahead)
+	if err != nil {
+		return nil, err
+	}
+	data, err := decodeChunk(r.ref.MessageId, r.next, k.Value)
+	if err != nil {
+		return nil, fmt.Errorf("offset %d: %w", r.at[0], err)
+	}
+	r.ahead = ahead
+	r.sum.write(data)
+	return data, nil
 }
 
 // Close ends reading.

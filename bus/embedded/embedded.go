@@ -61,6 +61,7 @@ type Broker struct {
 	lock     *os.File
 	group    *groupCommit
 	room     *room
+	spent    *spent
 }
 
 // Start opens the data and serves it until Close.
@@ -111,6 +112,9 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 		cfg: cfg, lock: lock,
 		group: newGroupCommit(syncer, cfg.SlowSync),
 		room:  newRoom(dir, cfg.MaxBytes, cfg.MinFree),
+		spent: newSpent(releasePages, func(err error) {
+			cfg.Log.Warn("memory of delivered content not given back", "err", err)
+		}),
 	}
 	b.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(1),

@@ -31,3 +31,17 @@ func (s *syncer) sync() error {
 }
 
 func (s *syncer) close() { s.dir.Close() }
+
+// releasePages lets the system forget what it keeps of a file in memory. What
+// isn't on the disk yet stays.
+func releasePages(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("release pages: %w", err)
+	}
+	defer f.Close()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return fmt.Errorf("release pages of %s: %w", file, err)
+	}
+	return nil
+}

@@ -49,7 +49,7 @@ func (c *upCmd) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	cfg := bus.Config{Seeds: []string{b.Addr()}, Dial: b.Dial, Barrier: b.Barrier, Lost: b.Lost, Admit: b.Admit}
+	cfg := bus.Config{Seeds: []string{b.Addr()}, Dial: b.Dial, Barrier: b.Barrier, Lost: b.Lost, Admit: b.Admit, Spent: b.Spent}
 	err = c.live(ctx, p, dir, cfg, b)
 	return errors.Join(err, b.Close())
 }
