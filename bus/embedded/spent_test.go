@@ -31,11 +31,11 @@ func TestSpentSegments(t *testing.T) {
 	var gone []string
 	s := newSpent(func(f string) error { gone = append(gone, filepath.Base(f)); return nil }, func(err error) { t.Error(err) })
 	read := func(from, to int64) {
-		var os []int64
+		var offsets []int64
 		for o := from; o < to; o++ {
-			os = append(os, o)
+			offsets = append(offsets, o)
 		}
-		s.note(dir, os)
+		s.note(dir, offsets)
 	}
 	want := func(files ...string) {
 		t.Helper()
