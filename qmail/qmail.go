@@ -1,10 +1,14 @@
 // Package qmail reads formats of the qmail world, so that an operator's files
-// are taken as they are: tcprules.
+// are taken as they are: tcprules, the lists of bad senders, recipients and
+// greetings, sender rules, recipients files, kinds of content, qmail-smtpd's
+// variables, cdb files.
 //
 // Guarantee: it is pure; what outside text makes it hold is bounded by the
 // text's length.
 // Guarantee: text that is not understood is an error with its line, never
 // passed over: a rule that does nothing is worse than one that is refused.
+// Guarantee: what it makes of a text is immutable; looking something up costs
+// bounded time and memory, whoever wrote the text.
 package qmail
 
 import (
