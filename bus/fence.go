@@ -67,21 +67,26 @@ func fence(ctx context.Context, cl *kgo.Client, id string) error {
 // is looked for by name.
 const openTime = 3 * time.Second
 
+// openAgain is how long after that it is looked for again.
+const openAgain = 500 * time.Millisecond
+
 // settleOpen waits for transactions that hold a commit of these partitions.
 // One that stays open is an owner's that died before its first commit, which
-// would have told its id, stood.
+// would have told its id, stood; or it hangs.
 func (e *engine) settleOpen(ctx context.Context, cl *kgo.Client, parts map[string][]int32) error {
 	for began := time.Now(); ; {
 		_, err := requestCommits(ctx, cl, commitsRequest(e.group, parts, true))
 		if !errors.Is(err, kerr.UnstableOffsetCommit) {
 			return err
 		}
+		wait := commitTick
 		if time.Since(began) > openTime {
-			if err := e.fenceOpen(ctx, cl); err != nil {
+			if err := errors.Join(e.fenceOpen(ctx, cl), e.endHanging(ctx, cl)); err != nil {
 				return err
 			}
+			wait = openAgain
 		}
-		if !pause(ctx, commitTick) {
+		if !pause(ctx, wait) {
 			return err
 		}
 	}
