@@ -22,7 +22,7 @@ func BenchmarkMessage(b *testing.B) {
 			b.Fatal(err)
 		}
 		c := newEndless(b)
-		s.serve(context.Background(), c)
+		newConn(s, c).Run(context.Background())
 	})
 	b.Run("go-smtp", func(b *testing.B) {
 		s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {

@@ -61,8 +61,7 @@ func (c *conn) data(arg string) {
 		return
 	}
 	c.reply(354, "", "end data with <CR><LF>.<CR><LF>")
-	c.content = &contentClock{cfg: c.cfg}
-	defer func() { c.content = nil }()
+	defer c.Pace()()
 	data := c.in.Data(c.textOptions())
 	b := &body{read: data.Read}
 	err := c.take(b)
@@ -148,8 +147,7 @@ func (c *conn) bdat(arg string) {
 		c.cut()
 		return
 	}
-	c.content = &contentClock{cfg: c.cfg}
-	defer func() { c.content = nil }()
+	defer c.Pace()()
 	if !c.deliverable() {
 		c.skip(size)
 		return

@@ -85,6 +85,6 @@ func replay(t *testing.T, in []byte, size int, normalise bool) (replies string, 
 		t.Fatal(err)
 	}
 	c := &tape{in: bytes.NewReader(in), size: size}
-	s.serve(context.Background(), c)
+	newConn(s, c).Run(context.Background())
 	return c.out.String(), k.mails
 }

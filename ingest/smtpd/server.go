@@ -17,16 +17,15 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"qstream/ingest/listener"
 	"qstream/wire"
 )
 
@@ -93,14 +92,11 @@ type Backend func(ctx context.Context, p Peer) (smtp.Session, error)
 
 // Server serves SMTP; it is safe for concurrent use.
 type Server struct {
+	*listener.Server
 	cfg     Config
 	backend Backend
 	log     *slog.Logger
 	metrics *metrics
-
-	mu       sync.Mutex
-	conns    map[*conn]struct{}
-	draining bool
 }
 
 // New checks cfg; it starts nothing. log and r may be nil.
@@ -111,103 +107,8 @@ func New(cfg Config, b Backend, log *slog.Logger, r prometheus.Registerer) (*Ser
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg.withDefaults(), backend: b, log: log, metrics: newMetrics(r), conns: map[*conn]struct{}{}}, nil
-}
-
-// Serve accepts connections of l until ctx ends. Then it closes l, answers
-// new commands by 421, lets running transactions finish within Config.Grace,
-// and returns nil when no connection is left.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	var wg sync.WaitGroup
-	force, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { l.Close() })()
-	err := s.accept(ctx, l, func(c net.Conn) {
-		wg.Go(func() { s.serve(force, c) })
-	})
-	s.drain()
-	kill := time.AfterFunc(s.cfg.Grace, func() {
-		cancel()
-		s.closeAll()
-	})
-	wg.Wait()
-	kill.Stop()
-	return err
-}
-
-// accept hands on connections until ctx ends.
-func (s *Server) accept(ctx context.Context, l net.Listener, start func(net.Conn)) error {
-	backoff := 5 * time.Millisecond
-	for {
-		c, err := l.Accept()
-		switch {
-		case err == nil:
-			backoff = 5 * time.Millisecond
-			start(c)
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept: %w", err)
-		default: // out of descriptors, or a connection that broke early
-			s.log.Warn("accept", "stage", "ingest", "err", err)
-			select {
-			case <-time.After(backoff):
-			case <-ctx.Done():
-			}
-			backoff = min(2*backoff, time.Second)
-		}
-	}
-}
-
-func (s *Server) serve(ctx context.Context, nc net.Conn) {
-	defer nc.Close()
-	c := newConn(s, nc)
-	if !s.enter(c) {
-		s.metrics.connections.WithLabelValues("refused").Inc()
-		c.reply(421, "4.3.2", "too many connections, try again later")
-		c.flush()
-		return
-	}
-	defer s.leave(c)
-	s.metrics.connections.WithLabelValues("accepted").Inc()
-	s.metrics.open.Inc()
-	defer s.metrics.open.Dec()
-	c.run(ctx)
-}
-
-// enter makes a connection known; false: there are too many.
-func (s *Server) enter(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.conns) >= s.cfg.MaxConnections {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	if s.draining {
-		c.drain()
-	}
-	return true
-}
-
-func (s *Server) leave(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-}
-
-func (s *Server) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.draining = true
-	for c := range s.conns {
-		c.drain()
-	}
-}
-
-func (s *Server) closeAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.raw.Close()
-	}
+	s := &Server{cfg: cfg.withDefaults(), backend: b, log: log, metrics: newMetrics(r)}
+	s.Server = listener.New(listener.Config{Service: "smtp", MaxConnections: s.cfg.MaxConnections, Grace: s.cfg.Grace},
+		func(nc net.Conn) listener.Dialogue { return newConn(s, nc) }, log, r)
+	return s, nil
 }
