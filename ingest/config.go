@@ -17,6 +17,12 @@ import (
 // Config are the settings of the edge. Zero values take the defaults.
 type Config struct {
 	SMTP           string        `yaml:"smtp"`            // listen address; default 127.0.0.1:2525
+	QMQP           string        `yaml:"qmqp"`            // listen address; empty: not served
+	QMTP           string        `yaml:"qmtp"`            // listen address; empty: not served
+	QMTPS          string        `yaml:"qmtps"`           // listen address, with tls_cert and tls_key; empty: not served
+	QMQPMaxSize    int64         `yaml:"qmqp_max_size"`   // octets of a message by QMQP; default max_size
+	QMTPMaxSize    int64         `yaml:"qmtp_max_size"`   // octets of a message by QMTP and QMTPS; default max_size
+	ClientCA       string        `yaml:"client_ca"`       // PEM file; clients with a certificate of these authorities may relay by QMTPS
 	Hostname       string        `yaml:"hostname"`        // in greetings and Received lines; default: the host's name, in Received lines the site's
 	MaxSize        int64         `yaml:"max_size"`        // octets of a message; default 50 MiB
 	MaxRecipients  int           `yaml:"max_recipients"`  // of a message; default 1000
@@ -51,11 +57,19 @@ func (c Config) withDefaults() (Config, error) {
 	if strings.ContainsFunc(c.Hostname, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return c, fmt.Errorf("ingest: host name %q is not a domain in ASCII", c.Hostname)
 	}
-	if _, _, err := net.SplitHostPort(c.SMTP); err != nil {
-		return c, fmt.Errorf("ingest: smtp address: %w", err)
+	for name, addr := range map[string]string{"smtp": c.SMTP, "qmqp": c.QMQP, "qmtp": c.QMTP, "qmtps": c.QMTPS} {
+		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+			return c, fmt.Errorf("ingest: %s address: %w", name, err)
+		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return c, fmt.Errorf("ingest: tls_cert and tls_key belong together")
+	}
+	if c.QMTPS != "" && c.TLSCert == "" {
+		return c, fmt.Errorf("ingest: qmtps needs tls_cert and tls_key")
+	}
+	if c.ClientCA != "" && c.QMTPS == "" {
+		return c, fmt.Errorf("ingest: client_ca is for qmtps, which is not served")
 	}
 	return c, nil
 }
@@ -91,12 +105,8 @@ func (c Config) intake(by string) intake.Config {
 	}
 }
 
-func (c Config) smtpd(log *slog.Logger, now func() time.Time) (smtpd.Config, error) {
+func (c Config) smtpd(secure *tls.Config) (smtpd.Config, error) {
 	policy, err := c.policy()
-	if err != nil {
-		return smtpd.Config{}, err
-	}
-	secure, err := c.tls(log, now)
 	if err != nil {
 		return smtpd.Config{}, err
 	}

@@ -1,11 +1,12 @@
-// Package ingest is the edge: it takes mail in over SMTP and publishes it on
-// the received topic. It keeps no state; any number of edges may run.
+// Package ingest is the edge: it takes mail in over SMTP, QMQP and QMTP and
+// publishes it on the received topic. It keeps no state; any number of edges
+// may run.
 //
-// Guarantee: 250 is durable; see intake.
+// Guarantee: 250, and K, is durable; see intake.
 // Guarantee: it is no open relay unless the directory makes it one.
 //
-// The front ends are packages below it; all of them drive intake. There is
-// one so far: smtpd.
+// The front ends are packages below it (smtpd, qmqpd, qmtpd); all of them
+// drive intake.
 package ingest
 
 import (
@@ -14,11 +15,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"qstream/bus"
 	"qstream/directory"
@@ -44,11 +47,18 @@ type Ingest struct {
 	log    *slog.Logger
 	dir    *directory.Follower
 	intake *intake.Intake
-	smtp   *smtpd.Server
 
-	mu       sync.Mutex
-	listener net.Listener
-	serving  bool
+	services []*service // SMTP first
+
+	mu      sync.Mutex
+	serving bool
+}
+
+// service is one protocol at one address.
+type service struct {
+	name, addr string
+	serve      func(context.Context, net.Listener) error
+	listener   net.Listener // nil before Listen
 }
 
 // New checks cfg and loads the certificate; it starts nothing.
@@ -67,7 +77,11 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	front, err := cfg.smtpd(d.Log, d.Now)
+	secure, err := cfg.tls(d.Log, d.Now)
+	if err != nil {
+		return nil, err
+	}
+	front, err := cfg.smtpd(secure)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +92,15 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.smtp, err = smtpd.New(front, s.session, d.Log, d.Metrics)
-	return s, err
+	server, err := smtpd.New(front, s.session, d.Log, d.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	s.services = []*service{{name: "smtp", addr: cfg.SMTP, serve: server.Serve}}
+	if err := s.addQMQP(d); err != nil {
+		return nil, err
+	}
+	return s, s.addQMTP(d, secure)
 }
 
 // snapshot is nil until the directory has been read.
@@ -98,43 +119,55 @@ func (s *Ingest) session(ctx context.Context, p smtpd.Peer) (smtp.Session, error
 	})
 }
 
-// Listen opens the socket, so that Addr is known before Run. Run does it by
+// Listen opens the sockets, so that Addr is known before Run. Run does it by
 // itself otherwise.
 func (s *Ingest) Listen() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.listener != nil {
-		return nil
+	for _, one := range s.services {
+		if one.listener != nil {
+			continue
+		}
+		l, err := net.Listen("tcp", one.addr)
+		if err != nil {
+			return fmt.Errorf("serve %s: %w", strings.ToUpper(one.name), err)
+		}
+		one.listener = l
 	}
-	l, err := net.Listen("tcp", s.cfg.SMTP)
-	if err != nil {
-		return fmt.Errorf("serve SMTP: %w", err)
-	}
-	s.listener = l
 	return nil
 }
 
 // Addr is where SMTP is served; nil before Listen.
-func (s *Ingest) Addr() net.Addr {
+func (s *Ingest) Addr() net.Addr { return s.AddrOf("smtp") }
+
+// AddrOf is where a service is served: smtp, qmqp, qmtp or qmtps; nil before
+// Listen, and for one that isn't.
+func (s *Ingest) AddrOf(name string) net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.listener == nil {
-		return nil
+	for _, one := range s.services {
+		if one.name == name && one.listener != nil {
+			return one.listener.Addr()
+		}
 	}
-	return s.listener.Addr()
+	return nil
 }
 
 // Run serves until ctx ends and what was running then has finished, at most
-// Config.Grace later.
+// Config.Grace later. The end of one service ends all.
 func (s *Ingest) Run(ctx context.Context) error {
 	if err := s.Listen(); err != nil {
 		return err
 	}
 	defer s.intake.Wait()
-	s.log.Info("serving smtp", "stage", "ingest", "host", s.Addr().String())
 	s.serve(true)
 	defer s.serve(false)
-	return s.smtp.Serve(ctx, s.listener)
+	all, ctx := errgroup.WithContext(ctx)
+	for _, one := range s.services {
+		s.log.Info("serving", "stage", "ingest", "service", one.name, "host", one.listener.Addr().String())
+		all.Go(func() error { return one.serve(ctx, one.listener) })
+	}
+	return all.Wait()
 }
 
 func (s *Ingest) serve(on bool) {

@@ -81,11 +81,18 @@ func (f *Frame) Comma() error {
 	return nil
 }
 
+// maxSkipped bounds what Short throws away.
+const maxSkipped = 1 << 20
+
 // Short reads a whole netstring of at most limit octets. One that is longer is
 // read to its end and answered by ErrNetstringSize; reading can go on behind
-// it. The slice is valid until the next call of any method.
+// it. More than a megabyte is ErrNetstring. The slice is valid until the next
+// call of any method.
 func (f *Frame) Short(limit int) ([]byte, error) {
-	n, err := f.Length(math.MaxInt64)
+	n, err := f.Length(maxSkipped)
+	if errors.Is(err, ErrNetstringSize) {
+		return nil, fmt.Errorf("%w: more than anything here has", ErrNetstring)
+	}
 	if err != nil {
 		return nil, unexpected(err)
 	}

@@ -18,6 +18,11 @@ func (c *upCmd) banner(w io.Writer, r Running, s *directory.Snapshot) error {
 	}
 	fmt.Fprintf(&b, "qstream %s is up.\n\n", version())
 	line("SMTP", "%s", r.SMTP)
+	for _, one := range [][2]string{{"QMQP", r.QMQP}, {"QMTP", r.QMTP}, {"QMTPS", r.QMTPS}} {
+		if one[1] != "" {
+			line(one[0], "%s", one[1])
+		}
+	}
 	if r.HTTP != "" {
 		line("HTTP", "http://%s (healthz, readyz, metrics)", r.HTTP)
 	}
@@ -30,9 +35,6 @@ func (c *upCmd) banner(w io.Writer, r Running, s *directory.Snapshot) error {
 	line("directory", "number %d: %s", s.Number, holds(s))
 	if inbox := filepath.Join(r.Data, "inbox"); delivers(s, inbox) {
 		line("inbox", "%s: all mail ends here, nothing goes to the Internet", inbox)
-	}
-	if c.QMQP+c.QMTP != "" {
-		line("note", "QMQP and QMTP are not served yet")
 	}
 	at := ""
 	self := command(os.Args[0])

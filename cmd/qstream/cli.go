@@ -24,7 +24,7 @@ type CLI struct {
 	Audit   auditCmd   `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
 	Tail    tailCmd    `cmd:"" help:"Print the records of a topic."`
 
-	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP."`
+	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP, QMQP and QMTP."`
 	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
 	Deliver deliverCmd `cmd:"" help:"Run deliver: attempts, outcomes, reports to senders."`
 	Delay   delayCmd   `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`

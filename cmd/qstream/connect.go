@@ -55,6 +55,9 @@ type Running struct {
 	Kafka    []string `json:"kafka"`
 	HTTP     string   `json:"http,omitempty"`
 	SMTP     string   `json:"smtp,omitempty"`
+	QMQP     string   `json:"qmqp,omitempty"`
+	QMTP     string   `json:"qmtp,omitempty"`
+	QMTPS    string   `json:"qmtps,omitempty"`
 	Data     string   `json:"data"`
 	Embedded bool     `json:"embedded"`
 }

@@ -11,11 +11,17 @@ import (
 type ingestCmd struct {
 	roleFlags
 	ingestFlags
+	QMQP string `name:"qmqp" placeholder:"ADDR" help:"Serve QMQP here, such as :628, to clients that may relay (default: nowhere)."`
+	QMTP string `name:"qmtp" placeholder:"ADDR" help:"Serve QMTP here, such as :209 (default: nowhere)."`
 }
 
 // ingestFlags are the edge's settings.
 type ingestFlags struct {
 	SMTP           string        `name:"smtp" placeholder:"ADDR" default:"127.0.0.1:2525" help:"Serve SMTP here (default: ${default})."`
+	QMTPS          string        `name:"qmtps" placeholder:"ADDR" help:"Serve QMTP in TLS here, such as :6209 (default: nowhere)."`
+	QMQPMaxSize    int64         `name:"qmqp-max-size" placeholder:"OCTETS" help:"Largest message by QMQP (default: as --max-size)."`
+	QMTPMaxSize    int64         `name:"qmtp-max-size" placeholder:"OCTETS" help:"Largest message by QMTP (default: as --max-size)."`
+	ClientCA       string        `name:"client-ca" placeholder:"FILE" type:"path" help:"PEM file of authorities; who has a certificate of theirs may relay by QMTPS."`
 	Hostname       string        `placeholder:"NAME" help:"Our name in greetings and Received lines (default: the host's)."`
 	TLSCert        string        `name:"tls-cert" placeholder:"FILE" type:"path" help:"PEM file of the certificate for STARTTLS; without one it isn't offered."`
 	TLSKey         string        `name:"tls-key" placeholder:"FILE" type:"path" help:"PEM file of its key."`
@@ -34,13 +40,16 @@ type ingestFlags struct {
 }
 
 func (c *ingestCmd) Run(ctx context.Context, p *Process) error {
-	return c.run(ctx, p, c.ingestFlags.role())
+	return c.run(ctx, p, c.role(c.QMQP, c.QMTP))
 }
-func (c *ingestCmd) check(p *Process) error { return c.checkRoles(p, c.ingestFlags.role()) }
+func (c *ingestCmd) check(p *Process) error { return c.checkRoles(p, c.role(c.QMQP, c.QMTP)) }
 
-func (f ingestFlags) role() role {
+// role serves QMQP and QMTP at these addresses, whose defaults are the verbs'.
+func (f ingestFlags) role(qmqp, qmtp string) role {
 	return role{"ingest", func(g ground) (stage, error) {
-		return ingest.New(f.config(), ingest.Deps{
+		cfg := f.config()
+		cfg.QMQP, cfg.QMTP = qmqp, qmtp
+		return ingest.New(cfg, ingest.Deps{
 			Bus: g.bus, Directory: g.directory, Log: g.log, Metrics: g.metrics, Now: g.now, Failpoint: g.failpoint,
 		})
 	}}
@@ -48,7 +57,7 @@ func (f ingestFlags) role() role {
 
 func (f ingestFlags) config() ingest.Config {
 	return ingest.Config{
-		SMTP: f.SMTP, Hostname: f.Hostname, TLSCert: f.TLSCert, TLSKey: f.TLSKey,
+		SMTP: f.SMTP, QMTPS: f.QMTPS, QMQPMaxSize: f.QMQPMaxSize, QMTPMaxSize: f.QMTPMaxSize, ClientCA: f.ClientCA, Hostname: f.Hostname, TLSCert: f.TLSCert, TLSKey: f.TLSKey,
 		MaxSize: f.MaxSize, MaxRecipients: f.MaxRecipients, MaxHops: f.MaxHops,
 		MaxConnections: f.MaxConnections, MaxLarge: f.MaxLarge, MaxLine: f.MaxLine, LineEnds: f.LineEnds,
 		PublishTimeout: f.PublishTimeout, CommandTimeout: f.CommandTimeout,
@@ -56,11 +65,12 @@ func (f ingestFlags) config() ingest.Config {
 	}
 }
 
-// smtpAddr is where the edge among the stages serves SMTP; empty without one.
-func smtpAddr(stages []stage) string {
+// served is where the edge among the stages serves a protocol; empty if it
+// doesn't.
+func served(stages []stage, protocol string) string {
 	for _, s := range stages {
-		if i, ok := s.(*ingest.Ingest); ok && i.Addr() != nil {
-			return i.Addr().String()
+		if i, ok := s.(*ingest.Ingest); ok && i.AddrOf(protocol) != nil {
+			return i.AddrOf(protocol).String()
 		}
 	}
 	return ""

@@ -119,9 +119,10 @@ func TestPortTaken(t *testing.T) {
 	for flag, args := range map[string][]string{
 		"smtp": {"--smtp", addr, "--http", ""},
 		"http": {"--smtp", "127.0.0.1:0", "--http", addr},
+		"qmqp": {"--smtp", "127.0.0.1:0", "--http", "", "--qmqp", addr},
 	} {
 		var out, errs bytes.Buffer
-		code := run(append([]string{"up", "--data", t.TempDir()}, args...), nil, &out, &errs)
+		code := run(append([]string{"up", "--data", t.TempDir(), "--qmqp", "", "--qmtp", ""}, args...), nil, &out, &errs)
 		if code != exitFailed || out.Len() > 0 || !strings.Contains(errs.String(), "choose another") {
 			t.Errorf("--%s taken: exit %d\n%s%s", flag, code, &out, &errs)
 		}

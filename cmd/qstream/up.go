@@ -23,8 +23,8 @@ type upCmd struct {
 	deliverFlags `embed:""`
 	askFlags     `embed:""`
 	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
-	QMQP         string   `name:"qmqp" placeholder:"ADDR" help:"Accepted for later: QMQP is not served yet."`
-	QMTP         string   `name:"qmtp" placeholder:"ADDR" help:"Accepted for later: QMTP is not served yet."`
+	QMQP         string   `name:"qmqp" placeholder:"ADDR" default:"127.0.0.1:2628" help:"Serve QMQP here, to clients that may relay (default: ${default}); empty: nowhere."`
+	QMTP         string   `name:"qmtp" placeholder:"ADDR" default:"127.0.0.1:2209" help:"Serve QMTP here (default: ${default}); empty: nowhere."`
 	HTTP         string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here (default: ${default}); empty: nowhere."`
 	Apply        []string `placeholder:"FILE" type:"existingfile" help:"Directory documents to apply at the start."`
 }
@@ -78,8 +78,8 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 	}
 	err = s.live(ctx, roles, func(stages []stage) error {
 		r := Running{
-			PID: os.Getpid(), Kafka: cfg.Seeds, HTTP: s.web.addr(), SMTP: smtpAddr(stages),
-			Data: dir.path, Embedded: own != nil,
+			PID: os.Getpid(), Kafka: cfg.Seeds, HTTP: s.web.addr(), SMTP: served(stages, "smtp"),
+			QMQP: served(stages, "qmqp"), QMTP: served(stages, "qmtp"), QMTPS: served(stages, "qmtps"), Data: dir.path, Embedded: own != nil,
 		}
 		s.web.tell(r)
 		if err := dir.announce(r); err != nil {
@@ -95,7 +95,7 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 func (c *upCmd) roles() []role {
 	f := c.deliverFlags
 	f.all = len(f.Pools) == 0
-	return []role{c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), f.role(), delayRole(), c.ingestFlags.role()}
+	return []role{c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), f.role(), delayRole(), c.ingestFlags.role(c.QMQP, c.QMTP)}
 }
 
 // prepare makes the topics and fills the directory: with the files given, or

@@ -15,7 +15,7 @@ import (
 // Mail starts a transaction: the reverse-path in string form, empty for the
 // null path.
 func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
-	s.Reset()
+	s.tx = nil
 	if opts == nil {
 		opts = &smtp.MailOptions{}
 	}
@@ -27,13 +27,13 @@ func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
 	if err != nil {
 		return s.refused("reverse-path", badAddress(from, "5.1.7", err))
 	}
-	if opts.Size > s.in.cfg.MaxSize {
-		return s.refused("size", tooBig(s.in.cfg.MaxSize))
+	if limit := s.limit(); opts.Size > limit {
+		return s.refused("size", tooBig(limit))
 	}
 	if t := snap.ByNetwork(s.client.Addr.Addr()); t != nil {
 		s.record.Relay, s.record.Tenant = true, t.Name
 	} else {
-		s.record.Relay, s.record.Tenant = false, ""
+		s.record.Relay, s.record.Tenant = s.client.Proven, ""
 	}
 	s.tx = &transaction{snap: snap, envelope: &pb.Envelope{
 		ReversePath: a.String(),

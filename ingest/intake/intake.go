@@ -114,6 +114,8 @@ type Client struct {
 	HELO     string
 	ESMTP    bool // it said EHLO
 	TLS      *tls.ConnectionState
+	MaxSize  int64 // octets of content; 0: Config.MaxSize
+	Proven   bool  // by a certificate that may relay anywhere
 }
 
 // NewSession starts a session of a client; ctx ends it by force. The error is

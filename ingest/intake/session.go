@@ -28,6 +28,7 @@ type Session struct {
 	client Client
 	record *pb.Session
 	tx     *transaction // nil between transactions
+	ahead  *message     // content that came before its envelope
 	id     string       // of the message that was taken last
 }
 
@@ -36,31 +37,84 @@ var _ smtp.Session = (*Session)(nil)
 // Accepted is the id of the message that Data took last.
 func (s *Session) Accepted() string { return s.id }
 
-// Reset forgets the transaction.
-func (s *Session) Reset() { s.tx = nil }
+// Reset forgets the transaction, and content that came ahead.
+func (s *Session) Reset() {
+	s.tx = nil
+	if s.ahead != nil {
+		s.ahead.close()
+		s.ahead = nil
+	}
+}
 
 // Logout ends the session.
-func (s *Session) Logout() error { return nil }
+func (s *Session) Logout() error {
+	s.Reset()
+	return nil
+}
 
 // Data stores the content that r gives, up to its io.EOF, and publishes the
 // message. An error of r that is a *smtp.SMTPError is returned as it is.
 func (s *Session) Data(r io.Reader) error {
-	if s.tx == nil || len(s.tx.envelope.Recipients) == 0 {
+	if !s.deliverable() {
 		return refuse(503, "5.5.1", "no valid recipients")
 	}
 	defer s.Reset()
+	if err := s.take(r, s.tx.class); err != nil {
+		return err
+	}
+	return s.publish()
+}
+
+// Content stores content as Data does, for protocols in which it comes before
+// its envelope: then Mail, Rcpt and Publish, or Reset. It is kept in the
+// default class, since nobody knows yet whose it is.
+func (s *Session) Content(r io.Reader) error {
+	s.Reset()
+	err := s.take(r, schemas.DefaultClass)
+	if err != nil {
+		s.Reset()
+	}
+	return err
+}
+
+// Publish publishes the message of Content, Mail and Rcpt, as Data does.
+func (s *Session) Publish() error {
+	defer s.Reset()
+	if !s.deliverable() || s.ahead == nil {
+		return refuse(503, "5.5.1", "no valid recipients or no content")
+	}
+	return s.publish()
+}
+
+func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.Recipients) > 0 }
+
+// take reads content into s.ahead.
+func (s *Session) take(r io.Reader, class string) error {
 	started := s.in.deps.Now()
-	m := &message{in: s.in, id: mail.NewID(started), class: s.tx.class}
-	defer m.close()
-	if err := m.read(s.ctx, r); err != nil {
+	s.ahead = &message{in: s.in, id: mail.NewID(started), started: started, class: class, limit: s.limit()}
+	if err := s.ahead.read(s.ctx, r); err != nil {
 		return s.explain(err)
 	}
+	return nil
+}
+
+// limit is how large this client's messages may be.
+func (s *Session) limit() int64 {
+	if s.client.MaxSize > 0 {
+		return s.client.MaxSize
+	}
+	return s.in.cfg.MaxSize
+}
+
+// publish publishes s.ahead with the envelope.
+func (s *Session) publish() error {
+	m := s.ahead
 	received := &pb.Received{
 		Id: m.id, Envelope: s.tx.envelope,
 		Session:         s.record,
-		Prepend:         []byte(s.trace(m.id, started)),
+		Prepend:         []byte(s.trace(m.id, m.started)),
 		Directory:       s.tx.snap.Number,
-		AcceptedMs:      started.UnixMilli(),
+		AcceptedMs:      m.started.UnixMilli(),
 		HeaderMessageId: m.header.MessageID(),
 	}
 	if err := m.publish(s.ctx, received); err != nil {
@@ -132,7 +186,7 @@ func (s *Session) with() string {
 	case pb.Protocol_PROTOCOL_QMQP:
 		return "QMQP"
 	case pb.Protocol_PROTOCOL_QMTP:
-		return "QMTP"
+		return s.withQMTP()
 	case pb.Protocol_PROTOCOL_HTTP:
 		return "HTTP"
 	default:
@@ -150,6 +204,17 @@ func (s *Session) with() string {
 	return name
 }
 
+// withQMTP has an S for TLS, and an A for a client that a certificate proved.
+func (s *Session) withQMTP() string {
+	switch {
+	case s.client.Proven:
+		return "QMTPSA"
+	case s.client.TLS != nil:
+		return "QMTPS"
+	}
+	return "QMTP"
+}
+
 func (t *transaction) add(r *pb.Recipient, q *directory.Queue) {
 	class := schemas.DefaultClass
 	if q != nil && q.ContentClass != "" {
@@ -165,15 +230,17 @@ func (t *transaction) add(r *pb.Recipient, q *directory.Queue) {
 
 // message is content on its way to the bus.
 type message struct {
-	in     *Intake
-	id     string
-	class  string
-	header mail.HeaderScan
-	size   int64
-	small  *bytes.Buffer // content up to bus.InlineLimit
-	blob   *bus.Blob     // content above it
-	cancel context.CancelFunc
-	held   bool // a place of in.large
+	in      *Intake
+	id      string
+	started time.Time
+	class   string
+	limit   int64 // octets of it
+	header  mail.HeaderScan
+	size    int64
+	small   *bytes.Buffer // content up to bus.InlineLimit
+	blob    *bus.Blob     // content above it
+	cancel  context.CancelFunc
+	held    bool // a place of in.large
 }
 
 // smalls are buffers of content that may travel inline, with room for one
@@ -209,8 +276,8 @@ func (m *message) check(p []byte) error {
 	switch {
 	case m.header.Received > m.in.cfg.MaxHops:
 		return refuse(554, "5.4.6", "too many hops: mail loops")
-	case m.size > m.in.cfg.MaxSize:
-		return tooBig(m.in.cfg.MaxSize)
+	case m.size > m.limit:
+		return tooBig(m.limit)
 	}
 	return nil
 }

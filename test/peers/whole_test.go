@@ -67,7 +67,7 @@ func startHub(t *testing.T, p *peers.Postfix, d *peers.Dovecot) *hub {
 	}
 	defer out.Close()
 	data := filepath.Join(dir, "data")
-	c := exec.Command(binary, "up", "--data", data, "--smtp", "127.0.0.1:0", "--http", "", "--apply", docs)
+	c := exec.Command(binary, "up", "--data", data, "--smtp", "127.0.0.1:0", "--qmqp", "127.0.0.1:0", "--qmtp", "127.0.0.1:0", "--http", "", "--apply", docs)
 	c.Stdout, c.Stderr = out, out
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
