@@ -17,6 +17,9 @@ import (
 const (
 	SchemeSMTP    = "smtp"
 	SchemeLMTP    = "lmtp"
+	SchemeQMTP    = "qmtp"
+	SchemeQMTPS   = "qmtps"
+	SchemeQMQP    = "qmqp"
 	SchemeMaildir = "maildir"
 	SchemeDiscard = "discard"
 	SchemeError   = "error"
@@ -26,16 +29,20 @@ const (
 // domain name.
 const HostMX = "mx"
 
-const (
-	portSMTP = 25
-	portLMTP = 24 // RFC 2033 names none; 24 is "any private mail system", as others use it
-)
+// ports are the default ports of the schemes that have hosts.
+var ports = map[string]int{
+	SchemeSMTP:  25,
+	SchemeLMTP:  24, // RFC 2033 names none; 24 is "any private mail system", as others use it
+	SchemeQMTP:  209,
+	SchemeQMTPS: 6209,
+	SchemeQMQP:  628,
+}
 
 // Via is how a route's mail leaves.
 type Via struct {
-	Scheme string      // smtp, lmtp, maildir, discard, error
-	Host   string      // smtp, lmtp: name or IP address without brackets; "mx": look up MX records
-	Port   int         // smtp (default 25), lmtp (default 24)
+	Scheme string      // smtp, lmtp, qmtp, qmtps, qmqp, maildir, discard, error
+	Host   string      // smtp, lmtp, qmtp, qmtps, qmqp: name or IP address without brackets; smtp "mx": look up MX records
+	Port   int         // default: smtp 25, lmtp 24, qmtp 209, qmtps 6209, qmqp 628
 	Path   string      // maildir: the folder; lmtp: the socket
 	Status mail.Status // error: what the recipients are answered
 }
@@ -47,7 +54,7 @@ func (v Via) MX() bool { return v.Scheme == SchemeSMTP && v.Host == HostMX }
 func (v Via) String() string {
 	switch v.Scheme {
 	case SchemeSMTP:
-		if v.MX() && v.Port == portSMTP {
+		if v.MX() && v.Port == ports[SchemeSMTP] {
 			return "smtp://mx"
 		}
 		return "smtp://" + v.hostPort()
@@ -56,6 +63,8 @@ func (v Via) String() string {
 			return "lmtp://" + v.Path
 		}
 		return "lmtp://" + v.hostPort()
+	case SchemeQMTP, SchemeQMTPS, SchemeQMQP:
+		return v.Scheme + "://" + v.hostPort()
 	case SchemeMaildir:
 		return "maildir:" + v.Path
 	case SchemeError:
@@ -73,21 +82,21 @@ func (v Via) destination(domain string) string {
 		return domain
 	case v.Path != "":
 		return v.Path
-	case v.Scheme == SchemeSMTP, v.Scheme == SchemeLMTP:
+	case ports[v.Scheme] > 0:
 		return v.hostPort()
 	}
 	return v.Scheme
 }
 
 // ParseVia reads smtp://host[:port], smtp://mx, lmtp://host[:port],
-// lmtp:///socket, maildir:PATH, discard: and error:550 5.1.1 text.
+// lmtp:///socket, qmtp://, qmtps:// and qmqp://host[:port], maildir:PATH, discard: and error:550 5.1.1 text.
 func ParseVia(s string) (Via, error) {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok && s != SchemeDiscard { // YAML wants "discard:" in quotes
-		return Via{}, fmt.Errorf("via %q has no scheme: write smtp://host:port, smtp://mx, lmtp://host:port, lmtp:///socket, maildir:PATH, discard: or error:550 5.1.1 text", s)
+		return Via{}, fmt.Errorf("via %q has no scheme: write smtp://host:port, smtp://mx, lmtp://host:port, lmtp:///socket, qmtp://host:port, qmtps://host:port, qmqp://host:port, maildir:PATH, discard: or error:550 5.1.1 text", s)
 	}
 	switch scheme {
-	case SchemeSMTP, SchemeLMTP:
+	case SchemeSMTP, SchemeLMTP, SchemeQMTP, SchemeQMTPS, SchemeQMQP:
 		return parseHostVia(scheme, s)
 	case SchemeMaildir:
 		return parseMaildirVia(rest)
@@ -99,10 +108,8 @@ func ParseVia(s string) (Via, error) {
 	case SchemeError:
 		status, err := parseStatus(rest)
 		return Via{Scheme: scheme, Status: status}, err
-	case "qmtp", "qmqp":
-		return Via{}, fmt.Errorf("via %q: %s:// is not supported by this version; use smtp:// or lmtp://", s, scheme)
 	}
-	return Via{}, fmt.Errorf("via %q: unknown scheme %q; known are smtp, lmtp, maildir, discard and error", s, scheme)
+	return Via{}, fmt.Errorf("via %q: unknown scheme %q; known are smtp, lmtp, qmtp, qmtps, qmqp, maildir, discard and error", s, scheme)
 }
 
 func parseMaildirVia(path string) (Via, error) {
@@ -120,10 +127,7 @@ func parseHostVia(scheme, s string) (Via, error) {
 	if err != nil {
 		return Via{}, fmt.Errorf("via %q: %s", s, strings.TrimPrefix(err.Error(), "parse "))
 	}
-	v := Via{Scheme: scheme, Port: portSMTP}
-	if scheme == SchemeLMTP {
-		v.Port = portLMTP
-	}
+	v := Via{Scheme: scheme, Port: ports[scheme]}
 	switch {
 	case u.User != nil:
 		u.User = nil // a secret is not shown in errors
@@ -140,8 +144,8 @@ func parseHostVia(scheme, s string) (Via, error) {
 	if v.Host, err = parseHost(u.Hostname()); err != nil {
 		return Via{}, fmt.Errorf("via %q: %w", s, err)
 	}
-	if v.Host == HostMX && scheme == SchemeLMTP {
-		return Via{}, fmt.Errorf("via %q: LMTP knows no MX records (RFC 2033 5)", s)
+	if v.Host == HostMX && scheme != SchemeSMTP { // RFC 2033 5
+		return Via{}, fmt.Errorf("via %q: %s knows no MX records", s, strings.ToUpper(scheme))
 	}
 	if p := u.Port(); p != "" {
 		if v.Port, err = strconv.Atoi(p); err != nil || v.Port < 1 || v.Port > 65535 {

@@ -1,6 +1,6 @@
 // Package transport hands one message to where its recipients are: the common
 // shape of an attempt and of its result. The clients are in the folders below
-// (smtp, which also speaks LMTP, and maildir), schemes finds the one for a
+// (smtp, which also speaks LMTP; qmtp, which also speaks QMQP; maildir), schemes finds the one for a
 // route's via, resolver finds hosts.
 //
 // Guarantee: a recipient whose outcome is not Unconfirmed and whose status is
@@ -35,9 +35,9 @@ type Transport interface {
 
 // Target says where to, as a route's via does.
 type Target struct {
-	Scheme string // "smtp", "lmtp", "maildir", "discard"
+	Scheme string // "smtp", "lmtp", "qmtp", "qmtps", "qmqp", "maildir", "discard"
 	Host   string // name or address; "mx": the MX hosts of Domain
-	Port   int    // 0: the scheme's own (smtp 25, lmtp 24)
+	Port   int    // 0: the scheme's own (smtp 25, lmtp 24, qmtp 209, qmtps 6209, qmqp 628)
 	Path   string // folder of a maildir, socket of an LMTP server
 	Domain string // the recipients' domain; used with Host "mx" only
 }
@@ -55,7 +55,8 @@ type Attempt struct {
 
 	Size    int64  // bytes that Content returns, without Prepend
 	Prepend []byte // header lines ended by CRLF that go before the content
-	// Content opens the content; it is called once for each transaction. The
+	// Content opens the content; it is called once for each transaction, and
+	// once more to measure it where a protocol needs to know that before. The
 	// reader may fail instead of returning io.EOF; the message is then
 	// not sent, and the outcome is temporary.
 	Content func(ctx context.Context) (io.ReadCloser, error)

@@ -11,6 +11,7 @@ import (
 	"qstream/transport"
 	"qstream/transport/discard"
 	"qstream/transport/maildir"
+	"qstream/transport/qmtp"
 	"qstream/transport/resolver"
 	"qstream/transport/smtp"
 )
@@ -28,7 +29,7 @@ type Set struct {
 }
 
 // Names are the schemes that a route may use to deliver.
-var Names = []string{"smtp", "lmtp", "maildir", "discard"}
+var Names = []string{"smtp", "lmtp", "qmtp", "qmtps", "qmqp", "maildir", "discard"}
 
 // New makes a transport for each scheme; it starts and opens nothing.
 func New(cfg Config) (*Set, error) {
@@ -50,6 +51,8 @@ func construct(scheme string, cfg Config) (transport.Transport, error) {
 		c := cfg.SMTP
 		c.Resolver, c.LMTP = cfg.Resolver, scheme == "lmtp"
 		return smtp.New(c)
+	case "qmtp", "qmtps", "qmqp":
+		return qmtp.New(qmtp.Config{Protocol: qmtp.Protocol(scheme), Resolver: cfg.Resolver})
 	case "maildir":
 		return maildir.New(), nil
 	case "discard":

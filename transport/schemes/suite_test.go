@@ -3,8 +3,14 @@ package schemes_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +24,7 @@ import (
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 	"qstream/test/fakemx"
+	"qstream/test/fakeqm"
 	"qstream/transport"
 	"qstream/transport/resolver"
 	"qstream/transport/schemes"
@@ -52,6 +59,9 @@ var places = map[string]func(t *testing.T) place{
 			return all
 		}}
 	},
+	"qmtp":    func(t *testing.T) place { return qmServer(t, fakeqm.Config{}) },
+	"qmtps":   func(t *testing.T) place { return qmServer(t, fakeqm.Config{TLS: selfSigned(t)}) },
+	"qmqp":    func(t *testing.T) place { return qmServer(t, fakeqm.Config{QMQP: true}) },
 	"discard": func(*testing.T) place { return place{arrived: func() [][]byte { return nil }} },
 }
 
@@ -68,6 +78,36 @@ func server(t *testing.T, cfg fakemx.Config) place {
 		}
 		return all
 	}}
+}
+
+func qmServer(t *testing.T, cfg fakeqm.Config) place {
+	s, err := fakeqm.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return place{lf: cfg.QMQP, target: transport.Target{Host: "127.0.0.1", Port: s.Port()}, arrived: func() [][]byte {
+		var all [][]byte
+		for _, m := range s.Messages() {
+			all = append(all, []byte(m.Content))
+		}
+		return all
+	}}
+}
+
+// selfSigned is what a server without a name presents.
+func selfSigned(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
 const body = "Subject: x\r\n\r\none\r\n.two\r\n"

@@ -3,10 +3,8 @@ package smtp
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 
 	"qstream/mail"
@@ -50,7 +48,7 @@ func (c *Client) hosts(ctx context.Context, t transport.Target, a *transport.Att
 	}
 	var hosts []host
 	for _, f := range found {
-		source, ok := sourceFor(f.Addr, a.SourceIPs)
+		source, ok := a.SourceFor(f.Addr)
 		if !ok {
 			continue
 		}
@@ -70,21 +68,6 @@ func (c *Client) defaultPort() int {
 		return 24
 	}
 	return 25
-}
-
-// sourceFor picks one of the addresses of the peer's family at random; none
-// configured at all leaves the choice to the system.
-func sourceFor(peer netip.Addr, sources []netip.Addr) (netip.Addr, bool) {
-	if len(sources) == 0 {
-		return netip.Addr{}, true
-	}
-	family := slices.DeleteFunc(slices.Clone(sources), func(s netip.Addr) bool {
-		return s.Unmap().Is4() != peer.Is4()
-	})
-	if len(family) == 0 {
-		return netip.Addr{}, false
-	}
-	return family[rand.IntN(len(family))].Unmap(), true
 }
 
 // lookedUp is the name that a lookup for t asks for.

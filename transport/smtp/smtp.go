@@ -120,7 +120,7 @@ func orDefault[T int | int64 | time.Duration](v *T, to T) {
 
 // Deliver makes one attempt over the target's hosts. See transport.Transport.
 func (c *Client) Deliver(ctx context.Context, t transport.Target, a *transport.Attempt) transport.Result {
-	early, release := untilRevoked(ctx, a.Revoked)
+	early, release := a.Early(ctx)
 	defer release()
 	d := newDelivery(c, ctx, early, a)
 	if !d.checkEnvelope() {
@@ -139,18 +139,4 @@ func (c *Client) Deliver(ctx context.Context, t transport.Target, a *transport.A
 func (c *Client) Close() error {
 	c.pool.close()
 	return nil
-}
-
-// untilRevoked is a context that ends with ctx or with revoked. It bounds
-// everything that may be cut off: all up to the final dot.
-func untilRevoked(ctx, revoked context.Context) (context.Context, func()) {
-	early, cancel := context.WithCancel(ctx)
-	if revoked == nil {
-		return early, cancel
-	}
-	stop := context.AfterFunc(revoked, cancel)
-	if revoked.Err() != nil {
-		cancel() // at once: the function above runs beside us
-	}
-	return early, func() { stop(); cancel() }
 }
