@@ -119,34 +119,30 @@ func firstOf(hour int64) []byte {
 // counted counts what waits by its records: recipients that the view knows,
 // and those that are in front of the router, which no event has told of yet.
 func (c *comparison) counted(ctx context.Context) error {
-	err := c.query(ctx, func(scan func(...any) error) error {
-		var tenant, place string
-		var hour, n int64
-		if err := scan(&tenant, &hour, &place, &n); err != nil {
-			return err
-		}
-		if c.within(tenant, hour) {
+	each := func(untold bool) func(func(...any) error) error {
+		return func(scan func(...any) error) error {
+			var tenant, place string
+			var hour, n int64
+			if err := scan(&tenant, &hour, &place, &n); err != nil {
+				return err
+			}
+			if !c.within(tenant, hour) {
+				return nil
+			}
 			c.wait(tenant, hour, place, n)
+			if untold {
+				c.at(tenant, hour).open(place, n)
+			}
+			return nil
 		}
-		return nil
-	}, `SELECT r.tenant, w.hour, w.place, count(*) FROM scratch.waiting w
+	}
+	err := c.query(ctx, each(false), `SELECT r.tenant, w.hour, w.place, count(*) FROM scratch.waiting w
 		JOIN recipients r ON r.id = w.id AND r.number = w.number
 		WHERE r.state = 0 GROUP BY 1, 2, 3`)
 	if err != nil {
 		return err
 	}
-	return c.query(ctx, func(scan func(...any) error) error {
-		var tenant, place string
-		var hour, n int64
-		if err := scan(&tenant, &hour, &place, &n); err != nil {
-			return err
-		}
-		if c.within(tenant, hour) {
-			c.wait(tenant, hour, place, n)
-			c.at(tenant, hour).open(place, n)
-		}
-		return nil
-	}, `SELECT w.tenant, w.hour, w.place, count(*) FROM scratch.waiting w
+	return c.query(ctx, each(true), `SELECT w.tenant, w.hour, w.place, count(*) FROM scratch.waiting w
 		LEFT JOIN recipients r ON r.id = w.id AND r.number = w.number
 		WHERE r.id IS NULL AND w.fresh GROUP BY 1, 2, 3`)
 }
