@@ -174,8 +174,13 @@ func unread(err error) (string, error) {
 	return "", err
 }
 
-// open connects to the file.
+// open connects to the file. It names senders and recipients, and is readable
+// by nobody else, wherever it is copied to with its mode; what SQLite makes
+// beside it has the same mode.
 func (s *Store) open(ctx context.Context) error {
+	if err := own(s.path); err != nil {
+		return err
+	}
 	common := []string{"busy_timeout(10000)", "temp_store(MEMORY)"}
 	var err error
 	writing := append(slices.Clone(common),
@@ -189,20 +194,33 @@ func (s *Store) open(ctx context.Context) error {
 	if s.maxBytes > 0 {
 		writing = append(writing, fmt.Sprintf("max_page_count(%d)", max(1, s.maxBytes/pageBytes)))
 	}
-	s.write, err = connect(s.path, "rwc", 1, writing)
+	s.write, err = connect(s.path, 1, writing)
 	if err != nil {
 		return err
 	}
 	if err := s.write.PingContext(ctx); err != nil {
 		return failed("open the ledger's file", err)
 	}
-	s.read, err = connect(s.path, "rw", readers, append(slices.Clone(common), "query_only(1)", "cache_size(-4096)"))
+	s.read, err = connect(s.path, readers, append(slices.Clone(common), "query_only(1)", "cache_size(-4096)"))
 	return err
 }
 
-// connect opens a path by SQLite's mode: rwc makes the file, rw doesn't.
-func connect(path, mode string, most int, pragmas []string) (*sql.DB, error) {
-	query := url.Values{"_pragma": pragmas, "mode": {mode}}
+// own makes a file, or takes it from others. Nobody may have it open here:
+// closing it would end SQLite's locks.
+func own(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("make the ledger's file: %w", err)
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return fmt.Errorf("make the ledger's file: %w", err)
+	}
+	return nil
+}
+
+// connect opens a path; it doesn't make the file.
+func connect(path string, most int, pragmas []string) (*sql.DB, error) {
+	query := url.Values{"_pragma": pragmas, "mode": {"rw"}}
 	from := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
 	db, err := sql.Open("sqlite", from.String())
 	if err != nil {
@@ -264,7 +282,7 @@ func (s *Store) Close() {
 // ledger's disk, since a folder for temporary files may be in memory. One at a
 // time; the caller closes it.
 func (s *Store) Scratch(ctx context.Context) (*sql.DB, error) {
-	db, err := connect(s.path, "rw", 1, []string{"busy_timeout(10000)", "cache_size(-8192)"})
+	db, err := connect(s.path, 1, []string{"busy_timeout(10000)", "cache_size(-8192)"})
 	if err != nil {
 		return nil, err
 	}

@@ -211,3 +211,26 @@ func TestSaveFails(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestMode: nobody else may read who wrote to whom, also not a file that was
+// made readable.
+func TestMode(t *testing.T) {
+	dir := quick(t)
+	for _, made := range []string{"new", "there already"} {
+		s := testStore(t, dir)
+		put(t, s, message(1, time.Now(), true)...)
+		for _, name := range []string{fileName, fileName + "-wal", fileName + "-shm"} {
+			f, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Mode().Perm() != 0o600 {
+				t.Errorf("%s, %s: %v", name, made, f.Mode())
+			}
+		}
+		s.Close()
+		if err := os.Chmod(filepath.Join(dir, fileName), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
