@@ -21,17 +21,12 @@ const (
 
 // TestRecovery kills each role, and `up`, while 100,000 legs wait, and starts
 // it again at once. How long a silence follows is seen at the sink: in mail
-// that comes in for another tenant, and in legs that come due every second. Then the same with the legs in a queue topic,
-// where deliver takes them from.
+// that comes in for another tenant, and in legs that come due every second.
+// Then the same with the legs in a queue topic, where deliver takes them from.
 func TestRecovery(t *testing.T) {
 	needLong(t)
 	each(t, "embedded,kafka1", "kafka3", func(t *testing.T, broker string) {
-		tr := start(t, broker, true, fakemx.Config{})
-		k := newBacklog(t, tr.dial())
-		k.wait(tr, manyLegs)
-		tr.to = func(int) string { return "user@acme.example" } // behind nobody's backlog
-		tr.begin(5, 20, 0)
-		waitFor(t, "the first mail", func() bool { return tr.arrived("user@") > 20 })
+		tr, k := waiting(t, broker)
 		victims := []string{"router", "delay", "deliver"}
 		if broker == "embedded" {
 			victims = []string{"up"}
@@ -45,6 +40,18 @@ func TestRecovery(t *testing.T) {
 		tr.end()
 		tr.settle("kills with 100,000 legs", (len(victims)+2)*inFlight)
 	})
+}
+
+// waiting starts a trial in which many legs wait and mail comes in and goes on.
+func waiting(t *testing.T, broker string) (*trial, *backlog) {
+	t.Helper()
+	tr := start(t, broker, true, fakemx.Config{})
+	k := newBacklog(t, tr.dial())
+	k.wait(tr, manyLegs)
+	tr.to = func(int) string { return "user@acme.example" } // behind nobody's backlog
+	tr.begin(5, 20, 0)
+	waitFor(t, "the first mail", func() bool { return tr.arrived("user@") > 20 })
+	return tr, k
 }
 
 // wait puts legs into the delay tiers, due in three hours.
@@ -125,12 +132,7 @@ func (tr *trial) silence(prefix string, from, to time.Time) (longest time.Durati
 func TestRecoveryBroker(t *testing.T) {
 	needLong(t)
 	each(t, "kafka3", "", func(t *testing.T, broker string) {
-		tr := start(t, broker, true, fakemx.Config{})
-		k := newBacklog(t, tr.dial())
-		k.wait(tr, manyLegs)
-		tr.to = func(int) string { return "user@acme.example" } // behind nobody's backlog
-		tr.begin(5, 20, 0)
-		waitFor(t, "the first mail", func() bool { return tr.arrived("user@") > 20 })
+		tr, k := waiting(t, broker)
 		for i, b := range tr.Kafka.Brokers[:2] {
 			k.comeDue(tr, 50)
 			killed := time.Now()
