@@ -45,8 +45,8 @@ func (e *engine) newJournal(ctx context.Context) (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	// One request at a time: what comes meanwhile shares the next one.
-	cl, err := kgo.NewClient(e.bus.clientOpts(kgo.MaxProduceRequestsInflightPerBroker(1))...)
+	// A client of its own: it waits for no other records when it is flushed.
+	cl, err := kgo.NewClient(e.bus.clientOpts()...)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
