@@ -94,7 +94,7 @@ func (s *scheduler) sweep() []spill {
 			s.dropGone(l)
 			out = append(out, s.spillOld(l, now)...)
 		}
-		if g.held == 0 && !g.breaker.open(now) && now.Sub(g.used) > idle {
+		if g.spent(now) {
 			delete(s.gates, k)
 			continue
 		}
@@ -109,6 +109,27 @@ func (s *scheduler) sweep() []spill {
 	}
 	s.sweepHouses(alive)
 	return out
+}
+
+// spent reports whether a destination isn't worth remembering any more. One that
+// never failed and that nothing is planned for is soon as good as a new one:
+// each sweep looks at all there are, and a tenant may have very many.
+func (g *gate) spent(now time.Time) bool {
+	switch {
+	case g.held > 0 || g.breaker.open(now):
+		return false
+	case g.breaker == (breaker{}) && !g.pace.horizon.After(now):
+		return now.Sub(g.used) > 2*paceSpan
+	}
+	return now.Sub(g.used) > idle
+}
+
+// forget drops what was made for a leg that found no room, if its destination
+// was never tried.
+func (s *scheduler) forget(it *item, g *gate) {
+	if g.held == 0 && g.pace.since.IsZero() && g.breaker == (breaker{}) {
+		delete(s.gates, gateKey{it.queue, it.destination})
+	}
 }
 
 // spillOld takes the legs off a lane that wait for too long, or whose queue is

@@ -91,7 +91,9 @@ func (s *scheduler) refuse(it *item, l *lane, now time.Time) (spill, bool) {
 	case l.gate.breaker.open(now):
 		return spill{it, breakerOpen, l.gate.breaker.until}, true
 	case s.over(it, l, mixed):
-		return spill{it, overShare, l.back(now, it)}, true
+		due := l.back(now, it)
+		s.forget(it, l.gate)
+		return spill{it, overShare, due}, true
 	}
 	return spill{}, false
 }
