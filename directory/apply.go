@@ -171,9 +171,14 @@ func merge(head *fold, c Change) ([]Document, *pb.Apply, error) {
 	record := &pb.Apply{}
 	for _, d := range c.Documents {
 		put[d.Ref] = true
+		d, err := d.resolve(head.docs[d.Ref].doc)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		docs = append(docs, d)
-		if head.docs[d.Ref].doc.YAML != d.YAML {
-			record.Documents = append(record.Documents, &pb.Document{Kind: d.Kind, Name: d.Name, Yaml: d.YAML})
+		if head.docs[d.Ref].doc.text != d.text {
+			record.Documents = append(record.Documents, &pb.Document{Kind: d.Kind, Name: d.Name, Yaml: d.text})
 		}
 	}
 	for _, ref := range c.Delete {
@@ -205,7 +210,7 @@ func encode(record *pb.Apply, after *Snapshot, head *fold, next lineage) ([]byte
 		whole := proto.CloneOf(record)
 		whole.Full, whole.Documents = true, nil
 		for _, d := range after.docs {
-			whole.Documents = append(whole.Documents, &pb.Document{Kind: d.Kind, Name: d.Name, Yaml: d.YAML})
+			whole.Documents = append(whole.Documents, &pb.Document{Kind: d.Kind, Name: d.Name, Yaml: d.text})
 		}
 		next.write(whole, head.lineage)
 		if proto.Size(whole) <= limit {

@@ -52,6 +52,8 @@ func (c *checker) add(d *Document) {
 		c.addTenant(d, v)
 	case *Route:
 		c.addRoute(d, v)
+	case *Credential:
+		c.addCredential(d, v)
 	}
 }
 
@@ -112,6 +114,10 @@ func (c *checker) references() {
 		case *Route:
 			if v.Queue != "" && c.queues[v.Queue] == nil {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)
+			}
+		case *Credential:
+			if c.tenants[v.Tenant] == nil {
+				c.fail(d, "tenant", "there is no tenant %q", v.Tenant)
 			}
 		}
 	}

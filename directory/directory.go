@@ -8,24 +8,31 @@
 // Guarantee: an apply is published whole or not at all, and only if the whole
 // directory is valid with it; of two appliers with one base exactly one wins,
 // and the other is told.
+// Guarantee: what a document keeps secret leaves this package only as the hash
+// that passwords are checked by; shown documents and errors hide it.
 // Guarantee: what can't be read on the topic changes nothing and stops nobody.
 //
 // The right to relay comes from tenants' domains and networks, never from a
 // route; refusing is the edge's matter. Process settings are not in here.
 package directory
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
 
 // Kinds of documents.
 const (
-	KindSite   = "site"
-	KindQueue  = "queue"
-	KindTenant = "tenant"
-	KindRoute  = "route"
+	KindSite       = "site"
+	KindQueue      = "queue"
+	KindTenant     = "tenant"
+	KindRoute      = "route"
+	KindCredential = "credential"
 )
 
 // kinds in the order in which documents are shown.
-var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute}
+var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindCredential}
 
 // Default is the name of the tenant and of the queue that always exist,
 // whether or not a document says so: for mail that no tenant owns or sent.
@@ -66,13 +73,18 @@ func compareRefs(a, b Ref) int {
 type Document struct {
 	Ref
 	// YAML is the document in canonical form: fixed order of keys, values as
-	// written, no comments.
+	// written, no comments, secrets hidden.
 	YAML string
+
+	text    string            // YAML with the secrets
+	secrets map[string]string // by their keys
+	masked  map[string]string // what stands for hidden ones, by their keys
+	canon   yaml.MapSlice     // only where something is masked
 
 	file  string
 	line  int
 	lines map[string]int // line of each key, "match.domain"
-	value any            // *Queue, *Tenant, *Route or *Site
+	value any            // *Queue, *Tenant, *Route, *Site or *Credential
 }
 
 // at is an error at a key of the document, or at its first line.

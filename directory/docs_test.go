@@ -40,12 +40,15 @@ func TestConfigurationPage(t *testing.T) {
 			named(KindRoute, k)
 		}
 	}
+	for _, k := range namesOf(credentialKeys) {
+		named(KindCredential, k)
+	}
 	text := "kind: queue\nname: bounces\n"
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		text += "---\n" + block[1]
 	}
-	if n := len(snapshotOf(t, text).Documents()); n != 6 {
-		t.Errorf("%d documents, want 6", n)
+	if n := len(snapshotOf(t, text).Documents()); n != 7 {
+		t.Errorf("%d documents, want 7", n)
 	}
 }
 

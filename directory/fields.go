@@ -34,6 +34,8 @@ type reading struct {
 	lines  map[string]int // line of each key
 	text   string         // the canonical form, if it is known
 	errs   Errors
+
+	secrets, masked map[string]string // see Document
 }
 
 func (r *reading) fail(node ast.Node, format string, args ...any) {

@@ -105,7 +105,11 @@ func readEntry(number uint64, ref Ref, text string) entry {
 		docs[0].lines = nil
 		return entry{doc: docs[0]}
 	}
-	return entry{doc: Document{Ref: ref, YAML: text, file: file}, err: err}
+	shown := text
+	if ref.Kind == KindCredential { // whatever it holds
+		shown = fmt.Sprintf("kind: %s\nname: %q\n# this version doesn't understand the rest\n", ref.Kind, ref.Name)
+	}
+	return entry{doc: Document{Ref: ref, YAML: shown, text: text, file: file}, err: err}
 }
 
 // snapshot makes the snapshot at the head. An error tells that a document

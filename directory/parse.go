@@ -158,6 +158,8 @@ func (r *reading) document(body ast.Node) (Document, Errors) {
 		doc = build(r, body, &Route{}, routeKeys)
 	case KindSite:
 		doc = build(r, body, &Site{}, siteKeys)
+	case KindCredential:
+		doc = build(r, body, &Credential{}, credentialKeys)
 	case "":
 		r.fail(body, "the document has no kind; kinds are %s", strings.Join(kinds, ", "))
 	default:
@@ -181,16 +183,33 @@ func kindOf(body ast.Node) string {
 
 func build[T any](r *reading, body ast.Node, into *T, keys []key[T]) Document {
 	canon := read(r, body, "", into, keys)
-	doc := Document{file: r.file, line: r.lineOf(body), lines: r.lines, value: into}
-	if doc.YAML = r.text; doc.YAML != "" {
-		return doc
+	doc := Document{
+		file: r.file, line: r.lineOf(body), lines: r.lines, value: into,
+		text: r.text, secrets: r.secrets, masked: r.masked,
 	}
-	text, err := yaml.Marshal(canon)
+	if doc.text == "" {
+		doc.text = r.write(body, canon, nil)
+	}
+	doc.YAML = doc.text
+	if len(r.secrets) > 0 {
+		shown := map[string]string{}
+		for key, s := range r.secrets {
+			shown[key] = hide(s)
+		}
+		doc.YAML = r.write(body, canon, shown)
+	}
+	if len(r.masked) > 0 {
+		doc.canon = canon
+	}
+	return doc
+}
+
+func (r *reading) write(body ast.Node, canon yaml.MapSlice, by map[string]string) string {
+	text, err := replaced(canon, by)
 	if err != nil {
 		r.fail(body, "can't be written: %s", err)
 	}
-	doc.YAML = string(text)
-	return doc
+	return text
 }
 
 // complete checks what a document needs as a whole and names it.
@@ -219,6 +238,10 @@ func (r *reading) complete(doc *Document, body ast.Node) Errors {
 		} else if v.Domain == "" {
 			missing("match.domain")
 		}
+	case *Credential:
+		missing("name")
+		missing("tenant")
+		doc.Ref = Ref{KindCredential, v.User}
 	case *Site:
 		doc.Ref = Ref{KindSite, siteName}
 	}

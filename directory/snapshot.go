@@ -26,7 +26,13 @@ type Snapshot struct {
 	routes     patterns[*Route]
 	nullRoutes patterns[*Route]
 	history    lineage
-	memo       *memo
+
+	credentials  map[string]*Credential
+	certificates map[string]*Credential
+	allSCRAM     bool
+	decoy        []byte
+
+	memo *memo
 }
 
 // Build makes a snapshot of documents, each queue in its first generation,
@@ -42,6 +48,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		queues: map[string]*Queue{}, tenants: map[string]*Tenant{},
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
 		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, memo: newMemo(),
+		credentials: map[string]*Credential{}, certificates: map[string]*Credential{},
 	}
 	c := &checker{Snapshot: s, claimed: map[string]*Document{}}
 	for i := range s.docs {
@@ -63,6 +70,7 @@ func (s *Snapshot) finish() {
 	}
 	s.relate(s.history)
 	s.share()
+	s.finishCredentials()
 	for _, q := range s.queues {
 		if q.Identity.Me == "" {
 			q.Identity.Me = s.site.Me

@@ -14,15 +14,16 @@ type CLI struct {
 	Up   upCmd   `cmd:"" help:"Run every role in one process, on an embedded broker or on a cluster."`
 	Send sendCmd `cmd:"" help:"Submit a message, or a sample, over SMTP and print its message id."`
 
-	Apply   applyCmd   `cmd:"" help:"Change the directory: tenants, queues, routes."`
-	Get     getCmd     `cmd:"" help:"Show documents of the directory, or its history."`
-	Diff    diffCmd    `cmd:"" help:"Show what applying documents would change."`
-	Explain explainCmd `cmd:"" help:"Say why qstream does what it does."`
-	Queue   queueCmd   `cmd:"" help:"See waiting mail; suspend, resume and flush it; settle dead records."`
-	Topics  topicsCmd  `cmd:"" help:"Create, verify and list the topics; mend places on them."`
-	Trace   traceCmd   `cmd:"" help:"Print the life of a message: times, hosts, replies, DSNs."`
-	Audit   auditCmd   `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
-	Tail    tailCmd    `cmd:"" help:"Print the records of a topic."`
+	Apply      applyCmd      `cmd:"" help:"Change the directory: tenants, queues, routes."`
+	Credential credentialCmd `cmd:"" help:"Make a document of a user from a password."`
+	Get        getCmd        `cmd:"" help:"Show documents of the directory, or its history."`
+	Diff       diffCmd       `cmd:"" help:"Show what applying documents would change."`
+	Explain    explainCmd    `cmd:"" help:"Say why qstream does what it does."`
+	Queue      queueCmd      `cmd:"" help:"See waiting mail; suspend, resume and flush it; settle dead records."`
+	Topics     topicsCmd     `cmd:"" help:"Create, verify and list the topics; mend places on them."`
+	Trace      traceCmd      `cmd:"" help:"Print the life of a message: times, hosts, replies, DSNs."`
+	Audit      auditCmd      `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
+	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
 
 	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP, QMQP and QMTP."`
 	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`

@@ -2,7 +2,8 @@
 // programs, or as they are.
 //
 // Guarantee: text that came from outside is made printable before it is shown
-// to people; a record that can't be decoded is shown with its error.
+// to people; a record that can't be decoded is shown with its error; secrets of
+// the directory are hidden, unless values are asked for as they are.
 package tail
 
 import (
@@ -16,8 +17,10 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"qstream/bus"
+	"qstream/directory"
 	"qstream/mail"
 	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
 )
 
 // Format is how records are printed.
@@ -54,7 +57,11 @@ func Print(w io.Writer, f Format, r bus.Record) error {
 
 // decode reads the value; typ is the record header that tells kinds apart.
 func decode(r bus.Record) (proto.Message, error) {
-	return schemas.Decode(r.Topic, header(r, bus.HeaderType), r.Value)
+	m, err := schemas.Decode(r.Topic, header(r, bus.HeaderType), r.Value)
+	if a, ok := m.(*pb.Apply); ok && err == nil {
+		return directory.Shown(a), nil
+	}
+	return m, err
 }
 
 func header(r bus.Record, key string) string {
