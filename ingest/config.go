@@ -1,14 +1,13 @@
 package ingest
 
 import (
-	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"strings"
 	"time"
 
+	"qstream/ingest/auth"
 	"qstream/ingest/intake"
 	"qstream/ingest/smtpd"
 	"qstream/wire"
@@ -36,8 +35,21 @@ type Config struct {
 	DataTimeout    time.Duration `yaml:"data_timeout"`    // for the next octets; default 3m
 	MinRate        int           `yaml:"min_rate"`        // octets of content a second; default 128
 	Grace          time.Duration `yaml:"grace"`           // for running transactions at the end; default 30s
-	TLSCert        string        `yaml:"tls_cert"`        // PEM files, read again when they change; both, or none: no STARTTLS
-	TLSKey         string        `yaml:"tls_key"`
+	TLSCert        []string      `yaml:"tls_cert"`        // PEM files, read again when they change; the certificate is chosen by the name that the client asks for, the first by default
+	TLSKey         []string      `yaml:"tls_key"`         // their keys, in the same order
+	TLSClientCA    string        `yaml:"tls_client_ca"`   // PEM file of who vouches for clients' certificates
+
+	Submission  string `yaml:"submission"`  // listen address of submission with STARTTLS; empty: not served
+	Submissions string `yaml:"submissions"` // the same with TLS from the first octet
+	SMTPAuth    bool   `yaml:"smtp_auth"`   // offer AUTH on smtp, too
+	SMTPTLS     string `yaml:"smtp_tls"`    // "offer" (default) or "require"
+	PlainAuth   bool   `yaml:"plain_auth"`  // take passwords without TLS, and submission without it
+
+	SMTPClientCert        string `yaml:"smtp_client_cert"` // certificates of clients: "none" (default), "request", "require"
+	SubmissionClientCert  string `yaml:"submission_client_cert"`
+	SubmissionsClientCert string `yaml:"submissions_client_cert"`
+
+	Auth auth.Config `yaml:"auth"`
 }
 
 // DefaultSMTP is loopback: an edge is opened to the world on purpose.
@@ -57,15 +69,22 @@ func (c Config) withDefaults() (Config, error) {
 	if strings.ContainsFunc(c.Hostname, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return c, fmt.Errorf("ingest: host name %q is not a domain in ASCII", c.Hostname)
 	}
-	for name, addr := range map[string]string{"smtp": c.SMTP, "qmqp": c.QMQP, "qmtp": c.QMTP, "qmtps": c.QMTPS} {
+	addresses := map[string]string{"qmqp": c.QMQP, "qmtp": c.QMTP, "qmtps": c.QMTPS}
+	for _, s := range c.lines() {
+		addresses[s.name] = s.addr
+	}
+	for name, addr := range addresses {
 		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
 			return c, fmt.Errorf("ingest: %s address: %w", name, err)
 		}
 	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return c, fmt.Errorf("ingest: tls_cert and tls_key belong together")
+	if len(c.TLSCert) != len(c.TLSKey) {
+		return c, fmt.Errorf("ingest: each tls_cert needs its tls_key, in the same order")
 	}
-	if c.QMTPS != "" && c.TLSCert == "" {
+	if c.SMTPTLS != "" && c.SMTPTLS != "offer" && c.SMTPTLS != "require" {
+		return c, fmt.Errorf("ingest: smtp_tls %q is neither offer nor require", c.SMTPTLS)
+	}
+	if c.QMTPS != "" && len(c.TLSCert) == 0 {
 		return c, fmt.Errorf("ingest: qmtps needs tls_cert and tls_key")
 	}
 	if c.ClientCA != "" && c.QMTPS == "" {
@@ -84,19 +103,6 @@ func (c Config) policy() (wire.Policy, error) {
 	return 0, fmt.Errorf("ingest: line_ends %q is neither reject nor normalise", c.LineEnds)
 }
 
-// tls serves the certificate of the files, also after they are renewed.
-func (c Config) tls(log *slog.Logger, now func() time.Time) (*tls.Config, error) {
-	if c.TLSCert == "" {
-		return nil, nil
-	}
-	pair := &certificate{cert: c.TLSCert, key: c.TLSKey, log: log, now: now, checked: now()}
-	pair.of = pair.written()
-	if err := pair.load(); err != nil {
-		return nil, err
-	}
-	return &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}, nil
-}
-
 // intake is the part of intake; by is the host name that was asked for.
 func (c Config) intake(by string) intake.Config {
 	return intake.Config{
@@ -105,14 +111,15 @@ func (c Config) intake(by string) intake.Config {
 	}
 }
 
-func (c Config) smtpd(secure *tls.Config) (smtpd.Config, error) {
+// smtpd is what the services have in common.
+func (c Config) smtpd() (smtpd.Config, error) {
 	policy, err := c.policy()
 	if err != nil {
 		return smtpd.Config{}, err
 	}
 	return smtpd.Config{
 		Hostname: c.Hostname, MaxSize: c.MaxSize, MaxRecipients: c.MaxRecipients,
-		MaxConnections: c.MaxConnections, MaxLine: c.MaxLine, LineEnds: policy, TLS: secure,
+		MaxConnections: c.MaxConnections, MaxLine: c.MaxLine, LineEnds: policy,
 		CommandTimeout: c.CommandTimeout, DataTimeout: c.DataTimeout, MinRate: c.MinRate, Grace: c.Grace,
 	}, nil
 }

@@ -48,7 +48,7 @@ func serveFixed(t *testing.T, b *bus.Bus) *Ingest {
 		<-done
 		in.Wait()
 	})
-	return &Ingest{services: []*service{{name: "smtp", listener: l}}}
+	return &Ingest{services: []*service{{name: ServiceSMTP, listener: l}}}
 }
 
 func dialBus(t *testing.T, cfg bus.Config) *bus.Bus {

@@ -142,8 +142,8 @@ func TestConfigIsChecked(t *testing.T) {
 		"address":     {SMTP: "nowhere"},
 		"host name":   {Hostname: "a b"},
 		"line ends":   {LineEnds: "keep"},
-		"key missing": {TLSCert: empty},
-		"certificate": {TLSCert: empty, TLSKey: empty},
+		"key missing": {TLSCert: []string{empty}},
+		"certificate": {TLSCert: []string{empty}, TLSKey: []string{empty}},
 	} {
 		if _, err := New(cfg, Deps{Bus: b, Directory: directory.Follow(b)}); err == nil {
 			t.Errorf("%s: taken", name)

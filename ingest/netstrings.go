@@ -37,7 +37,6 @@ func (c Config) withClients(secure *tls.Config) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ingest: client_ca: %w", err)
 	}
-	secure = secure.Clone()
 	secure.ClientAuth, secure.ClientCAs = tls.VerifyClientCertIfGiven, x509.NewCertPool()
 	if !secure.ClientCAs.AppendCertsFromPEM(text) {
 		return nil, fmt.Errorf("ingest: client_ca %s holds no certificate", c.ClientCA)
@@ -65,7 +64,7 @@ func (s *Ingest) addQMQP(d Deps) error {
 }
 
 // addQMTP makes the QMTP and QMTPS servers that are asked for.
-func (s *Ingest) addQMTP(d Deps, secure *tls.Config) error {
+func (s *Ingest) addQMTP(d Deps, certs *certificates) error {
 	for _, one := range []struct {
 		name, addr string
 		tls        bool
@@ -75,7 +74,10 @@ func (s *Ingest) addQMTP(d Deps, secure *tls.Config) error {
 		}
 		var with *tls.Config
 		if one.tls {
-			var err error
+			secure, err := certs.service(clientNone, nil)
+			if err != nil {
+				return err
+			}
 			if with, err = s.cfg.withClients(secure); err != nil {
 				return err
 			}

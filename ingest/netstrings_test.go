@@ -20,7 +20,7 @@ import (
 // anyPort serves all that speaks netstrings.
 func anyPort(c Config) Config {
 	c.QMQP, c.QMTP = "127.0.0.1:0", "127.0.0.1:0"
-	if c.TLSCert != "" {
+	if len(c.TLSCert) > 0 {
 		c.QMTPS = "127.0.0.1:0"
 	}
 	return c
@@ -351,7 +351,7 @@ func TestNetstringsConfig(t *testing.T) {
 		"qmtps needs tls_cert":  {QMTPS: ":6209"},
 		"client_ca is for":      {ClientCA: "x"},
 		"qmqp address":          {QMQP: "628"},
-		"belong together":       {TLSCert: "x"},
+		"needs its tls_key":     {TLSCert: []string{"x"}},
 		"client_ca: open /none": func() Config { c := withCertificate(t, Config{QMTPS: ":0", ClientCA: "/none"}); return c }(),
 	} {
 		cfg.Hostname = "edge.example"

@@ -1,9 +1,10 @@
-// Package ingest is the edge: it takes mail in over SMTP, QMQP and QMTP and
-// publishes it on the received topic. It keeps no state; any number of edges
-// may run.
+// Package ingest is the edge: it takes mail in over SMTP, from other servers
+// and from users, QMQP and QMTP, and publishes it on the received topic. It
+// keeps no state; any number of edges may run.
 //
 // Guarantee: 250, and K, is durable; see intake.
 // Guarantee: it is no open relay unless the directory makes it one.
+// Guarantee: submission and submissions take nothing from who hasn't signed in.
 //
 // The front ends are packages below it (smtpd, qmqpd, qmtpd); all of them
 // drive intake.
@@ -19,15 +20,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"qstream/bus"
 	"qstream/directory"
 	"qstream/ingest/intake"
-	"qstream/ingest/smtpd"
-	pb "qstream/schemas/qstream/v1"
 )
 
 // Deps are what the edge works with. Bus and Directory are required; the
@@ -77,11 +75,7 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	secure, err := cfg.tls(d.Log, d.Now)
-	if err != nil {
-		return nil, err
-	}
-	front, err := cfg.smtpd(secure)
+	certs, err := loadCertificates(cfg.TLSCert, cfg.TLSKey, d.Log, d.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -92,15 +86,13 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := smtpd.New(front, s.session, d.Log, d.Metrics)
-	if err != nil {
+	if err := s.addSMTP(d, certs); err != nil {
 		return nil, err
 	}
-	s.services = []*service{{name: "smtp", addr: cfg.SMTP, serve: server.Serve}}
 	if err := s.addQMQP(d); err != nil {
 		return nil, err
 	}
-	return s, s.addQMTP(d, secure)
+	return s, s.addQMTP(d, certs)
 }
 
 // snapshot is nil until the directory has been read.
@@ -111,12 +103,6 @@ func (s *Ingest) snapshot() *directory.Snapshot {
 	default:
 		return nil
 	}
-}
-
-func (s *Ingest) session(ctx context.Context, p smtpd.Peer) (smtp.Session, error) {
-	return s.intake.NewSession(ctx, intake.Client{
-		Protocol: pb.Protocol_PROTOCOL_SMTP, Addr: p.Addr, HELO: p.HELO, ESMTP: p.ESMTP, TLS: p.TLS,
-	})
 }
 
 // Listen opens the sockets, so that Addr is known before Run. Run does it by
@@ -138,10 +124,10 @@ func (s *Ingest) Listen() error {
 }
 
 // Addr is where SMTP is served; nil before Listen.
-func (s *Ingest) Addr() net.Addr { return s.AddrOf("smtp") }
+func (s *Ingest) Addr() net.Addr { return s.AddrOf(ServiceSMTP) }
 
-// AddrOf is where a service is served: smtp, qmqp, qmtp or qmtps; nil before
-// Listen, and for one that isn't.
+// AddrOf is where a service is served: smtp, submission, submissions, qmqp,
+// qmtp or qmtps; nil before Listen, and for one that isn't.
 func (s *Ingest) AddrOf(name string) net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -42,8 +42,8 @@ func withCertificate(t testing.TB, cfg Config) Config {
 	t.Helper()
 	dir := t.TempDir()
 	cert, key := newCertificate(t)
-	cfg.TLSCert, cfg.TLSKey = dir+"/cert.pem", dir+"/key.pem"
-	for name, text := range map[string][]byte{cfg.TLSCert: cert, cfg.TLSKey: key} {
+	cfg.TLSCert, cfg.TLSKey = []string{dir + "/cert.pem"}, []string{dir + "/key.pem"}
+	for name, text := range map[string][]byte{cfg.TLSCert[0]: cert, cfg.TLSKey[0]: key} {
 		if err := os.WriteFile(name, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -72,12 +72,12 @@ func TestTLSIsRecorded(t *testing.T) {
 func TestCertificateIsRenewed(t *testing.T) {
 	cfg := withCertificate(t, Config{})
 	now := time.Now()
-	secure, err := cfg.tls(slog.New(slog.DiscardHandler), func() time.Time { return now })
+	certs, err := loadCertificates(cfg.TLSCert, cfg.TLSKey, slog.New(slog.DiscardHandler), func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
 	serial := func() *tls.Certificate {
-		c, err := secure.GetCertificate(nil)
+		c, err := certs.get(&tls.ClientHelloInfo{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,12 +93,12 @@ func TestCertificateIsRenewed(t *testing.T) {
 		}
 	}
 	cert, key := newCertificate(t)
-	write(cfg.TLSCert, cert, now.Add(time.Second))
+	write(cfg.TLSCert[0], cert, now.Add(time.Second))
 	now = now.Add(renewal)
 	if serial() != first {
 		t.Error("a certificate without its key was taken")
 	}
-	write(cfg.TLSKey, key, now)
+	write(cfg.TLSKey[0], key, now)
 	if serial() != first {
 		t.Error("the files are read at every handshake")
 	}

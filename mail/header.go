@@ -9,10 +9,11 @@ import (
 // the edge needs. It keeps at most one line and one Message-ID in memory. The
 // zero HeaderScan is ready for use; it is not safe for concurrent use.
 type HeaderScan struct {
-	Received  int // Received fields: the hops so far
-	HasFrom   bool
-	HasDate   bool
-	messageID []byte
+	Received     int // Received fields: the hops so far
+	HasFrom      bool
+	HasDate      bool
+	HasMessageID bool // also one without a value
+	messageID    []byte
 
 	line    []byte // start of the line so far, at most lineKept octets
 	begun   bool   // a field has been seen
@@ -81,7 +82,7 @@ func (h *HeaderScan) field(line []byte) {
 	case "date":
 		h.HasDate = true
 	case "message-id":
-		h.idField = len(h.messageID) == 0
+		h.HasMessageID, h.idField = true, len(h.messageID) == 0
 		h.keepID(value)
 	}
 }

@@ -17,14 +17,14 @@ type ingestCmd struct {
 
 // ingestFlags are the edge's settings.
 type ingestFlags struct {
-	SMTP           string        `name:"smtp" placeholder:"ADDR" default:"127.0.0.1:2525" help:"Serve SMTP here (default: ${default})."`
-	QMTPS          string        `name:"qmtps" placeholder:"ADDR" help:"Serve QMTP in TLS here, such as :6209 (default: nowhere)."`
-	QMQPMaxSize    int64         `name:"qmqp-max-size" placeholder:"OCTETS" help:"Largest message by QMQP (default: as --max-size)."`
-	QMTPMaxSize    int64         `name:"qmtp-max-size" placeholder:"OCTETS" help:"Largest message by QMTP (default: as --max-size)."`
-	ClientCA       string        `name:"client-ca" placeholder:"FILE" type:"path" help:"PEM file of authorities; who has a certificate of theirs may relay by QMTPS."`
-	Hostname       string        `placeholder:"NAME" help:"Our name in greetings and Received lines (default: the host's)."`
-	TLSCert        string        `name:"tls-cert" placeholder:"FILE" type:"path" help:"PEM file of the certificate for STARTTLS; without one it isn't offered."`
-	TLSKey         string        `name:"tls-key" placeholder:"FILE" type:"path" help:"PEM file of its key."`
+	SMTP           string `name:"smtp" placeholder:"ADDR" default:"127.0.0.1:2525" help:"Serve SMTP here (default: ${default})."`
+	QMTPS          string `name:"qmtps" placeholder:"ADDR" help:"Serve QMTP in TLS here, such as :6209 (default: nowhere)."`
+	QMQPMaxSize    int64  `name:"qmqp-max-size" placeholder:"OCTETS" help:"Largest message by QMQP (default: as --max-size)."`
+	QMTPMaxSize    int64  `name:"qmtp-max-size" placeholder:"OCTETS" help:"Largest message by QMTP (default: as --max-size)."`
+	ClientCA       string `name:"client-ca" placeholder:"FILE" type:"path" help:"PEM file of authorities; who has a certificate of theirs may relay by QMTPS."`
+	Hostname       string `placeholder:"NAME" help:"Our name in greetings and Received lines (default: the host's)."`
+	tlsFlags       `embed:""`
+	authFlags      `embed:""`
 	MaxSize        int64         `placeholder:"OCTETS" help:"Largest message (default: 52428800)."`
 	MaxRecipients  int           `placeholder:"N" help:"Most recipients of a message (default: 1000)."`
 	MaxConnections int           `placeholder:"N" help:"Most connections at once (default: 1000)."`
@@ -57,7 +57,10 @@ func (f ingestFlags) role(qmqp, qmtp string) role {
 
 func (f ingestFlags) config() ingest.Config {
 	return ingest.Config{
-		SMTP: f.SMTP, QMTPS: f.QMTPS, QMQPMaxSize: f.QMQPMaxSize, QMTPMaxSize: f.QMTPMaxSize, ClientCA: f.ClientCA, Hostname: f.Hostname, TLSCert: f.TLSCert, TLSKey: f.TLSKey,
+		SMTP: f.SMTP, QMTPS: f.QMTPS, QMQPMaxSize: f.QMQPMaxSize, QMTPMaxSize: f.QMTPMaxSize, ClientCA: f.ClientCA, Hostname: f.Hostname,
+		TLSCert: f.TLSCert, TLSKey: f.TLSKey, TLSClientCA: f.TLSClientCA, SMTPTLS: f.SMTPTLS,
+		SMTPClientCert: f.SMTPClientCert, SubmissionClientCert: f.SubmissionClientCert, SubmissionsClientCert: f.SubmissionsClientCert,
+		Submission: f.Submission, Submissions: f.Submissions, SMTPAuth: f.SMTPAuth, PlainAuth: f.PlainAuth, Auth: f.auth(),
 		MaxSize: f.MaxSize, MaxRecipients: f.MaxRecipients, MaxHops: f.MaxHops,
 		MaxConnections: f.MaxConnections, MaxLarge: f.MaxLarge, MaxLine: f.MaxLine, LineEnds: f.LineEnds,
 		PublishTimeout: f.PublishTimeout, CommandTimeout: f.CommandTimeout,

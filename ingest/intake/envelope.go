@@ -27,15 +27,25 @@ func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
 	if err != nil {
 		return s.refused("reverse-path", badAddress(from, "5.1.7", err))
 	}
-	if limit := s.limit(); opts.Size > limit {
-		return s.refused("size", tooBig(limit))
+	user, err := s.submitter(snap)
+	if err != nil {
+		return err
 	}
-	if t := snap.ByNetwork(s.client.Addr.Addr()); t != nil {
+	recipients, size := s.limits(user)
+	if opts.Size > size {
+		return s.refused("size", tooBig(size))
+	}
+	if user != nil && !snap.MaySend(user, a.String()) {
+		return s.refused("sender", refuse(553, "5.7.1", "%s may not send as %s", user.User, a.String()))
+	}
+	if user != nil {
+		s.record.Relay, s.record.Tenant = true, user.Tenant
+	} else if t := snap.ByNetwork(s.client.Addr.Addr()); t != nil {
 		s.record.Relay, s.record.Tenant = true, t.Name
 	} else {
 		s.record.Relay, s.record.Tenant = s.client.Proven, ""
 	}
-	s.tx = &transaction{snap: snap, envelope: &pb.Envelope{
+	s.tx = &transaction{snap: snap, maxRecipients: recipients, maxSize: size, envelope: &pb.Envelope{
 		ReversePath: a.String(),
 		EnvId:       text(opts.EnvelopeID),
 		Ret:         rets[opts.Return],
@@ -74,7 +84,7 @@ func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	if err != nil || a.IsNull() {
 		return s.refused("recipient", badAddress(to, "5.1.3", err))
 	}
-	if len(e.Recipients) >= s.in.cfg.MaxRecipients {
+	if len(e.Recipients) >= s.tx.maxRecipients {
 		return s.refused("recipients", refuse(452, "4.5.3", "too many recipients"))
 	}
 	address, queue, err := s.admit(a)
@@ -146,6 +156,9 @@ type transaction struct {
 	envelope *pb.Envelope
 	seen     map[string]bool
 	class    string // of the queues' content, if they agree
+
+	maxRecipients int
+	maxSize       int64
 }
 
 // known reports a recipient that is there already.

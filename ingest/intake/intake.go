@@ -114,8 +114,13 @@ type Client struct {
 	HELO     string
 	ESMTP    bool // it said EHLO
 	TLS      *tls.ConnectionState
-	MaxSize  int64 // octets of content; 0: Config.MaxSize
-	Proven   bool  // by a certificate that may relay anywhere
+	MaxSize  int64  // octets of content; 0: Config.MaxSize
+	Proven   bool   // by a certificate that may relay anywhere
+	User     string // who signed in, as directory.NormalUser has it; empty: nobody
+	Vouched  bool   // a program knows the user; the directory need not
+	// Submission says that this is a service for users: they alone may send,
+	// and what their programs forgot in a header is added.
+	Submission bool
 }
 
 // NewSession starts a session of a client; ctx ends it by force. The error is
@@ -130,6 +135,7 @@ func (in *Intake) NewSession(ctx context.Context, c Client) (*Session, error) {
 		ClientPort: uint32(c.Addr.Port()),
 		ClientName: text(c.Name),
 		Helo:       text(c.HELO),
+		AuthUser:   text(c.User),
 	}
 	if !c.Addr.IsValid() {
 		s.record.ClientIp = ""

@@ -59,7 +59,7 @@ func (s *Session) Data(r io.Reader) error {
 		return refuse(503, "5.5.1", "no valid recipients")
 	}
 	defer s.Reset()
-	if err := s.take(r, s.tx.class); err != nil {
+	if err := s.take(r, s.tx.class, s.tx.maxSize); err != nil {
 		return err
 	}
 	return s.publish()
@@ -70,7 +70,7 @@ func (s *Session) Data(r io.Reader) error {
 // default class, since nobody knows yet whose it is.
 func (s *Session) Content(r io.Reader) error {
 	s.Reset()
-	err := s.take(r, schemas.DefaultClass)
+	err := s.take(r, schemas.DefaultClass, s.limit())
 	if err != nil {
 		s.Reset()
 	}
@@ -89,9 +89,9 @@ func (s *Session) Publish() error {
 func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.Recipients) > 0 }
 
 // take reads content into s.ahead.
-func (s *Session) take(r io.Reader, class string) error {
+func (s *Session) take(r io.Reader, class string, limit int64) error {
 	started := s.in.deps.Now()
-	s.ahead = &message{in: s.in, id: mail.NewID(started), started: started, class: class, limit: s.limit()}
+	s.ahead = &message{in: s.in, id: mail.NewID(started), started: started, class: class, limit: limit}
 	if err := s.ahead.read(s.ctx, r); err != nil {
 		return s.explain(err)
 	}
@@ -109,13 +109,14 @@ func (s *Session) limit() int64 {
 // publish publishes s.ahead with the envelope.
 func (s *Session) publish() error {
 	m := s.ahead
+	added, messageID := s.missing(&m.header, m.id, m.started)
 	received := &pb.Received{
 		Id: m.id, Envelope: s.tx.envelope,
 		Session:         s.record,
-		Prepend:         []byte(s.trace(m.id, m.started)),
+		Prepend:         []byte(s.trace(m.id, m.started) + added),
 		Directory:       s.tx.snap.Number,
 		AcceptedMs:      m.started.UnixMilli(),
-		HeaderMessageId: m.header.MessageID(),
+		HeaderMessageId: messageID,
 	}
 	if err := m.publish(s.ctx, received); err != nil {
 		return s.explain(err)
@@ -200,6 +201,9 @@ func (s *Session) with() string {
 	}
 	if s.client.TLS != nil {
 		name += "S"
+	}
+	if s.client.User != "" {
+		name += "A"
 	}
 	return name
 }

@@ -23,11 +23,12 @@ var handlers = map[string]func(*conn, string){
 	"HELP":     (*conn).help,
 	"QUIT":     (*conn).quit,
 	"STARTTLS": (*conn).starttls,
+	"AUTH":     (*conn).auth,
 }
 
 // known are commands that exist and are not served.
 var known = map[string]bool{
-	"EXPN": true, "ETRN": true, "AUTH": true, "SEND": true, "SOML": true, "SAML": true, "TURN": true, "LHLO": true,
+	"EXPN": true, "ETRN": true, "SEND": true, "SOML": true, "SAML": true, "TURN": true, "LHLO": true,
 }
 
 // foreign are verbs of other protocols: a browser that was led here must not
@@ -71,6 +72,9 @@ func (c *conn) ehlo(arg string) {
 	}
 	if c.cfg.TLS != nil && c.peer.TLS == nil {
 		lines = append(lines, "STARTTLS")
+	}
+	if names := c.mechanisms(); len(names) > 0 {
+		lines = append(lines, "AUTH "+strings.Join(names, " "))
 	}
 	c.reply(250, "", strings.Join(lines, "\n"))
 }
@@ -116,7 +120,17 @@ func (c *conn) ready() bool {
 		c.protocolError(503, "5.5.1", "say EHLO first")
 		return false
 	}
-	return true
+	return c.permitted()
+}
+
+// orphan answers what belongs to a transaction that isn't open. A client that
+// pipelines behind a refused MAIL breaks no rule.
+func (c *conn) orphan(text string) {
+	if c.refused {
+		c.reply(503, "5.5.1", text)
+		return
+	}
+	c.protocolError(503, "5.5.1", text)
 }
 
 func (c *conn) mail(arg string) {
@@ -127,7 +141,11 @@ func (c *conn) mail(arg string) {
 		c.protocolError(503, "5.5.1", "a transaction is open already")
 		return
 	}
+	c.refused = true
 	path, opts, e := parseMail(arg)
+	if e == nil {
+		e = c.allowAuthParameter(opts)
+	}
 	if e != nil {
 		c.badArgument(e)
 		return
@@ -136,6 +154,7 @@ func (c *conn) mail(arg string) {
 		c.fail(err)
 		return
 	}
+	c.refused = false
 	c.setState(mailing)
 	c.reply(250, "2.1.0", "sender ok")
 }
@@ -153,7 +172,7 @@ func (c *conn) rcpt(arg string) {
 		return
 	}
 	if c.state == idle {
-		c.protocolError(503, "5.5.1", "say MAIL first")
+		c.orphan("say MAIL first")
 		return
 	}
 	c.tried++
@@ -180,7 +199,7 @@ func (c *conn) deliverable() bool {
 	case c.tried > 0: // all were refused; the client need not have noticed
 		c.reply(554, "5.5.1", "no valid recipients")
 	default:
-		c.protocolError(503, "5.5.1", "say MAIL and RCPT first")
+		c.orphan("say MAIL and RCPT first")
 	}
 	return false
 }
@@ -196,7 +215,7 @@ func (c *conn) rset(string) {
 // forget ends the transaction on our side.
 func (c *conn) forget() {
 	c.setState(idle)
-	c.rcpts, c.tried = 0, 0
+	c.rcpts, c.tried, c.refused = 0, 0, false
 }
 
 func (c *conn) noop(string) { c.reply(250, "2.0.0", "ok") }
@@ -210,7 +229,7 @@ func (c *conn) vrfy(arg string) {
 }
 
 func (c *conn) help(string) {
-	c.reply(214, "2.0.0", "commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS QUIT")
+	c.reply(214, "2.0.0", "commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS AUTH QUIT")
 }
 
 func (c *conn) quit(string) {

@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -27,9 +26,12 @@ type conn struct {
 	rcpts   int // accepted recipients of the transaction
 	tried   int // recipients that were offered
 	errors  int
+	refused bool   // the last MAIL was refused
 	pending []byte // a command that came amid BDAT and is not answered yet
 	closing bool
 	unread  bool // closing although the client may be sending
+
+	refusals int // of AUTH
 }
 
 // state is where the dialogue stands.
@@ -60,6 +62,9 @@ func (c *conn) Refuse() {
 func (c *conn) Run(ctx context.Context) {
 	c.ctx = ctx
 	defer c.end()
+	if c.cfg.ImplicitTLS && !c.handshake() {
+		return
+	}
 	c.reply(220, "", c.cfg.Hostname+" ESMTP")
 	for !c.over() {
 		line, err := c.nextCommand()
@@ -120,11 +125,13 @@ func (c *conn) nextCommand() ([]byte, error) {
 	return nil, net.ErrClosed
 }
 
-func (c *conn) readLine() ([]byte, error) {
+func (c *conn) readLine() ([]byte, error) { return c.readUpTo(c.commandLimit()) }
+
+func (c *conn) readUpTo(limit int) ([]byte, error) {
 	if err := c.Wait(c.cfg.CommandTimeout); err != nil {
 		return nil, err
 	}
-	line, err := c.in.ReadLine(c.cfg.MaxCommand, c.cfg.LineEnds)
+	line, err := c.in.ReadLine(limit, c.cfg.LineEnds)
 	return line, c.Came(err)
 }
 
@@ -162,29 +169,11 @@ func (c *conn) protocolError(code int, enhanced, text string) {
 	}
 }
 
-// startTLS continues the dialogue in TLS; what the client sent before is
-// thrown away (RFC 3207 4.2).
+// startTLS continues the dialogue in TLS.
 func (c *conn) startTLS() {
 	c.reply(220, "2.0.0", "ready to start TLS")
 	if c.Flush() != nil {
 		return
 	}
-	t := tls.Server(c.Conn(), c.cfg.TLS)
-	if c.Within(c.cfg.CommandTimeout) != nil {
-		c.closing = true
-		return
-	}
-	if err := t.HandshakeContext(c.ctx); err != nil {
-		c.srv.log.Debug("tls handshake", "stage", "ingest", "host", c.peer.Addr.Addr().String(), "err", err)
-		c.closing = true
-		return
-	}
-	if c.session != nil {
-		c.logout()
-	}
-	c.Secure(t)
-	c.in.Reset(c.Stream)
-	cs := t.ConnectionState()
-	c.peer = Peer{Addr: c.peer.Addr, TLS: &cs}
-	c.forget()
+	c.handshake()
 }

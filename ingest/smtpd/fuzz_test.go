@@ -49,6 +49,7 @@ func FuzzDialogue(f *testing.F) {
 		"HELO x\nMAIL FROM:<\xff>\r\nVRFY\r\nHELP\r\nGET / HTTP/1.1\r\n",
 		"STARTTLS\r\nEHLO x\r\nRCPT TO:<a@[IPv6:::1]> ORCPT=utf-8;\\x{FC}\r\n",
 	} {
+		f.Add([]byte("EHLO x\r\nAUTH PLAIN AGEAYg==\r\nAUTH LOGIN\r\nYQ==\r\n*\r\n"+s), uint8(0), false)
 		f.Add([]byte(s), uint8(0), false)
 		f.Add([]byte(s), uint8(1), true)
 	}
@@ -76,7 +77,7 @@ func FuzzDialogue(f *testing.F) {
 
 func replay(t *testing.T, in []byte, size int, normalise bool) (replies string, mails []kept) {
 	k := &keeper{}
-	cfg := Config{Hostname: "mx.example", MaxSize: 1000}
+	cfg := Config{Hostname: "mx.example", MaxSize: 1000, Auth: users(t), PlainAuth: true}
 	if normalise {
 		cfg.LineEnds = wire.Normalise
 	}

@@ -57,6 +57,12 @@ func mailParameter(o *smtp.MailOptions, key, value string) *smtp.SMTPError {
 			return badParameter(key)
 		}
 		o.EnvelopeID = id
+	case "AUTH":
+		by, err := mail.DecodeXtext(value)
+		if err != nil || by == "" {
+			return badParameter(key)
+		}
+		o.Auth = &by
 	default:
 		return unknownParameter(key)
 	}

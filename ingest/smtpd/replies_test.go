@@ -77,7 +77,7 @@ func TestMailReplies(t *testing.T) {
 		{"bad envid", hello, []string{"> MAIL FROM:<a@x> ENVID=a+0Ab", "< 501 5.5.4", "> MAIL FROM:<a@x> ENVID=", "< 501 5.5.4"}},
 		{"bad smtputf8", hello, []string{"> MAIL FROM:<a@x> SMTPUTF8=yes", "< 501 5.5.4"}},
 		{"parameter twice", hello, []string{"> MAIL FROM:<a@x> SIZE=1 size=2", "< 501 5.5.4"}},
-		{"unknown parameter", hello, []string{"> MAIL FROM:<a@x> AUTH=<>", "< 555 5.5.4", "> MAIL FROM:<a@x> FOO", "< 555 5.5.4"}},
+		{"unknown parameter", hello, []string{"> MAIL FROM:<a@x> AUTH=<>", "< 555 5.5.4 unknown parameter AUTH", "> MAIL FROM:<a@x> FOO", "< 555 5.5.4"}},
 	})
 }
 

@@ -9,8 +9,8 @@
 // rate), for a client that doesn't read its replies.
 //
 // It knows PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, CHUNKING,
-// ENHANCEDSTATUSCODES and STARTTLS. It knows no AUTH, BINARYMIME, PROXY or
-// XCLIENT.
+// ENHANCEDSTATUSCODES, STARTTLS, AUTH and TLS from the first octet. It knows no
+// BINARYMIME, PROXY or XCLIENT.
 package smtpd
 
 import (
@@ -25,27 +25,34 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"qstream/ingest/auth"
 	"qstream/ingest/listener"
 	"qstream/wire"
 )
 
 // Config is how the server speaks. Zero values take the defaults.
 type Config struct {
-	Hostname       string // in the greeting; required
-	MaxSize        int64  // announced by SIZE; the session enforces it; default 50 MiB
-	MaxRecipients  int    // announced by LIMITS (RFC 9422); the session enforces it; default 1000
-	MaxConnections int    // default 1000
-	MaxErrors      int    // protocol errors until 421; default 10
-	MaxCommand     int    // octets of a command line; default 2048
-	MaxLine        int    // octets of a text line; default 2000; below 0: no limit
-	LineEnds       wire.Policy
-	TLS            *tls.Config   // nil: no STARTTLS
-	CommandTimeout time.Duration // for a command line; default 5 min (RFC 5321 4.5.3.2.7)
-	DataTimeout    time.Duration // for the next octets of content; default 3 min (RFC 5321 4.5.3.2.5)
-	WriteTimeout   time.Duration // for replies; default 1 min
-	MinRate        int           // octets of content a second; default 128
-	RateGrace      time.Duration // for which a client may be slower; default 1 min
-	Grace          time.Duration // for running transactions at the end; default 30 s
+	Hostname        string // in the greeting; required
+	MaxSize         int64  // announced by SIZE; the session enforces it; default 50 MiB
+	MaxRecipients   int    // announced by LIMITS (RFC 9422); the session enforces it; default 1000
+	MaxConnections  int    // default 1000
+	MaxErrors       int    // protocol errors until 421; default 10
+	MaxCommand      int    // octets of a command line; default 2048
+	MaxLine         int    // octets of a text line; default 2000; below 0: no limit
+	LineEnds        wire.Policy
+	TLS             *tls.Config // nil: no STARTTLS
+	ImplicitTLS     bool        // TLS from the first octet (RFC 8314 3)
+	RequireTLS      bool        // before MAIL
+	Auth            *auth.Authenticator
+	RequireAuth     bool          // before MAIL
+	PlainAuth       bool          // AUTH without TLS, too
+	MaxAuthFailures int           // until 421; default 3
+	CommandTimeout  time.Duration // for a command line; default 5 min (RFC 5321 4.5.3.2.7)
+	DataTimeout     time.Duration // for the next octets of content; default 3 min (RFC 5321 4.5.3.2.5)
+	WriteTimeout    time.Duration // for replies; default 1 min
+	MinRate         int           // octets of content a second; default 128
+	RateGrace       time.Duration // for which a client may be slower; default 1 min
+	Grace           time.Duration // for running transactions at the end; default 30 s
 }
 
 func (c Config) withDefaults() Config {
@@ -53,6 +60,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxRecipients, 1000)
 	setDefault(&c.MaxConnections, 1000)
 	setDefault(&c.MaxErrors, 10)
+	setDefault(&c.MaxAuthFailures, 3)
 	setDefault(&c.MaxCommand, 2048)
 	setDefault(&c.CommandTimeout, 5*time.Minute)
 	setDefault(&c.DataTimeout, 3*time.Minute)
@@ -81,6 +89,7 @@ type Peer struct {
 	HELO  string // hostile text
 	ESMTP bool
 	TLS   *tls.ConnectionState // nil without TLS
+	Auth  auth.Identity        // without a user: nobody has signed in
 }
 
 // Backend makes the session of a client that has said HELO or EHLO. ctx ends
@@ -103,6 +112,9 @@ type Server struct {
 func New(cfg Config, b Backend, log *slog.Logger, r prometheus.Registerer) (*Server, error) {
 	if cfg.Hostname == "" || b == nil {
 		return nil, errors.New("smtpd: no host name or no backend")
+	}
+	if cfg.TLS == nil && (cfg.ImplicitTLS || cfg.RequireTLS) || cfg.Auth == nil && cfg.RequireAuth {
+		return nil, errors.New("smtpd: TLS or AUTH is required and can't be had")
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

@@ -11,7 +11,7 @@ import (
 	"qstream/test/rig"
 )
 
-// submit [-from A] [-to A,B] [-mail "PARAMS"] [-rcpt "PARAMS"] [-size BYTES]
+// submit [-from A] [-to A,B] [-mail "PARAMS"] [-rcpt "PARAMS"] [-auth USER:PASSWORD] [-size BYTES]
 // [-many RECIPIENTSxDOMAINS] [FILE]: hand a mail in by SMTP. The replies go to stdout, the id to $ID.
 // With "!": the message must not be accepted.
 func cmdSubmit(ts *testscript.TestScript, neg bool, args []string) {
@@ -20,6 +20,7 @@ func cmdSubmit(ts *testscript.TestScript, neg bool, args []string) {
 	from := flags.String("from", "alice@client.example", "")
 	to := flags.String("to", "", "")
 	mailArgs := flags.String("mail", "", "")
+	auth := flags.String("auth", "", "")
 	rcptArg := flags.String("rcpt", "", "")
 	size := flags.Int("size", 0, "")
 	many := flags.String("many", "", "")
@@ -27,7 +28,7 @@ func cmdSubmit(ts *testscript.TestScript, neg bool, args []string) {
 	if *many != "" {
 		*to = spread(ts, *many)
 	}
-	m := rig.Message{From: *from, To: *to, MailArgs: *mailArgs, RcptArgs: *rcptArg}
+	m := rig.Message{From: *from, To: *to, MailArgs: *mailArgs, RcptArgs: *rcptArg, Auth: *auth}
 	switch {
 	case flags.NArg() > 0:
 		m.Content = []byte(strings.ReplaceAll(ts.ReadFile(flags.Arg(0)), "\n", "\r\n"))

@@ -16,6 +16,7 @@ type Message struct {
 	From, To string // To: addresses separated by commas
 	MailArgs string // ESMTP parameters of MAIL
 	RcptArgs string // and of every RCPT
+	Auth     string // "user:password" to sign in with; empty: none
 	Content  []byte // lines end in CRLF
 }
 
@@ -53,6 +54,9 @@ func Hand(addr string, m Message, log io.Writer) (string, error) {
 	c := &dialogue{conn: conn, r: bufio.NewReader(conn), log: log}
 	c.want("2")
 	c.say("2", "EHLO client.example")
+	if user, password, ok := strings.Cut(m.Auth, ":"); ok {
+		c.say("235", "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
+	}
 	c.say("2", "MAIL FROM:<%s> %s", m.From, m.MailArgs)
 	accepted := 0
 	for rcpt := range strings.SplitSeq(m.To, ",") {

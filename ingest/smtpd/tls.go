@@ -1,0 +1,33 @@
+package smtpd
+
+import (
+	"crypto/tls"
+	"time"
+)
+
+// handshakeTimeout is how long a client may take for TLS, at most.
+const handshakeTimeout = time.Minute
+
+// handshake goes on in TLS. What the client sent before is thrown away (RFC
+// 3207 4.2), and what it said of itself forgotten. False: the dialogue is over.
+func (c *conn) handshake() bool {
+	t := tls.Server(c.Conn(), c.cfg.TLS)
+	if c.Within(min(c.cfg.CommandTimeout, handshakeTimeout)) != nil {
+		c.closing = true
+		return false
+	}
+	if err := t.HandshakeContext(c.ctx); err != nil {
+		c.srv.log.Debug("tls handshake", "stage", "ingest", "host", c.peer.Addr.Addr().String(), "err", err)
+		c.closing = true
+		return false
+	}
+	if c.session != nil {
+		c.logout()
+	}
+	c.Secure(t)
+	c.in.Reset(c.Stream)
+	cs := t.ConnectionState()
+	c.peer = Peer{Addr: c.peer.Addr, TLS: &cs}
+	c.forget()
+	return true
+}
