@@ -3,6 +3,8 @@ package directory
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -65,7 +67,8 @@ func (d Document) resolve(head Document) (Document, *Error) {
 		return d, nil
 	}
 	back := map[string]string{}
-	for key, shown := range d.masked {
+	for _, key := range slices.Sorted(maps.Keys(d.masked)) {
+		shown := d.masked[key]
 		kept, ok := head.secrets[key]
 		if !ok || hide(kept) != shown {
 			return d, d.at(key, key+" is hidden, and another one than "+shown+" is in force: give the value itself")
