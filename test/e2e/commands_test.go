@@ -16,6 +16,7 @@ import (
 
 	"qstream/bus/bustest"
 	"qstream/schemas"
+	"qstream/test/fakeqm"
 	"qstream/test/rig"
 )
 
@@ -39,13 +40,18 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"pause":     cmdPause,
 	"clock":     cmdClock,
 	"retention": cmdRetention,
+
+	"qmsink":     cmdQmsink,
+	"qmsubmit":   cmdQmsubmit,
+	"qmreceived": cmdQmreceived,
 }
 
 // system is one scenario's qstream and next hops.
 type system struct {
 	*rig.System
-	sinks map[string]*sink
-	last  string // id of the last accepted message
+	sinks   map[string]*sink
+	qmsinks map[string]*fakeqm.Server
+	last    string // id of the last accepted message
 }
 
 type systemKey struct{}
@@ -55,7 +61,7 @@ func setup(e *testscript.Env, broker string) error {
 	if err != nil {
 		return err
 	}
-	s := &system{System: r, sinks: map[string]*sink{}}
+	s := &system{System: r, sinks: map[string]*sink{}, qmsinks: map[string]*fakeqm.Server{}}
 	e.Values[systemKey{}] = s
 	e.Defer(func() {
 		r.Close()

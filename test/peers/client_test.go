@@ -166,3 +166,13 @@ func TestIntoDovecot(t *testing.T) {
 		t.Errorf("full has %d mails", n)
 	}
 }
+
+func TestIntoQMQPSink(t *testing.T) {
+	peers.Need(t)
+	target := transport.Target{Scheme: "qmqp", Host: "127.0.0.1", Port: peers.StartQMQPSink(t)}
+	s := client(t)
+	for _, size := range []int{1, 1000, 50_000} {
+		a := attempt("Subject: x\r\n\r\n"+strings.Repeat("line\r\n", size), "a@local.test", "b@local.test")
+		want(t, s.Deliver(t.Context(), target, a), "250 2.0.0 replied at dot", "250 2.0.0 replied at dot")
+	}
+}

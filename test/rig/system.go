@@ -35,6 +35,8 @@ type System struct {
 	Broker string // "embedded", "kafka1", "kafka3"
 	Work   string // folder of data, logs and scenario files
 	SMTP   string // address of the edge
+	QMQP   string // of QMQP there
+	QMTP   string // of QMTP there
 	Kafka  *kafka.Cluster
 	Procs  map[string]*Process
 	Env    []string                                // of all processes and verbs, beside this process's
@@ -60,7 +62,7 @@ func New(broker, work string) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &System{Broker: broker, Work: work, Procs: map[string]*Process{}, binary: b, SMTP: freeAddr()}, nil
+	return &System{Broker: broker, Work: work, Procs: map[string]*Process{}, binary: b, SMTP: freeAddr(), QMQP: freeAddr(), QMTP: freeAddr()}, nil
 }
 
 // built is where Binary put what it built.
@@ -108,7 +110,7 @@ func (s *System) Up(directory string, flags ...string) error {
 	if err := s.StartBroker(); err != nil {
 		return err
 	}
-	args := []string{"up", "--data", s.data(), "--smtp", s.SMTP, "--qmqp", freeAddr(), "--qmtp", freeAddr()}
+	args := []string{"up", "--data", s.data(), "--smtp", s.SMTP, "--qmqp", s.QMQP, "--qmtp", s.QMTP}
 	if directory != "" {
 		args = append(args, "--apply", directory)
 	}
@@ -144,7 +146,7 @@ func (s *System) Roles(directory string, flags ...string) error {
 func (s *System) Role(role, name string, env []string, flags ...string) error {
 	args := []string{role, "--kafka", s.seeds()}
 	if role == "ingest" {
-		args = append(args, "--smtp", s.SMTP)
+		args = append(args, "--smtp", s.SMTP, "--qmqp", s.QMQP, "--qmtp", s.QMTP)
 	}
 	return s.Start(name, env, append(args, flags...)...)
 }
