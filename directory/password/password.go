@@ -118,6 +118,9 @@ func Parse(s string) (h Hash, err error) {
 	if h.Key, err = base64.RawStdEncoding.Strict().DecodeString(parts[5]); err != nil {
 		return Hash{}, errHash
 	}
+	if h.String() != s { // the decoder overlooks line ends
+		return Hash{}, errHash
+	}
 	return h, h.check()
 }
 

@@ -100,6 +100,7 @@ func TestPrepare(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(New("x").String())
 	f.Add(pencil)
+	f.Add("$argon2id$v=19$m=10,t=1,p=1$000\r00000000$000000000000000000000A")
 	f.Fuzz(func(t *testing.T, s string) {
 		if h, err := Parse(s); err == nil && h.String() != s {
 			t.Errorf("%q became %q", s, h)

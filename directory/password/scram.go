@@ -86,6 +86,8 @@ func ParseVerifier(s string) (v Verifier, err error) {
 		}
 	}
 	switch {
+	case v.String() != s: // the decoder overlooks line ends
+		return Verifier{}, errVerifier
 	case len(v.Salt) < 8 || len(v.Salt) > 64 || len(v.StoredKey) != sha256.Size || len(v.ServerKey) != sha256.Size:
 		return Verifier{}, errVerifier
 	case v.Iterations < minIterations || v.Iterations > maxIterations:

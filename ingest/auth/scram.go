@@ -163,7 +163,7 @@ func (s *scram) prove(message string) ([]byte, error) {
 	}
 	without := message[:i]
 	proof, err := base64.StdEncoding.Strict().DecodeString(message[i+3:])
-	if err != nil || len(proof) != sha256.Size {
+	if err != nil || len(proof) != sha256.Size || strings.ContainsAny(message, "\r\n") {
 		return nil, malformed("proof")
 	}
 	attributes := strings.Split(without, ",")

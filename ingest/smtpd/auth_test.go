@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"math/big"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,18 +19,23 @@ import (
 	"qstream/ingest/auth"
 )
 
-// users are alice with the password "secret", and how she is checked.
-func users(t testing.TB) *auth.Authenticator {
-	t.Helper()
+// people are alice with the password "secret", and bob with none that is known.
+var people = sync.OnceValues(func() (*directory.Snapshot, error) {
 	hash := password.Hash{Memory: 64, Passes: 1, Threads: 1, Salt: []byte("somesalt"), Key: make([]byte, 32)}
 	verifier := password.NewVerifier("secret").String()
 	docs, err := directory.Parse(directory.File{Name: "t", Data: []byte(
 		`{kind: credential, name: alice, tenant: default, scram_sha_256: "` + verifier + `"}` +
 			"\n---\n{kind: credential, name: bob, tenant: default, password: \"" + hash.String() + "\"}\n")})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	s, err := directory.Build(docs)
+	return directory.Build(docs)
+})
+
+// users checks who they are.
+func users(t testing.TB) *auth.Authenticator {
+	t.Helper()
+	s, err := people()
 	if err != nil {
 		t.Fatal(err)
 	}
