@@ -51,15 +51,19 @@ type Broker struct {
 
 // Running is what a running up tells about itself in DIR/run.json.
 type Running struct {
-	PID      int      `json:"pid"`
-	Kafka    []string `json:"kafka"`
-	HTTP     string   `json:"http,omitempty"`
-	SMTP     string   `json:"smtp,omitempty"`
-	QMQP     string   `json:"qmqp,omitempty"`
-	QMTP     string   `json:"qmtp,omitempty"`
-	QMTPS    string   `json:"qmtps,omitempty"`
-	Data     string   `json:"data"`
-	Embedded bool     `json:"embedded"`
+	PID   int      `json:"pid"`
+	Kafka []string `json:"kafka"`
+	HTTP  string   `json:"http,omitempty"`
+	SMTP  string   `json:"smtp,omitempty"`
+	QMQP  string   `json:"qmqp,omitempty"`
+	QMTP  string   `json:"qmtp,omitempty"`
+	QMTPS string   `json:"qmtps,omitempty"`
+
+	Submission  string `json:"submission,omitempty"`
+	Submissions string `json:"submissions,omitempty"`
+
+	Data     string `json:"data"`
+	Embedded bool   `json:"embedded"`
 }
 
 // Open connects to the system and makes sure that a broker answers.

@@ -79,7 +79,8 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 	err = s.live(ctx, roles, func(stages []stage) error {
 		r := Running{
 			PID: os.Getpid(), Kafka: cfg.Seeds, HTTP: s.web.addr(), SMTP: served(stages, "smtp"),
-			QMQP: served(stages, "qmqp"), QMTP: served(stages, "qmtp"), QMTPS: served(stages, "qmtps"), Data: dir.path, Embedded: own != nil,
+			QMQP: served(stages, "qmqp"), QMTP: served(stages, "qmtp"), QMTPS: served(stages, "qmtps"),
+			Submission: served(stages, "submission"), Submissions: served(stages, "submissions"), Data: dir.path, Embedded: own != nil,
 		}
 		s.web.tell(r)
 		if err := dir.announce(r); err != nil {
