@@ -62,6 +62,10 @@ func New(cfg Config, start func(net.Conn) Dialogue, log *slog.Logger, r promethe
 	return &Server{cfg: cfg, start: start, log: log, metrics: newMetrics(cfg.Service, r), open: map[Dialogue]net.Conn{}}
 }
 
+// Dialogue makes the dialogue of a client that Serve knows nothing of, over
+// whatever it is connected by.
+func (s *Server) Dialogue(c net.Conn) Dialogue { return s.start(c) }
+
 // Serve accepts connections of l until ctx ends. Then it closes l, drains the
 // dialogues, and returns nil when none is left, at most Config.Grace later.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
