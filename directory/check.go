@@ -54,6 +54,8 @@ func (c *checker) add(d *Document) {
 		c.addRoute(d, v)
 	case *Credential:
 		c.addCredential(d, v)
+	case *Policy:
+		c.addPolicy(d, v)
 	}
 }
 
@@ -118,6 +120,10 @@ func (c *checker) references() {
 		case *Credential:
 			if c.tenants[v.Tenant] == nil {
 				c.fail(d, "tenant", "there is no tenant %q", v.Tenant)
+			}
+		case *Policy:
+			if v.Tenant != "" && c.tenants[v.Tenant] == nil {
+				c.fail(d, "match.tenant", "there is no tenant %q", v.Tenant)
 			}
 		}
 	}

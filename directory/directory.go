@@ -28,11 +28,12 @@ const (
 	KindQueue      = "queue"
 	KindTenant     = "tenant"
 	KindRoute      = "route"
+	KindPolicy     = "policy"
 	KindCredential = "credential"
 )
 
 // kinds in the order in which documents are shown.
-var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindCredential}
+var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindCredential}
 
 // Default is the name of the tenant and of the queue that always exist,
 // whether or not a document says so: for mail that no tenant owns or sent.
@@ -84,7 +85,7 @@ type Document struct {
 	file  string
 	line  int
 	lines map[string]int // line of each key, "match.domain"
-	value any            // *Queue, *Tenant, *Route, *Site or *Credential
+	value any            // *Queue, *Tenant, *Route, *Site, *Policy or *Credential
 }
 
 // at is an error at a key of the document, or at its first line.

@@ -43,12 +43,20 @@ func TestConfigurationPage(t *testing.T) {
 	for _, k := range namesOf(credentialKeys) {
 		named(KindCredential, k)
 	}
+	for _, k := range append(namesOf(policyKeys), "match.domains", "match.clients", "match.tenant") {
+		if k != "match" {
+			named(KindPolicy, k)
+		}
+	}
+	for _, k := range namesOf(recipientKeys) {
+		named(KindPolicy, "recipients."+k)
+	}
 	text := "kind: queue\nname: bounces\n"
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		text += "---\n" + block[1]
 	}
-	if n := len(snapshotOf(t, text).Documents()); n != 7 {
-		t.Errorf("%d documents, want 7", n)
+	if n := len(snapshotOf(t, text).Documents()); n != 8 {
+		t.Errorf("%d documents, want 8", n)
 	}
 }
 

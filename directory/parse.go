@@ -160,6 +160,8 @@ func (r *reading) document(body ast.Node) (Document, Errors) {
 		doc = build(r, body, &Site{}, siteKeys)
 	case KindCredential:
 		doc = build(r, body, &Credential{}, credentialKeys)
+	case KindPolicy:
+		doc = build(r, body, &Policy{}, policyKeys)
 	case "":
 		r.fail(body, "the document has no kind; kinds are %s", strings.Join(kinds, ", "))
 	default:
@@ -242,6 +244,10 @@ func (r *reading) complete(doc *Document, body ast.Node) Errors {
 		missing("name")
 		missing("tenant")
 		doc.Ref = Ref{KindCredential, v.User}
+	case *Policy:
+		missing("name")
+		doc.Ref = Ref{KindPolicy, v.Name}
+		r.completePolicy(v, body)
 	case *Site:
 		doc.Ref = Ref{KindSite, siteName}
 	}

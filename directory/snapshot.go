@@ -25,6 +25,7 @@ type Snapshot struct {
 	bits       []int // prefix lengths in use, longest first
 	routes     patterns[*Route]
 	nullRoutes patterns[*Route]
+	policies   policies
 	history    lineage
 
 	credentials  map[string]*Credential
@@ -49,6 +50,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
 		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, memo: newMemo(),
 		credentials: map[string]*Credential{}, certificates: map[string]*Credential{},
+		policies: policies{strangers: patterns[*Policy]{}, relays: map[string]patterns[*Policy]{}},
 	}
 	c := &checker{Snapshot: s, claimed: map[string]*Document{}}
 	for i := range s.docs {

@@ -10,7 +10,25 @@ import (
 
 // A message of 10 KB from the socket to the broker's acknowledgement, by many
 // clients that pipeline. The broker runs in this process.
-func BenchmarkMail(b *testing.B) {
+func BenchmarkMail(b *testing.B) { benchmarkMail(b, site) }
+
+// The same with every kind of policy that asks no DNS.
+func BenchmarkMailWithPolicies(b *testing.B) { benchmarkMail(b, site+benchPolicy) }
+
+const benchPolicy = `
+---
+kind: policy
+name: p
+bad_mail_from: ["*%*", "@spam.example", "@mydomain.example+", "!x@y.example"]
+bad_rcpt_to: [nobody@acme.example, "*..*"]
+bad_helo: [localhost, "*.dialup.example"]
+bad_mime_types: [TVqQAAMAA, TVpQAAIAA, TVoAAAQAA]
+bad_loader_types: [Mi5kb, MzIuZ]
+recipients: {list: [a@acme.example, b@acme.example, bob@acme.example]}
+variables: {DATABYTES: 1000000, TARPITCOUNT: 5}
+`
+
+func benchmarkMail(b *testing.B, site string) {
 	bus := bustest.New(b)
 	apply(b, bus, site)
 	in, _ := start(b, bus, Config{})

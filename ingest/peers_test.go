@@ -21,7 +21,7 @@ func TestSwaks(t *testing.T) {
 			t.Errorf("%v: exit code %d\n%s", extra, code, out)
 		}
 	}
-	if out, code := peers.Swaks(t, addr, "--from", "a@strange.example", "--to", "b@elsewhere.example"); code != 24 || !strings.Contains(out, "550 5.7.1") {
+	if out, code := peers.Swaks(t, addr, "--from", "a@strange.example", "--to", "b@elsewhere.example"); code != 24 || !strings.Contains(out, "553 5.7.1") {
 		t.Errorf("relayed: exit code %d\n%s", code, out)
 	}
 	for _, m := range received(t, b, 3) {

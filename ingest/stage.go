@@ -26,6 +26,8 @@ import (
 	"qstream/bus"
 	"qstream/directory"
 	"qstream/ingest/intake"
+	"qstream/ingest/lookup"
+	"qstream/transport/resolver"
 )
 
 // Deps are what the edge works with. Bus and Directory are required; the
@@ -33,6 +35,7 @@ import (
 type Deps struct {
 	Bus       *bus.Bus
 	Directory *directory.Follower
+	Resolver  *resolver.Resolver // whom policies ask; default: the system's name servers
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time
@@ -80,8 +83,17 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 		return nil, err
 	}
 	s := &Ingest{cfg: cfg, log: d.Log, dir: d.Directory}
+	if d.Resolver == nil {
+		if d.Resolver, err = resolver.New(resolver.Config{}); err != nil {
+			return nil, err
+		}
+	}
+	facts, err := lookup.New(lookup.Config{Hostname: cfg.Hostname}, d.Resolver, d.Log, d.Metrics, d.Now)
+	if err != nil {
+		return nil, err
+	}
 	s.intake, err = intake.New(cfg.intake(asked), intake.Deps{
-		Bus: d.Bus, Snapshot: s.snapshot, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
+		Bus: d.Bus, Snapshot: s.snapshot, Lookup: facts, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
 	})
 	if err != nil {
 		return nil, err

@@ -185,7 +185,7 @@ func TestAuthOnSMTP(t *testing.T) {
 	apply(t, b, strings.Replace(usersSite(t), "127.0.0.0/8", "192.0.2.0/24", 1))
 	in, _ := start(t, b, Config{SMTPAuth: true, PlainAuth: true})
 	c := dial(t, in)
-	c.say("EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<x@elsewhere.example>\r\nRSET\r\n", "250", "250", "550 5.7.1", "250")
+	c.say("EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<x@elsewhere.example>\r\nRSET\r\n", "250", "250", "553 5.7.1", "250")
 	c.say(plain("alice@acme.example", "secret")+"MAIL FROM:<alice@acme.example>\r\nRCPT TO:<x@elsewhere.example>\r\nDATA\r\n", "235", "250", "250", "354")
 	c.say("hello\r\n.\r\n", "250")
 	if p := string(received(t, b, 1)[0].Prepend); !strings.Contains(p, "with ESMTPA id") || strings.Contains(p, "Date:") {

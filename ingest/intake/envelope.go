@@ -45,7 +45,7 @@ func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
 	} else {
 		s.record.Relay, s.record.Tenant = s.client.Proven, ""
 	}
-	s.tx = &transaction{snap: snap, maxRecipients: recipients, maxSize: size, envelope: &pb.Envelope{
+	s.tx = &transaction{snap: snap, maxRecipients: recipients, maxSize: size, judgement: judgement{size: opts.Size}, envelope: &pb.Envelope{
 		ReversePath: a.String(),
 		EnvId:       text(opts.EnvelopeID),
 		Ret:         rets[opts.Return],
@@ -104,6 +104,7 @@ func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
 		}
 	}
 	s.tx.add(r, queue)
+	s.admitted(a.Domain)
 	return nil
 }
 
@@ -119,8 +120,10 @@ func (s *Session) admit(a mail.Address) (address string, q *directory.Queue, err
 			address = a.Local + "@" + s.in.cfg.Hostname
 		}
 	}
-	if !site && !s.record.Relay && snap.Owner(a.Domain) == nil {
-		return "", nil, s.refused("relay", refuse(550, "5.7.1", "relaying denied"))
+	if !site {
+		if err := s.judge(a, address, snap.Owner(a.Domain) != nil); err != nil {
+			return "", nil, err
+		}
 	}
 	d := snap.Decide(directory.Question{
 		Recipient:  address,
@@ -152,10 +155,11 @@ func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // transaction is what was said from MAIL on.
 type transaction struct {
-	snap     *directory.Snapshot
-	envelope *pb.Envelope
-	seen     map[string]bool
-	class    string // of the queues' content, if they agree
+	snap      *directory.Snapshot
+	envelope  *pb.Envelope
+	judgement judgement
+	seen      map[string]bool
+	class     string // of the queues' content, if they agree
 
 	maxRecipients int
 	maxSize       int64

@@ -27,6 +27,7 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/ingest/lookup"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -55,7 +56,9 @@ const (
 type Deps struct {
 	Bus *bus.Bus
 	// Snapshot is the directory's newest snapshot; nil while there is none.
-	Snapshot  func() *directory.Snapshot
+	Snapshot func() *directory.Snapshot
+	// Lookup finds out what policies ask for; nil: none are asked.
+	Lookup    *lookup.Lookup
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time
@@ -121,6 +124,7 @@ type Client struct {
 	// Submission says that this is a service for users: they alone may send,
 	// and what their programs forgot in a header is added.
 	Submission bool
+	Env        map[string]string // variables that the connection's rule sets
 }
 
 // NewSession starts a session of a client; ctx ends it by force. The error is

@@ -111,7 +111,7 @@ func TestOutOfOrder(t *testing.T) {
 // The right to relay is the client's of this moment, not of its last mail.
 func TestRelayByNetwork(t *testing.T) {
 	in := newIntake(t, bustest.New(t))
-	for addr, want := range map[string]int{"192.0.2.9:25": 0, "[::ffff:192.0.2.9]:25": 0, "198.51.100.7:25": 550, "[2001:db8::1]:25": 550} {
+	for addr, want := range map[string]int{"192.0.2.9:25": 0, "[::ffff:192.0.2.9]:25": 0, "198.51.100.7:25": 553, "[2001:db8::1]:25": 553} {
 		s := session(t, in, Client{Addr: netip.MustParseAddrPort(addr)})
 		if err := s.Mail("", nil); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,9 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/ingest/policy"
 	"qstream/mail"
+	"qstream/qmail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -23,13 +25,14 @@ import (
 // Session is a client's session; it implements smtp.Session. It is not safe
 // for concurrent use. Errors that are for the client are *smtp.SMTPError.
 type Session struct {
-	in     *Intake
-	ctx    context.Context
-	client Client
-	record *pb.Session
-	tx     *transaction // nil between transactions
-	ahead  *message     // content that came before its envelope
-	id     string       // of the message that was taken last
+	in      *Intake
+	ctx     context.Context
+	client  Client
+	record  *pb.Session
+	tx      *transaction // nil between transactions
+	ahead   *message     // content that came before its envelope
+	id      string       // of the message that was taken last
+	conduct conduct
 }
 
 var _ smtp.Session = (*Session)(nil)
@@ -57,6 +60,9 @@ func (s *Session) Logout() error {
 func (s *Session) Data(r io.Reader) error {
 	if !s.deliverable() {
 		return refuse(503, "5.5.1", "no valid recipients")
+	}
+	if err := s.Refused(); err != nil {
+		return err
 	}
 	defer s.Reset()
 	if err := s.take(r, s.tx.class, s.tx.maxSize); err != nil {
@@ -92,6 +98,9 @@ func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.R
 func (s *Session) take(r io.Reader, class string, limit int64) error {
 	started := s.in.deps.Now()
 	s.ahead = &message{in: s.in, id: mail.NewID(started), started: started, class: class, limit: limit}
+	if s.tx != nil { // else nobody knows yet whose policy holds
+		s.ahead.policy, s.ahead.scan = s.tx.judgement.scanned()
+	}
 	if err := s.ahead.read(s.ctx, r); err != nil {
 		return s.explain(err)
 	}
@@ -245,6 +254,8 @@ type message struct {
 	blob    *bus.Blob     // content above it
 	cancel  context.CancelFunc
 	held    bool // a place of in.large
+	policy  policy.Content
+	scan    *qmail.ContentScan // nil: nothing is searched for
 }
 
 // smalls are buffers of content that may travel inline, with room for one
@@ -283,7 +294,7 @@ func (m *message) check(p []byte) error {
 	case m.size > m.limit:
 		return tooBig(m.limit)
 	}
-	return nil
+	return m.obey(p)
 }
 
 // inline is small content as the record carries it. Its buffer goes back when

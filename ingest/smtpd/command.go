@@ -194,6 +194,8 @@ func (c *conn) deliverable() bool {
 	switch {
 	case !c.ready():
 		return false
+	case c.contentRefused():
+		return false
 	case c.rcpts > 0:
 		return true
 	case c.tried > 0: // all were refused; the client need not have noticed
@@ -202,6 +204,22 @@ func (c *conn) deliverable() bool {
 		c.orphan("say MAIL and RCPT first")
 	}
 	return false
+}
+
+// contentRefused reports whether the session takes no content whatever comes; then
+// the client was told, and the dialogue ends.
+func (c *conn) contentRefused() bool {
+	s, ok := c.session.(interface{ Refused() error })
+	if !ok {
+		return false
+	}
+	err := s.Refused()
+	if err == nil {
+		return false
+	}
+	c.fail(err)
+	c.cut()
+	return true
 }
 
 func (c *conn) rset(string) {

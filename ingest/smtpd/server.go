@@ -96,7 +96,9 @@ type Peer struct {
 // when the server gives up waiting for running transactions.
 //
 // Session.Data gets a reader whose errors it must return. If the session has
-// a method Accepted() string, it names the message in the reply.
+// a method Accepted() string, it names the message in the reply. If it has a
+// method Refused() error, that is asked before content is: an error is the
+// reply to DATA, and ends the dialogue.
 type Backend func(ctx context.Context, p Peer) (smtp.Session, error)
 
 // Server serves SMTP; it is safe for concurrent use.
