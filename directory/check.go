@@ -56,6 +56,8 @@ func (c *checker) add(d *Document) {
 		c.addCredential(d, v)
 	case *Policy:
 		c.addPolicy(d, v)
+	case *Rules:
+		c.rules[v.Service] = v
 	}
 }
 

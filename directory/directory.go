@@ -1,4 +1,5 @@
-// Package directory holds tenants, queues, routes and the site's own settings
+// Package directory holds tenants, queues, routes, rules for connections and the
+// site's own settings
 // as one immutable, numbered snapshot that every role follows, and the
 // decisions that follow from it: whose mail it is, which queue it goes to, by
 // which route, when it is tried again, when it expires.
@@ -29,11 +30,12 @@ const (
 	KindTenant     = "tenant"
 	KindRoute      = "route"
 	KindPolicy     = "policy"
+	KindRules      = "rules"
 	KindCredential = "credential"
 )
 
 // kinds in the order in which documents are shown.
-var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindCredential}
+var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindRules, KindCredential}
 
 // Default is the name of the tenant and of the queue that always exist,
 // whether or not a document says so: for mail that no tenant owns or sent.
@@ -85,7 +87,7 @@ type Document struct {
 	file  string
 	line  int
 	lines map[string]int // line of each key, "match.domain"
-	value any            // *Queue, *Tenant, *Route, *Site, *Policy or *Credential
+	value any            // *Queue, *Tenant, *Route, *Site, *Policy, *Rules or *Credential
 }
 
 // at is an error at a key of the document, or at its first line.

@@ -51,12 +51,21 @@ func TestConfigurationPage(t *testing.T) {
 	for _, k := range namesOf(recipientKeys) {
 		named(KindPolicy, "recipients."+k)
 	}
+	for prefix, keys := range map[string][]string{
+		"": namesOf(rulesKeys), "limits.": namesOf(limitKeys), "greet.": namesOf(greetKeys), "dnsbl.": namesOf(dnsblKeys), "list ": namesOf(listKeys),
+	} {
+		for _, k := range keys {
+			if k != "limits" && k != "greet" && k != "dnsbl" {
+				named(KindRules, strings.TrimPrefix(prefix, "list ")+k)
+			}
+		}
+	}
 	text := "kind: queue\nname: bounces\n"
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		text += "---\n" + block[1]
 	}
-	if n := len(snapshotOf(t, text).Documents()); n != 8 {
-		t.Errorf("%d documents, want 8", n)
+	if n := len(snapshotOf(t, text).Documents()); n != 9 {
+		t.Errorf("%d documents, want 9", n)
 	}
 }
 

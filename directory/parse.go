@@ -162,6 +162,8 @@ func (r *reading) document(body ast.Node) (Document, Errors) {
 		doc = build(r, body, &Credential{}, credentialKeys)
 	case KindPolicy:
 		doc = build(r, body, &Policy{}, policyKeys)
+	case KindRules:
+		doc = build(r, body, newRules(), rulesKeys)
 	case "":
 		r.fail(body, "the document has no kind; kinds are %s", strings.Join(kinds, ", "))
 	default:
@@ -248,6 +250,9 @@ func (r *reading) complete(doc *Document, body ast.Node) Errors {
 		missing("name")
 		doc.Ref = Ref{KindPolicy, v.Name}
 		r.completePolicy(v, body)
+	case *Rules:
+		missing("name")
+		doc.Ref = Ref{KindRules, v.Service}
 	case *Site:
 		doc.Ref = Ref{KindSite, siteName}
 	}

@@ -26,6 +26,7 @@ type Snapshot struct {
 	routes     patterns[*Route]
 	nullRoutes patterns[*Route]
 	policies   policies
+	rules      map[string]*Rules
 	history    lineage
 
 	credentials  map[string]*Credential
@@ -48,7 +49,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		Number: number, docs: sorted(docs), history: history,
 		queues: map[string]*Queue{}, tenants: map[string]*Tenant{},
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
-		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, memo: newMemo(),
+		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, rules: map[string]*Rules{}, memo: newMemo(),
 		credentials: map[string]*Credential{}, certificates: map[string]*Credential{},
 		policies: policies{strangers: patterns[*Policy]{}, relays: map[string]patterns[*Policy]{}},
 	}

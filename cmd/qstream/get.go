@@ -19,7 +19,7 @@ import (
 // getCmd shows documents of the directory, or its history.
 type getCmd struct {
 	System
-	What    string  `arg:"" optional:"" placeholder:"KIND[/NAME]" help:"queue, tenant, route, site or credential; queue/acme. Default: everything."`
+	What    string  `arg:"" optional:"" placeholder:"KIND[/NAME]" help:"queue, tenant, route, policy, rules, site or credential; queue/acme. Default: everything."`
 	Number  *uint64 `placeholder:"NUMBER" help:"The directory as it was at this number."`
 	History bool    `help:"Who changed what and when, instead of the documents."`
 	JSON    bool    `name:"json" help:"Print JSON."`
@@ -31,7 +31,7 @@ func (c *getCmd) Run(ctx context.Context, p *Process) error {
 	}
 	kind, name, single := strings.Cut(c.What, "/")
 	if _, ok := directory.ParseRef(kind + "/x"); c.What != "" && !ok {
-		return usagef("there is no kind of document %q: say queue, tenant, route, site or credential", kind)
+		return usagef("there is no kind of document %q: say queue, tenant, route, policy, rules, site or credential", kind)
 	}
 	wanted := func(r directory.Ref) bool {
 		return (kind == "" || r.Kind == kind) && (!single || r.Name == name)
