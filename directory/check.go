@@ -57,7 +57,7 @@ func (c *checker) add(d *Document) {
 	case *Policy:
 		c.addPolicy(d, v)
 	case *Rules:
-		c.rules[v.Service] = v
+		c.addRules(d, v)
 	}
 }
 
@@ -71,6 +71,20 @@ func (c *checker) addTenant(d *Document, t *Tenant) {
 	for i, network := range t.Networks {
 		if c.claim(d, element("networks", i), "network "+network.String()) {
 			c.networks[network] = t
+		}
+	}
+}
+
+// addRules refuses what QMQP can't be guarded by: whom a rule allows there may
+// send to anybody.
+func (c *checker) addRules(d *Document, r *Rules) {
+	c.rules[r.Service] = r
+	if r.Service != ServiceQMQP {
+		return
+	}
+	for _, rule := range r.Rules.All() {
+		if !rule.Deny && everybody(rule.Pattern) {
+			c.fail(d, "rules", "line %d of the text allows everybody, who may relay by QMQP: that is an open relay", rule.Line)
 		}
 	}
 }

@@ -192,8 +192,22 @@ func (r *Rules) variable(s string) (struct{}, error) {
 	if err == nil && name == relayClient {
 		err = errors.New(relayClient + " for everybody would make an open relay; set it by rules")
 	}
+	if err == nil {
+		err = checkVariable(name, value)
+	}
 	r.Env[name] = value
 	return struct{}{}, err
+}
+
+// checkVariable refuses what the edge would not understand.
+func checkVariable(name, value string) error {
+	switch name {
+	case "DATABYTES", "MAXRECIPIENTS", "GREETDELAY":
+		if _, err := strconv.ParseUint(value, 10, 62); err != nil {
+			return fmt.Errorf("%s wants a number, not %q", name, value)
+		}
+	}
+	return nil
 }
 
 // parseConnRate reads "30/1m".
@@ -225,6 +239,11 @@ func readRules(r *Rules, v *value) {
 		return
 	}
 	for _, rule := range rules.All() {
+		for name, value := range rule.Env {
+			if err := checkVariable(name, value); err != nil {
+				v.at(rule.Line-1+first, err.Error())
+			}
+		}
 		if _, relays := rule.Env[relayClient]; relays && everybody(rule.Pattern) {
 			v.at(rule.Line-1+first, relayClient+" for so many would make an open relay")
 		}

@@ -109,7 +109,7 @@ func TestBrokenBrokerIsTemporary(t *testing.T) {
 // Mail that comes before the directory was read waits with its sender.
 func TestNoDirectoryIsTemporary(t *testing.T) {
 	b := bustest.New(t)
-	in, err := New(Config{SMTP: "127.0.0.1:0", Hostname: "edge.example"}, Deps{Bus: b, Directory: directory.Follow(b)})
+	in, err := New(Config{SMTP: "127.0.0.1:0", Hostname: "edge.example"}, Deps{Bus: b, Directory: directory.Follow(b), Resolver: noNames(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,9 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net/netip"
 	"os"
 
+	"qstream/directory"
 	"qstream/ingest/intake"
 	"qstream/ingest/netstrings"
 	"qstream/ingest/qmqpd"
@@ -53,6 +53,7 @@ func (s *Ingest) addQMQP(d Deps) error {
 	if err != nil {
 		return err
 	}
+	cfg.Door = s.gate.Door(directory.ServiceQMQP)
 	server, err := qmqpd.New(cfg, qmqpd.Deps{
 		Backend: s.backend(pb.Protocol_PROTOCOL_QMQP, cfg), Admit: s.relays, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
 	})
@@ -86,6 +87,7 @@ func (s *Ingest) addQMTP(d Deps, certs *certificates) error {
 		if err != nil {
 			return err
 		}
+		cfg.Door = s.gate.Door(one.name)
 		server, err := qmtpd.New(cfg, qmtpd.Deps{Backend: s.backend(pb.Protocol_PROTOCOL_QMTP, cfg), Log: d.Log, Metrics: d.Metrics, Now: d.Now})
 		if err != nil {
 			return err
@@ -98,15 +100,19 @@ func (s *Ingest) addQMTP(d Deps, certs *certificates) error {
 func (s *Ingest) backend(protocol pb.Protocol, cfg netstrings.Config) netstrings.Backend {
 	return func(ctx context.Context, p netstrings.Peer) (netstrings.Session, error) {
 		return s.intake.NewSession(ctx, intake.Client{
-			Protocol: protocol, Addr: p.Addr, TLS: p.TLS, MaxSize: cfg.WithDefaults().MaxSize,
-			Proven: p.TLS != nil && len(p.TLS.VerifiedChains) > 0,
+			Protocol: protocol, Addr: p.Addr, Name: p.Gate.Name, TLS: p.TLS, MaxSize: cfg.WithDefaults().MaxSize, Gate: p.Gate, Env: p.Gate.Rule.Env,
+			Proven: p.TLS != nil && len(p.TLS.VerifiedChains) > 0 || protocol == pb.Protocol_PROTOCOL_QMQP && ruled(p),
 		})
 	}
 }
 
-// relays reports whether a client may send to whomever it likes: its network
-// is listed.
-func (s *Ingest) relays(addr netip.Addr) bool {
+// relays reports whether a QMQP client may send to whomever it likes: its
+// network is a tenant's, or a rule is for it.
+func (s *Ingest) relays(p netstrings.Peer) bool {
 	snap := s.snapshot()
-	return snap != nil && snap.ByNetwork(addr) != nil
+	return snap != nil && (snap.ByNetwork(p.Addr.Addr()) != nil || ruled(p))
 }
+
+// ruled reports that the client came through by a rule that allows it, and not
+// for want of one. The directory takes no such rule for everybody.
+func ruled(p netstrings.Peer) bool { return p.Gate.Rule.Line > 0 }

@@ -167,6 +167,27 @@ func TestQMQPIsForWhoMayRelay(t *testing.T) {
 	}
 }
 
+// TestRulesOfNetstrings: a rule admits to QMQP, denies without an octet, and
+// sets variables.
+func TestRulesOfNetstrings(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, site+everywhere+"---\nkind: rules\nname: qmqp\nrules: '127.:allow'\n---\nkind: rules\nname: qmtp\nrules: '127.0.0.1:allow,RBLSMTPD=\"-go away\"'\n")
+	in, _ := start(t, b, anyPort(Config{}))
+	if got := talk(t, connect(t, in, "qmqp"), qmqp("x\n", "", "a@elsewhere.example")); answers(t, got) != "K" {
+		t.Errorf("admitted: %q", got)
+	}
+	if got := talk(t, connect(t, in, "qmtp"), qmtp("x\r\n", "", "a@acme.example")+"x"); answers(t, got) != "D5.7.1" {
+		t.Errorf("listed: %q", got)
+	}
+	apply(t, b, "kind: rules\nname: qmqp\nrules: '127.:deny'\n---\nkind: rules\nname: qmtp\nrules: '127.:deny'\n")
+	time.Sleep(time.Second)
+	for service, text := range map[string]string{"qmqp": qmqp("x\n", "", "a@acme.example"), "qmtp": qmtp("x\r\n", "", "a@acme.example")} {
+		if got := talk(t, connect(t, in, service), text); got != "" {
+			t.Errorf("%s, denied: %q", service, got)
+		}
+	}
+}
+
 func TestQMTPAnswers(t *testing.T) {
 	b := bustest.New(t)
 	apply(t, b, relaySite)
@@ -355,7 +376,7 @@ func TestNetstringsConfig(t *testing.T) {
 		"client_ca: open /none": func() Config { c := withCertificate(t, Config{QMTPS: ":0", ClientCA: "/none"}); return c }(),
 	} {
 		cfg.Hostname = "edge.example"
-		if _, err := New(cfg, Deps{Bus: b, Directory: directory.Follow(b)}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := New(cfg, Deps{Bus: b, Directory: directory.Follow(b), Resolver: noNames(t)}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

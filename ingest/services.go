@@ -7,6 +7,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"qstream/directory"
 	"qstream/ingest/auth"
 	"qstream/ingest/intake"
 	"qstream/ingest/smtpd"
@@ -15,9 +16,9 @@ import (
 
 // Names of the services that speak SMTP.
 const (
-	ServiceSMTP        = "smtp"
-	ServiceSubmission  = "submission"
-	ServiceSubmissions = "submissions"
+	ServiceSMTP        = directory.ServiceSMTP
+	ServiceSubmission  = directory.ServiceSubmission
+	ServiceSubmissions = directory.ServiceSubmissions
 )
 
 // addSMTP makes those services that speak SMTP and have an address.
@@ -54,6 +55,7 @@ func (s *Ingest) addSMTP(d Deps, certs *certificates) error {
 		if registry != nil {
 			registry = prometheus.WrapRegistererWith(prometheus.Labels{"service": of.name}, registry)
 		}
+		front.Door = s.gate.Door(of.name)
 		server, err := smtpd.New(front, s.sessions(of), d.Log, registry)
 		if err != nil {
 			return err
@@ -67,7 +69,7 @@ func (s *Ingest) addSMTP(d Deps, certs *certificates) error {
 func (s *Ingest) sessions(of serviceConfig) smtpd.Backend {
 	return func(ctx context.Context, p smtpd.Peer) (smtp.Session, error) {
 		return s.intake.NewSession(ctx, intake.Client{
-			Protocol: pb.Protocol_PROTOCOL_SMTP, Addr: p.Addr, HELO: p.HELO, ESMTP: p.ESMTP, TLS: p.TLS,
+			Protocol: pb.Protocol_PROTOCOL_SMTP, Addr: p.Addr, Name: p.Gate.Name, Gate: p.Gate, Env: p.Gate.Rule.Env, HELO: p.HELO, ESMTP: p.ESMTP, TLS: p.TLS,
 			User: p.Auth.User, Vouched: p.Auth.Vouched, Submission: of.submission,
 		})
 	}

@@ -25,6 +25,7 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/ingest/gate"
 	"qstream/ingest/intake"
 	"qstream/ingest/lookup"
 	"qstream/transport/resolver"
@@ -35,7 +36,7 @@ import (
 type Deps struct {
 	Bus       *bus.Bus
 	Directory *directory.Follower
-	Resolver  *resolver.Resolver // whom policies ask; default: the system's name servers
+	Resolver  *resolver.Resolver // of connections' names and lists, and for policies; default: the system's name servers
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time
@@ -47,6 +48,7 @@ type Ingest struct {
 	cfg    Config
 	log    *slog.Logger
 	dir    *directory.Follower
+	gate   *gate.Gate
 	intake *intake.Intake
 
 	services []*service // SMTP first
@@ -87,6 +89,12 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 		if d.Resolver, err = resolver.New(resolver.Config{}); err != nil {
 			return nil, err
 		}
+	}
+	s.gate, err = gate.New(gate.Config{}, gate.Deps{
+		Snapshot: s.snapshot, Resolver: d.Resolver, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	})
+	if err != nil {
+		return nil, err
 	}
 	facts, err := lookup.New(lookup.Config{Hostname: cfg.Hostname}, d.Resolver, d.Log, d.Metrics, d.Now)
 	if err != nil {

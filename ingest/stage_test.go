@@ -18,6 +18,7 @@ import (
 	"qstream/mail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
+	"qstream/transport/resolver"
 )
 
 const site = `
@@ -85,7 +86,7 @@ func startWith(t testing.TB, b *bus.Bus, cfg Config, change func(*Deps)) (in *In
 	if cfg.Hostname == "" {
 		cfg.Hostname = "edge.example"
 	}
-	deps := Deps{Bus: b, Directory: dir}
+	deps := Deps{Bus: b, Directory: dir, Resolver: noNames(t)}
 	change(&deps)
 	in, err := New(cfg, deps)
 	if err != nil {
@@ -109,6 +110,16 @@ func startWith(t testing.TB, b *bus.Bus, cfg Config, change func(*Deps)) (in *In
 	}
 	t.Cleanup(func() { _ = stop() })
 	return in, stop
+}
+
+// noNames is a resolver that nobody answers.
+func noNames(t testing.TB) *resolver.Resolver {
+	t.Helper()
+	r, err := resolver.New(resolver.Config{Servers: []string{"127.0.0.1:1"}, Timeout: 100 * time.Millisecond, Tries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // client speaks SMTP by hand.

@@ -15,6 +15,16 @@ import (
 type deliverCmd struct {
 	roleFlags
 	deliverFlags
+	dnsFlags
+}
+
+// dnsFlags are whom those ask who look names up.
+type dnsFlags struct {
+	DNS []string `name:"dns" placeholder:"HOST:PORT" help:"DNS servers (default: those of /etc/resolv.conf)."`
+}
+
+func (f dnsFlags) resolver(g ground) (*resolver.Resolver, error) {
+	return resolver.New(resolver.Config{Servers: f.DNS, Now: g.now})
 }
 
 // deliverFlags are deliver's settings.
@@ -22,7 +32,6 @@ type deliverFlags struct {
 	Pools      []string      `placeholder:"POOL" help:"Pools whose queues are delivered (default: the pool named default; in up: every pool)."`
 	Me         string        `placeholder:"NAME" help:"Our name where neither queue nor site says one (default: the host's)."`
 	Own        []string      `placeholder:"NAME" help:"Further names and addresses of this system, to recognise loops of MX records."`
-	DNS        []string      `name:"dns" placeholder:"HOST:PORT" help:"DNS servers (default: those of /etc/resolv.conf)."`
 	Drain      time.Duration `placeholder:"TIME" help:"How long begun attempts may go on at a stop (default: 45s)."`
 	DelayAfter time.Duration `placeholder:"TIME" help:"Age at which a sender is told that his mail is late (default: 4h)."`
 	Attempts   int           `placeholder:"N" help:"Most attempts at once in this process (default: 1000)."`
@@ -54,13 +63,13 @@ func (f sendFlags) config() smtp.Config {
 }
 
 func (c *deliverCmd) Run(ctx context.Context, p *Process) error {
-	return c.run(ctx, p, c.deliverFlags.role())
+	return c.run(ctx, p, c.deliverFlags.role(c.dnsFlags))
 }
-func (c *deliverCmd) check(p *Process) error { return c.checkRoles(p, c.deliverFlags.role()) }
+func (c *deliverCmd) check(p *Process) error { return c.checkRoles(p, c.deliverFlags.role(c.dnsFlags)) }
 
-func (f deliverFlags) role() role {
+func (f deliverFlags) role(d dnsFlags) role {
 	return role{"deliver", func(g ground) (stage, error) {
-		r, err := resolver.New(resolver.Config{Servers: f.DNS, Now: g.now})
+		r, err := d.resolver(g)
 		if err != nil {
 			return nil, err
 		}

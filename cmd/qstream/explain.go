@@ -11,7 +11,8 @@ import (
 
 // explainCmd says why qstream does what it does.
 type explainCmd struct {
-	Route explainRouteCmd `cmd:"" help:"Show how a recipient's tenant, queue and destination are decided."`
+	Route      explainRouteCmd      `cmd:"" help:"Show how a recipient's tenant, queue and destination are decided."`
+	Connection explainConnectionCmd `cmd:"" help:"Show the rule, the variables and the limits of a client's connection."`
 }
 
 type explainRouteCmd struct {

@@ -13,6 +13,7 @@ type ingestCmd struct {
 	ingestFlags
 	QMQP string `name:"qmqp" placeholder:"ADDR" help:"Serve QMQP here, such as :628, to clients that may relay (default: nowhere)."`
 	QMTP string `name:"qmtp" placeholder:"ADDR" help:"Serve QMTP here, such as :209 (default: nowhere)."`
+	dnsFlags
 }
 
 // ingestFlags are the edge's settings.
@@ -40,17 +41,23 @@ type ingestFlags struct {
 }
 
 func (c *ingestCmd) Run(ctx context.Context, p *Process) error {
-	return c.run(ctx, p, c.role(c.QMQP, c.QMTP))
+	return c.run(ctx, p, c.role(c.dnsFlags, c.QMQP, c.QMTP))
 }
-func (c *ingestCmd) check(p *Process) error { return c.checkRoles(p, c.role(c.QMQP, c.QMTP)) }
+func (c *ingestCmd) check(p *Process) error {
+	return c.checkRoles(p, c.role(c.dnsFlags, c.QMQP, c.QMTP))
+}
 
 // role serves QMQP and QMTP at these addresses, whose defaults are the verbs'.
-func (f ingestFlags) role(qmqp, qmtp string) role {
+func (f ingestFlags) role(d dnsFlags, qmqp, qmtp string) role {
 	return role{"ingest", func(g ground) (stage, error) {
+		r, err := d.resolver(g)
+		if err != nil {
+			return nil, err
+		}
 		cfg := f.config()
 		cfg.QMQP, cfg.QMTP = qmqp, qmtp
 		return ingest.New(cfg, ingest.Deps{
-			Bus: g.bus, Directory: g.directory, Log: g.log, Metrics: g.metrics, Now: g.now, Failpoint: g.failpoint,
+			Bus: g.bus, Directory: g.directory, Resolver: r, Log: g.log, Metrics: g.metrics, Now: g.now, Failpoint: g.failpoint,
 		})
 	}}
 }

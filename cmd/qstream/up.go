@@ -21,6 +21,7 @@ type upCmd struct {
 	Broker       `embed:""`
 	ingestFlags  `embed:""`
 	deliverFlags `embed:""`
+	dnsFlags     `embed:""`
 	askFlags     `embed:""`
 	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
 	QMQP         string   `name:"qmqp" placeholder:"ADDR" default:"127.0.0.1:2628" help:"Serve QMQP here, to clients that may relay (default: ${default}); empty: nowhere."`
@@ -96,7 +97,10 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 func (c *upCmd) roles() []role {
 	f := c.deliverFlags
 	f.all = len(f.Pools) == 0
-	return []role{c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), f.role(), delayRole(), c.ingestFlags.role(c.QMQP, c.QMTP)}
+	return []role{
+		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), f.role(c.dnsFlags), delayRole(),
+		c.ingestFlags.role(c.dnsFlags, c.QMQP, c.QMTP),
+	}
 }
 
 // prepare makes the topics and fills the directory: with the files given, or

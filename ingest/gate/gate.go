@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -117,6 +118,13 @@ func (c *Client) Var(name string) (value string, set bool) {
 	}
 	value, set = c.Rule.Env[name]
 	return value, set
+}
+
+// Number is a variable that holds a number; the directory takes no other.
+func (c *Client) Number(name string) (n int64, set bool) {
+	text, set := c.Var(name)
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, set && err == nil
 }
 
 // Leave gives back what the connection counts; call it once, at its end.

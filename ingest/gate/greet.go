@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"qstream/directory"
@@ -19,13 +18,8 @@ const maxGreet = time.Minute
 // clients that don't wait for it (RFC 5321 4.3.1).
 func (g *Gate) greet(ctx context.Context, nc net.Conn, rules *directory.Rules, c *Client) *Refusal {
 	delay := rules.Greet.Delay
-	if text, set := c.Var(GreetDelay); set {
-		seconds, err := strconv.ParseUint(text, 10, 16)
-		if err != nil {
-			g.deps.Log.Warn("variable not understood", "stage", "ingest", "service", c.Service, "variable", GreetDelay, "line", c.Rule.Line)
-		} else {
-			delay = min(time.Duration(seconds)*time.Second, maxGreet)
-		}
+	if seconds, set := c.Number(GreetDelay); set {
+		delay = time.Duration(min(seconds, int64(maxGreet/time.Second))) * time.Second
 	}
 	if delay == 0 || c.Service != directory.ServiceSMTP && c.Service != directory.ServiceSubmission {
 		return nil

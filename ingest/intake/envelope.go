@@ -8,6 +8,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"qstream/directory"
+	"qstream/ingest/gate"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -43,7 +44,8 @@ func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
 	} else if t := snap.ByNetwork(s.client.Addr.Addr()); t != nil {
 		s.record.Relay, s.record.Tenant = true, t.Name
 	} else {
-		s.record.Relay, s.record.Tenant = s.client.Proven, ""
+		_, relay := s.client.Gate.Var(gate.RelayClient)
+		s.record.Relay, s.record.Tenant = relay || s.client.Proven, ""
 	}
 	s.tx = &transaction{snap: snap, maxRecipients: recipients, maxSize: size, judgement: judgement{size: opts.Size}, envelope: &pb.Envelope{
 		ReversePath: a.String(),
@@ -84,8 +86,14 @@ func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	if err != nil || a.IsNull() {
 		return s.refused("recipient", badAddress(to, "5.1.3", err))
 	}
-	if len(e.Recipients) >= s.tx.maxRecipients {
+	if refusal := s.listed(); refusal != nil {
+		return refusal
+	}
+	if len(e.Recipients) >= s.tx.maxRecipients || s.enough() {
 		return s.refused("recipients", refuse(452, "4.5.3", "too many recipients"))
+	}
+	if a, err = s.appended(a); err != nil {
+		return s.refused("recipient", badAddress(to, "5.1.3", err))
 	}
 	address, queue, err := s.admit(a)
 	if err != nil {
@@ -105,6 +113,7 @@ func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	}
 	s.tx.add(r, queue)
 	s.admitted(a.Domain)
+	s.taken++
 	return nil
 }
 

@@ -27,6 +27,7 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/ingest/gate"
 	"qstream/ingest/lookup"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
@@ -117,10 +118,11 @@ type Client struct {
 	HELO     string
 	ESMTP    bool // it said EHLO
 	TLS      *tls.ConnectionState
-	MaxSize  int64  // octets of content; 0: Config.MaxSize
-	Proven   bool   // by a certificate that may relay anywhere
-	User     string // who signed in, as directory.NormalUser has it; empty: nobody
-	Vouched  bool   // a program knows the user; the directory need not
+	MaxSize  int64        // octets of content; 0: Config.MaxSize
+	Proven   bool         // by a certificate, or a rule of QMQP: it may relay anywhere
+	Gate     *gate.Client // what is known from before the session; nil: nothing
+	User     string       // who signed in, as directory.NormalUser has it; empty: nobody
+	Vouched  bool         // a program knows the user, or a host that is believed; the directory need not
 	// Submission says that this is a service for users: they alone may send,
 	// and what their programs forgot in a header is added.
 	Submission bool

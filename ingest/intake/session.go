@@ -32,6 +32,7 @@ type Session struct {
 	tx      *transaction // nil between transactions
 	ahead   *message     // content that came before its envelope
 	id      string       // of the message that was taken last
+	taken   int64        // recipients of all transactions
 	conduct conduct
 }
 
@@ -105,14 +106,6 @@ func (s *Session) take(r io.Reader, class string, limit int64) error {
 		return s.explain(err)
 	}
 	return nil
-}
-
-// limit is how large this client's messages may be.
-func (s *Session) limit() int64 {
-	if s.client.MaxSize > 0 {
-		return s.client.MaxSize
-	}
-	return s.in.cfg.MaxSize
 }
 
 // publish publishes s.ahead with the envelope.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -66,7 +65,7 @@ func play(t *testing.T, qmqp bool, in []byte, size int) (string, *keeper) {
 	cfg := netstrings.Config{MaxSize: 1000, MaxRecipients: 3}
 	var start func(net.Conn) listener.Dialogue
 	if qmqp {
-		s, err := qmqpd.New(cfg, qmqpd.Deps{Backend: backend, Admit: func(netip.Addr) bool { return true }, Now: now})
+		s, err := qmqpd.New(cfg, qmqpd.Deps{Backend: backend, Admit: func(netstrings.Peer) bool { return true }, Now: now})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"qstream/ingest/gate"
 	"qstream/ingest/listener"
 	"qstream/mail"
 	"qstream/wire"
@@ -35,6 +36,7 @@ type Config struct {
 	MaxLine        int   // octets of a text line; default 2000; below 0: no limit
 	LineEnds       wire.Policy
 	TLS            *tls.Config   // nil: in clear
+	Door           *gate.Door    // what clients come through; nil: all are let in
 	IdleTimeout    time.Duration // for the first octets of a message, and a handshake; default 5 min
 	DataTimeout    time.Duration // for the next octets; default 3 min
 	WriteTimeout   time.Duration // for answers; default 1 min
@@ -89,6 +91,7 @@ type Session interface {
 type Peer struct {
 	Addr netip.AddrPort
 	TLS  *tls.ConnectionState // nil without TLS
+	Gate *gate.Client         // what is known from before the session; nil before Enter
 }
 
 // Backend makes the session of a client. ctx ends when the server gives up
@@ -118,6 +121,17 @@ func NewConn(c net.Conn, cfg *Config, log *slog.Logger, now func() time.Time) *C
 // Refuse closes a connection that is one too many: these protocols have no
 // greeting to refuse it by, and the client tries again.
 func (c *Conn) Refuse() { c.Note("too many connections", nil) }
+
+// Enter takes the client through the door; Peer.Gate.Leave takes it out. False:
+// it was refused, and hears nothing, as from Refuse.
+func (c *Conn) Enter(ctx context.Context) bool {
+	client, refusal := c.cfg.Door.Enter(ctx, c.Stream.Conn())
+	if refusal != nil {
+		return false
+	}
+	c.Peer.Addr, c.Peer.Gate = client.Addr, client
+	return true
+}
 
 // Note logs why a client got no answer.
 func (c *Conn) Note(why string, err error) {

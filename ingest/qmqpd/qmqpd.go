@@ -16,7 +16,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -29,7 +28,7 @@ import (
 // Deps are what a server works with; Backend and Admit are required.
 type Deps struct {
 	Backend netstrings.Backend
-	Admit   func(netip.Addr) bool // whether a client may send to whomever it likes
+	Admit   func(netstrings.Peer) bool // whether a client may send to whomever it likes
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Now     func() time.Time
@@ -70,7 +69,12 @@ type conn struct {
 // Run takes the client's message.
 func (c *conn) Run(ctx context.Context) {
 	defer c.In.Close()
-	if !c.srv.deps.Admit(c.Peer.Addr.Addr()) {
+	if !c.Enter(ctx) {
+		c.srv.ends.WithLabelValues("denied").Inc()
+		return
+	}
+	defer c.Peer.Gate.Leave()
+	if !c.srv.deps.Admit(c.Peer) {
 		c.srv.ends.WithLabelValues("denied").Inc()
 		c.Note("not admitted", nil)
 		return

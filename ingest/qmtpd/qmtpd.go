@@ -74,6 +74,11 @@ type conn struct {
 // Run takes the client's messages.
 func (c *conn) Run(ctx context.Context) {
 	defer c.In.Close()
+	if !c.Enter(ctx) {
+		c.srv.ends.WithLabelValues("denied").Inc()
+		return
+	}
+	defer c.Peer.Gate.Leave()
 	err := c.secure(ctx)
 	if err == nil {
 		err = c.messages(ctx)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"qstream/ingest/gate"
 	"qstream/wire"
 )
 
@@ -24,6 +25,7 @@ var handlers = map[string]func(*conn, string){
 	"QUIT":     (*conn).quit,
 	"STARTTLS": (*conn).starttls,
 	"AUTH":     (*conn).auth,
+	"XCLIENT":  (*conn).xclient,
 }
 
 // known are commands that exist and are not served.
@@ -66,15 +68,18 @@ func (c *conn) ehlo(arg string) {
 		return
 	}
 	lines := []string{
-		c.cfg.Hostname, "PIPELINING", fmt.Sprintf("SIZE %d", c.cfg.MaxSize), "8BITMIME",
+		c.cfg.Hostname, "PIPELINING", fmt.Sprintf("SIZE %d", c.least(c.cfg.MaxSize, gate.DataBytes)), "8BITMIME",
 		"ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING",
-		fmt.Sprintf("LIMITS RCPTMAX=%d", c.cfg.MaxRecipients),
+		fmt.Sprintf("LIMITS RCPTMAX=%d", c.least(int64(c.cfg.MaxRecipients), gate.MaxRecipients)),
 	}
 	if c.cfg.TLS != nil && c.peer.TLS == nil {
 		lines = append(lines, "STARTTLS")
 	}
 	if names := c.mechanisms(); len(names) > 0 {
 		lines = append(lines, "AUTH "+strings.Join(names, " "))
+	}
+	if c.entered.XClient {
+		lines = append(lines, "XCLIENT NAME ADDR PORT PROTO HELO LOGIN")
 	}
 	c.reply(250, "", strings.Join(lines, "\n"))
 }

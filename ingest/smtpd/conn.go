@@ -8,6 +8,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"qstream/ingest/gate"
 	"qstream/ingest/listener"
 	"qstream/wire"
 )
@@ -21,6 +22,7 @@ type conn struct {
 
 	ctx     context.Context
 	peer    Peer
+	entered *gate.Client // who made the connection; Leaves at its end
 	session smtp.Session // nil before HELO
 	state   state
 	rcpts   int // accepted recipients of the transaction
@@ -62,10 +64,10 @@ func (c *conn) Refuse() {
 func (c *conn) Run(ctx context.Context) {
 	c.ctx = ctx
 	defer c.end()
-	if c.cfg.ImplicitTLS && !c.handshake() {
+	if !c.admit(ctx) || c.cfg.ImplicitTLS && !c.handshake() {
 		return
 	}
-	c.reply(220, "", c.cfg.Hostname+" ESMTP")
+	c.greeting()
 	for !c.over() {
 		line, err := c.nextCommand()
 		if err != nil {
@@ -79,7 +81,10 @@ func (c *conn) Run(ctx context.Context) {
 // over reports that the dialogue is to end, or that nobody listens.
 func (c *conn) over() bool { return c.closing || c.Failed() }
 
+func (c *conn) greeting() { c.reply(220, "", c.cfg.Hostname+" ESMTP") }
+
 func (c *conn) end() {
+	defer c.entered.Leave()
 	_ = c.Flush() // it is the end either way
 	if c.session != nil {
 		c.logout()

@@ -9,8 +9,8 @@
 // rate), for a client that doesn't read its replies.
 //
 // It knows PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, CHUNKING,
-// ENHANCEDSTATUSCODES, STARTTLS, AUTH and TLS from the first octet. It knows no
-// BINARYMIME, PROXY or XCLIENT.
+// ENHANCEDSTATUSCODES, STARTTLS, AUTH, TLS from the first octet and, from listed
+// clients, XCLIENT. It knows no BINARYMIME.
 package smtpd
 
 import (
@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"qstream/ingest/auth"
+	"qstream/ingest/gate"
 	"qstream/ingest/listener"
 	"qstream/wire"
 )
@@ -41,6 +42,7 @@ type Config struct {
 	MaxLine         int    // octets of a text line; default 2000; below 0: no limit
 	LineEnds        wire.Policy
 	TLS             *tls.Config // nil: no STARTTLS
+	Door            *gate.Door  // what clients come through; nil: all are let in
 	ImplicitTLS     bool        // TLS from the first octet (RFC 8314 3)
 	RequireTLS      bool        // before MAIL
 	Auth            *auth.Authenticator
@@ -90,6 +92,7 @@ type Peer struct {
 	ESMTP bool
 	TLS   *tls.ConnectionState // nil without TLS
 	Auth  auth.Identity        // without a user: nobody has signed in
+	Gate  *gate.Client         // what is known from before the session; never nil
 }
 
 // Backend makes the session of a client that has said HELO or EHLO. ctx ends

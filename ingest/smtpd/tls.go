@@ -27,7 +27,7 @@ func (c *conn) handshake() bool {
 	c.Secure(t)
 	c.in.Reset(c.Stream)
 	cs := t.ConnectionState()
-	c.peer = Peer{Addr: c.peer.Addr, TLS: &cs}
+	c.peer = Peer{Addr: c.peer.Addr, TLS: &cs, Gate: c.peer.Gate}
 	c.forget()
 	return true
 }
