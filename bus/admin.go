@@ -99,6 +99,9 @@ func settings(t schemas.Topic, o CreateOptions) map[string]string {
 	}
 	if t.Compact {
 		m["cleanup.policy"] = "compact"
+		if t.Retention >= 0 {
+			m["cleanup.policy"] = "compact,delete"
+		}
 	}
 	if o.Synced {
 		m["flush.messages"] = "1"

@@ -35,6 +35,11 @@ func TestConfigurationPage(t *testing.T) {
 	for _, k := range namesOf(tenantKeys) {
 		named(KindTenant, k)
 	}
+	for _, keys := range [][]string{namesOf(verificationKeys), namesOf(spfKeys), namesOf(greylistKeys)} {
+		for _, k := range keys {
+			named(KindTenant, k)
+		}
+	}
 	for _, k := range append(namesOf(routeKeys), "match.domain", "match.null_sender") {
 		if k != "match" {
 			named(KindRoute, k)
@@ -64,8 +69,8 @@ func TestConfigurationPage(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		text += "---\n" + block[1]
 	}
-	if n := len(snapshotOf(t, text).Documents()); n != 9 {
-		t.Errorf("%d documents, want 9", n)
+	if n := len(snapshotOf(t, text).Documents()); n != 10 {
+		t.Errorf("%d documents, want 10", n)
 	}
 }
 

@@ -17,6 +17,9 @@ type Tenant struct {
 	Networks []netip.Prefix
 	Queue    string // default: the queue of its own name
 	DSNRate  int    // most DSNs to one recipient in an hour; default 100
+	// Verify is what is asked about strangers' mail for its domains; nil:
+	// nothing.
+	Verify *Verification
 }
 
 const (
@@ -37,6 +40,7 @@ var tenantKeys = []key[Tenant]{
 	}},
 	{"queue", func(t *Tenant, v *value) { t.Queue = parsed(v, parseName) }},
 	{"dsn_rate", func(t *Tenant, v *value) { t.DSNRate = int(v.integer(0, 1_000_000)) }},
+	{"verify", func(t *Tenant, v *value) { t.Verify = &Verification{}; nested(v, t.Verify, verificationKeys) }},
 }
 
 // parseNetwork reads a prefix or an address. What would let most of the

@@ -26,8 +26,10 @@ import (
 	"qstream/bus"
 	"qstream/directory"
 	"qstream/ingest/gate"
+	"qstream/ingest/greylist"
 	"qstream/ingest/intake"
 	"qstream/ingest/lookup"
+	"qstream/ingest/verify"
 	"qstream/transport/resolver"
 )
 
@@ -36,7 +38,7 @@ import (
 type Deps struct {
 	Bus       *bus.Bus
 	Directory *directory.Follower
-	Resolver  *resolver.Resolver // of connections' names and lists, and for policies; default: the system's name servers
+	Resolver  *resolver.Resolver // of connections' names and lists, for policies and verification; default: the system's name servers
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time
@@ -50,6 +52,7 @@ type Ingest struct {
 	dir    *directory.Follower
 	gate   *gate.Gate
 	intake *intake.Intake
+	verify *intake.Verifier
 
 	services []*service // SMTP first
 
@@ -100,8 +103,11 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.verify, err = verifier(d); err != nil {
+		return nil, err
+	}
 	s.intake, err = intake.New(cfg.intake(asked), intake.Deps{
-		Bus: d.Bus, Snapshot: s.snapshot, Lookup: facts, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
+		Bus: d.Bus, Snapshot: s.snapshot, Lookup: facts, Verify: s.verify, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
 	})
 	if err != nil {
 		return nil, err
@@ -113,6 +119,19 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 		return nil, err
 	}
 	return s, s.addQMTP(d, certs)
+}
+
+// verifier is what asks who strangers' mail is from.
+func verifier(d Deps) (*intake.Verifier, error) {
+	checker, err := verify.New(verify.Config{Resolver: d.Resolver, Now: d.Now})
+	if err != nil {
+		return nil, err
+	}
+	list, err := greylist.New(greylist.Config{Bus: d.Bus, Now: d.Now, Log: d.Log, Metrics: d.Metrics})
+	if err != nil {
+		return nil, err
+	}
+	return &intake.Verifier{Checker: checker, Greylist: list}, nil
 }
 
 // snapshot is nil until the directory has been read.
@@ -166,6 +185,8 @@ func (s *Ingest) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.intake.Wait()
+	stop := s.follow(ctx)
+	defer stop()
 	s.serve(true)
 	defer s.serve(false)
 	all, ctx := errgroup.WithContext(ctx)
@@ -174,6 +195,19 @@ func (s *Ingest) Run(ctx context.Context) error {
 		all.Go(func() error { return one.serve(ctx, one.listener) })
 	}
 	return all.Wait()
+}
+
+// follow reads what the other edges have seen, until stop is called: running
+// transactions may need it after ctx has ended.
+func (s *Ingest) follow(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var following sync.WaitGroup
+	following.Go(func() {
+		if err := s.verify.Greylist.Run(ctx); err != nil {
+			s.log.Error("greylist isn't followed any more", "stage", "ingest", "err", err)
+		}
+	})
+	return func() { cancel(); following.Wait() }
 }
 
 func (s *Ingest) serve(on bool) {

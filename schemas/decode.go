@@ -51,6 +51,8 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Apply{}, nil
 	case Control:
 		return &pb.Command{}, nil
+	case Greylist:
+		return &pb.Greylisted{}, nil
 	case Deadletter:
 		return &pb.DeadletterRecord{}, nil
 	}

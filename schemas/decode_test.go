@@ -51,6 +51,7 @@ var kinds = map[string][2]string{
 	"apply":      {Directory, ""},
 	"command":    {Control, ""},
 	"deadletter": {Deadletter, ""},
+	"greylisted": {Greylist, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -223,6 +224,19 @@ func samples() map[string]proto.Message {
 		"received-ref": &pb.Received{
 			Id: "01JD0000000000000000000001", Session: session, Envelope: envelope,
 			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256}, Directory: 17,
+		},
+		"received-checked": &pb.Received{
+			Id: "01JD0000000000000000000003", Session: session, Envelope: envelope, Directory: 17,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
+			Checks: []*pb.Check{
+				{Method: "spf", Result: "softfail", Domain: "acme.example", Reason: "no mechanism matched"},
+				{Method: "dkim", Result: "fail", Domain: "acme.example", Selector: "s1", Algorithm: "rsa-sha256", Reason: "body hash did not verify"},
+				{Method: "dmarc", Result: "fail", Domain: "acme.example", Policy: "quarantine"},
+			},
+		},
+		"greylisted": &pb.Greylisted{
+			Network: "192.0.2.0/24", ReversePath: "sender@acme.example", Recipient: "a@one.example",
+			FirstMs: 1_763_900_000_000, PassedMs: 1_763_900_300_000, Passes: 2,
 		},
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,

@@ -15,6 +15,7 @@ const (
 	long          = 400 * day
 	eventsKept    = 30 * day
 	journalKept   = 7 * day
+	greylistKept  = 62 * day
 	defaultMail   = 7 * day // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
 	legsBeyond    = 30 * day
 	defaultNumber = 3
@@ -34,7 +35,7 @@ type Topic struct {
 	Key        string // what the key is, for people
 	Value      string // full protobuf name of the value
 	Partitions int32
-	Compact    bool          // else delete
+	Compact    bool          // by key, and deleted by age as well; else by age alone
 	Retention  time.Duration // Forever: -1
 	MaxMessage int           // bytes
 	Groups     []string      // groups that consume it from a commit
@@ -98,6 +99,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Events, Key: "message id", Value: "Event", Partitions: n, Retention: eventsKept},
 		{Name: Directory, Key: "-", Value: "Apply", Partitions: 1, Retention: Forever, MaxMessage: directoryMessage},
 		{Name: Control, Key: "-", Value: "Command", Partitions: 1, Retention: Forever},
+		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}
 	for _, delay := range DelayTopics() {

@@ -18,6 +18,7 @@ const (
 	Directory  = "qstream.directory.v1"
 	Control    = "qstream.control.v1"
 	Deadletter = "qstream.deadletter.v1"
+	Greylist   = "qstream.greylist.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.

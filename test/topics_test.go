@@ -28,6 +28,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Events, "router, deliver, delay", "ledger, trace, operators"},
 	{schemas.Directory, "apply", "every role"},
 	{schemas.Control, "queue suspend, resume, flush", "every role"},
+	{schemas.Greylist, "ingest", "ingest"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},
 }
 
@@ -71,7 +72,7 @@ func topicsTable(t *testing.T) string {
 func cleanup(r schemas.Topic) string {
 	switch {
 	case r.Compact:
-		return "compact"
+		return fmt.Sprintf("compact; delete, %d d", r.Retention/(24*time.Hour))
 	case r.Retention < 0:
 		return "never"
 	}

@@ -47,6 +47,7 @@ func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
 		_, relay := s.client.Gate.Var(gate.RelayClient)
 		s.record.Relay, s.record.Tenant = relay || s.client.Proven, ""
 	}
+	s.number++
 	s.tx = &transaction{snap: snap, maxRecipients: recipients, maxSize: size, judgement: judgement{size: opts.Size}, envelope: &pb.Envelope{
 		ReversePath: a.String(),
 		EnvId:       text(opts.EnvelopeID),
@@ -99,9 +100,13 @@ func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	if err != nil {
 		return err
 	}
-	if s.tx.known(address) {
+	if s.tx.has(address) {
 		return nil
 	}
+	if err := s.verifyRecipient(address); err != nil {
+		return err
+	}
+	s.tx.note(address)
 	r := &pb.Recipient{Number: uint32(len(e.Recipients)), Address: address}
 	if opts != nil {
 		for _, n := range opts.Notify {
@@ -169,22 +174,21 @@ type transaction struct {
 	judgement judgement
 	seen      map[string]bool
 	class     string // of the queues' content, if they agree
+	verified  verified
 
 	maxRecipients int
 	maxSize       int64
 }
 
-// known reports a recipient that is there already.
-func (t *transaction) known(address string) bool {
-	key := recipientKey(address)
-	if t.seen[key] {
-		return true
-	}
+// has reports a recipient that is there already.
+func (t *transaction) has(address string) bool { return t.seen[recipientKey(address)] }
+
+// note makes a recipient one that is there.
+func (t *transaction) note(address string) {
 	if t.seen == nil {
 		t.seen = map[string]bool{}
 	}
-	t.seen[key] = true
-	return false
+	t.seen[recipientKey(address)] = true
 }
 
 func recipientKey(address string) string {

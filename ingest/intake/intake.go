@@ -59,7 +59,9 @@ type Deps struct {
 	// Snapshot is the directory's newest snapshot; nil while there is none.
 	Snapshot func() *directory.Snapshot
 	// Lookup finds out what policies ask for; nil: none are asked.
-	Lookup    *lookup.Lookup
+	Lookup *lookup.Lookup
+	// Verify asks who strangers' mail is from; nil: nobody does.
+	Verify    *Verifier
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time

@@ -96,6 +96,9 @@ func (m *message) close() {
 	if m.blob != nil {
 		m.blob.Abort()
 	}
+	if m.verify != nil {
+		m.verify.Abort()
+	}
 	m.handOver()()
 	if m.small != nil {
 		smalls.Put(m.small)

@@ -16,6 +16,7 @@ import (
 	"qstream/bus"
 	"qstream/directory"
 	"qstream/ingest/policy"
+	"qstream/ingest/verify"
 	"qstream/mail"
 	"qstream/qmail"
 	"qstream/schemas"
@@ -34,6 +35,7 @@ type Session struct {
 	id      string       // of the message that was taken last
 	taken   int64        // recipients of all transactions
 	conduct conduct
+	number  int // of the transaction
 }
 
 var _ smtp.Session = (*Session)(nil)
@@ -98,7 +100,7 @@ func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.R
 // take reads content into s.ahead.
 func (s *Session) take(r io.Reader, class string, limit int64) error {
 	started := s.in.deps.Now()
-	s.ahead = &message{in: s.in, id: mail.NewID(started), started: started, class: class, limit: limit}
+	s.ahead = &message{in: s.in, id: mail.NewID(started), started: started, class: class, limit: limit, verify: s.listen()}
 	if s.tx != nil { // else nobody knows yet whose policy holds
 		s.ahead.policy, s.ahead.scan = s.tx.judgement.scanned()
 	}
@@ -111,11 +113,16 @@ func (s *Session) take(r io.Reader, class string, limit int64) error {
 // publish publishes s.ahead with the envelope.
 func (s *Session) publish() error {
 	m := s.ahead
+	found, err := s.conclude(m)
+	if err != nil {
+		return s.explain(err)
+	}
 	added, messageID := s.missing(&m.header, m.id, m.started)
 	received := &pb.Received{
 		Id: m.id, Envelope: s.tx.envelope,
 		Session:         s.record,
-		Prepend:         []byte(s.trace(m.id, m.started) + added),
+		Prepend:         []byte(found.Lines(s.by()) + s.trace(m.id, m.started) + added),
+		Checks:          found.Checks(),
 		Directory:       s.tx.snap.Number,
 		AcceptedMs:      m.started.UnixMilli(),
 		HeaderMessageId: messageID,
@@ -170,12 +177,21 @@ func (s *Session) trace(id string, at time.Time) string {
 	return r.String()
 }
 
+// snapshot is that of the transaction; before one, the newest, or nil.
+func (s *Session) snapshot() *directory.Snapshot {
+	if s.tx != nil {
+		return s.tx.snap
+	}
+	return s.in.deps.Snapshot()
+}
+
 // by is our name in the Received line.
 func (s *Session) by() string {
-	for _, name := range []string{s.in.cfg.By, s.tx.snap.Site().Me} {
-		if name != "" {
-			return name
-		}
+	if s.in.cfg.By != "" {
+		return s.in.cfg.By
+	}
+	if snap := s.snapshot(); snap != nil && snap.Site().Me != "" {
+		return snap.Site().Me
 	}
 	return s.in.cfg.Hostname
 }
@@ -242,6 +258,7 @@ type message struct {
 	class   string
 	limit   int64 // octets of it
 	header  mail.HeaderScan
+	verify  *verify.Message // nil: who it is from isn't asked
 	size    int64
 	small   *bytes.Buffer // content up to bus.InlineLimit
 	blob    *bus.Blob     // content above it
@@ -286,6 +303,9 @@ func (m *message) check(p []byte) error {
 		return refuse(554, "5.4.6", "too many hops: mail loops")
 	case m.size > m.limit:
 		return tooBig(m.limit)
+	}
+	if m.verify != nil {
+		_, _ = m.verify.Write(p) // it never fails
 	}
 	return m.obey(p)
 }

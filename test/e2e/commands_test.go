@@ -16,6 +16,7 @@ import (
 
 	"qstream/bus/bustest"
 	"qstream/schemas"
+	"qstream/test/fakedns"
 	"qstream/test/fakeqm"
 	"qstream/test/rig"
 )
@@ -44,6 +45,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"qmsink":     cmdQmsink,
 	"qmsubmit":   cmdQmsubmit,
 	"qmreceived": cmdQmreceived,
+	"dns":        cmdDNS,
 }
 
 // system is one scenario's qstream and next hops.
@@ -164,6 +166,15 @@ func names(s *system, args []string) []string {
 		return []string{"ingest", "router", "deliver", "delay"}
 	}
 	return args
+}
+
+// dns FILE: start a name server with the zone of a file; its address goes to
+// $DNS.
+func cmdDNS(ts *testscript.TestScript, neg bool, args []string) {
+	s, err := fakedns.Start(ts.ReadFile(args[0]))
+	ts.Check(err)
+	ts.Defer(s.Close)
+	ts.Setenv("DNS", s.Addr())
 }
 
 // pause DURATION: let time pass, for lifetimes and retentions.

@@ -1,5 +1,4 @@
 // Package resolver finds the hosts that take mail for a domain, in the order
-// in which they are to be tried (RFC 5321 5.1, RFC 7505), and the addresses of
 // in which they are to be tried (RFC 5321 5.1, RFC 7505), the addresses of
 // a named host, and single kinds of records for who checks names and policies.
 // It asks the configured servers itself, over UDP and, when an answer is cut,

@@ -1022,8 +1022,10 @@ type Received struct {
 	AcceptedMs int64  `protobuf:"varint,7,opt,name=accepted_ms,json=acceptedMs,proto3" json:"accepted_ms,omitempty"`
 	// The Message-ID header field, without brackets' meaning; hostile text.
 	HeaderMessageId string `protobuf:"bytes,8,opt,name=header_message_id,json=headerMessageId,proto3" json:"header_message_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What SPF, DKIM and DMARC said, as far as they were asked.
+	Checks        []*Check `protobuf:"bytes,9,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Received) Reset() {
@@ -1110,6 +1112,13 @@ func (x *Received) GetHeaderMessageId() string {
 		return x.HeaderMessageId
 	}
 	return ""
+}
+
+func (x *Received) GetChecks() []*Check {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
 }
 
 // Reinject is a value of the reinject topic.
@@ -2017,7 +2026,7 @@ var File_qstream_v1_mail_proto protoreflect.FileDescriptor
 const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\n" +
 	"\x15qstream/v1/mail.proto\x12\n" +
-	"qstream.v1\"\xdd\x02\n" +
+	"qstream.v1\x1a\x17qstream/v1/verify.proto\"\xdd\x02\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x14.qstream.v1.ProtocolR\bprotocol\x12\x12\n" +
@@ -2078,7 +2087,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1e\n" +
 	"\n" +
 	"compressed\x18\x04 \x01(\bR\n" +
-	"compressed\"\xaf\x02\n" +
+	"compressed\"\xda\x02\n" +
 	"\bReceived\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
 	"\asession\x18\x02 \x01(\v2\x13.qstream.v1.SessionR\asession\x120\n" +
@@ -2088,7 +2097,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\tdirectory\x18\x06 \x01(\x04R\tdirectory\x12\x1f\n" +
 	"\vaccepted_ms\x18\a \x01(\x03R\n" +
 	"acceptedMs\x12*\n" +
-	"\x11header_message_id\x18\b \x01(\tR\x0fheaderMessageId\"\xfa\x04\n" +
+	"\x11header_message_id\x18\b \x01(\tR\x0fheaderMessageId\x12)\n" +
+	"\x06checks\x18\t \x03(\v2\x11.qstream.v1.CheckR\x06checks\"\xfa\x04\n" +
 	"\bReinject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x06origin\x18\x02 \x01(\x0e2\x12.qstream.v1.OriginR\x06origin\x12\x1b\n" +
@@ -2257,6 +2267,7 @@ var file_qstream_v1_mail_proto_goTypes = []any{
 	(*Header)(nil),           // 18: qstream.v1.Header
 	(*DeadletterEnd)(nil),    // 19: qstream.v1.DeadletterEnd
 	(*DeadletterRecord)(nil), // 20: qstream.v1.DeadletterRecord
+	(*Check)(nil),            // 21: qstream.v1.Check
 }
 var file_qstream_v1_mail_proto_depIdxs = []int32{
 	0,  // 0: qstream.v1.Session.protocol:type_name -> qstream.v1.Protocol
@@ -2268,28 +2279,29 @@ var file_qstream_v1_mail_proto_depIdxs = []int32{
 	6,  // 6: qstream.v1.Received.session:type_name -> qstream.v1.Session
 	7,  // 7: qstream.v1.Received.envelope:type_name -> qstream.v1.Envelope
 	11, // 8: qstream.v1.Received.content:type_name -> qstream.v1.Content
-	4,  // 9: qstream.v1.Reinject.origin:type_name -> qstream.v1.Origin
-	7,  // 10: qstream.v1.Reinject.envelope:type_name -> qstream.v1.Envelope
-	11, // 11: qstream.v1.Reinject.content:type_name -> qstream.v1.Content
-	6,  // 12: qstream.v1.Reinject.session:type_name -> qstream.v1.Session
-	9,  // 13: qstream.v1.Reinject.last:type_name -> qstream.v1.Status
-	8,  // 14: qstream.v1.Leg.recipients:type_name -> qstream.v1.Recipient
-	2,  // 15: qstream.v1.Leg.ret:type_name -> qstream.v1.Ret
-	1,  // 16: qstream.v1.Leg.body:type_name -> qstream.v1.Body
-	10, // 17: qstream.v1.Leg.content:type_name -> qstream.v1.ContentRef
-	5,  // 18: qstream.v1.Leg.reason:type_name -> qstream.v1.Reason
-	9,  // 19: qstream.v1.Leg.last:type_name -> qstream.v1.Status
-	9,  // 20: qstream.v1.Leg.refusal:type_name -> qstream.v1.Status
-	4,  // 21: qstream.v1.Leg.origin:type_name -> qstream.v1.Origin
-	6,  // 22: qstream.v1.Leg.session:type_name -> qstream.v1.Session
-	18, // 23: qstream.v1.Deadletter.headers:type_name -> qstream.v1.Header
-	17, // 24: qstream.v1.DeadletterRecord.dead:type_name -> qstream.v1.Deadletter
-	19, // 25: qstream.v1.DeadletterRecord.end:type_name -> qstream.v1.DeadletterEnd
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	21, // 9: qstream.v1.Received.checks:type_name -> qstream.v1.Check
+	4,  // 10: qstream.v1.Reinject.origin:type_name -> qstream.v1.Origin
+	7,  // 11: qstream.v1.Reinject.envelope:type_name -> qstream.v1.Envelope
+	11, // 12: qstream.v1.Reinject.content:type_name -> qstream.v1.Content
+	6,  // 13: qstream.v1.Reinject.session:type_name -> qstream.v1.Session
+	9,  // 14: qstream.v1.Reinject.last:type_name -> qstream.v1.Status
+	8,  // 15: qstream.v1.Leg.recipients:type_name -> qstream.v1.Recipient
+	2,  // 16: qstream.v1.Leg.ret:type_name -> qstream.v1.Ret
+	1,  // 17: qstream.v1.Leg.body:type_name -> qstream.v1.Body
+	10, // 18: qstream.v1.Leg.content:type_name -> qstream.v1.ContentRef
+	5,  // 19: qstream.v1.Leg.reason:type_name -> qstream.v1.Reason
+	9,  // 20: qstream.v1.Leg.last:type_name -> qstream.v1.Status
+	9,  // 21: qstream.v1.Leg.refusal:type_name -> qstream.v1.Status
+	4,  // 22: qstream.v1.Leg.origin:type_name -> qstream.v1.Origin
+	6,  // 23: qstream.v1.Leg.session:type_name -> qstream.v1.Session
+	18, // 24: qstream.v1.Deadletter.headers:type_name -> qstream.v1.Header
+	17, // 25: qstream.v1.DeadletterRecord.dead:type_name -> qstream.v1.Deadletter
+	19, // 26: qstream.v1.DeadletterRecord.end:type_name -> qstream.v1.DeadletterEnd
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_mail_proto_init() }
@@ -2297,6 +2309,7 @@ func file_qstream_v1_mail_proto_init() {
 	if File_qstream_v1_mail_proto != nil {
 		return
 	}
+	file_qstream_v1_verify_proto_init()
 	file_qstream_v1_mail_proto_msgTypes[5].OneofWrappers = []any{
 		(*Content_Inline)(nil),
 		(*Content_Ref)(nil),
