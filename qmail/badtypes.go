@@ -116,7 +116,8 @@ type ContentScan struct {
 	inside  bool   // in base64
 	blank   bool   // a blank within the line
 	head    []byte // the first characters since the part began
-	tail    []byte // the last characters
+	tail    uint64 // the last characters, the newest lowest
+	kept    int    // how many they are
 }
 
 // NewContentScan starts at a message's first octet.
@@ -126,7 +127,10 @@ func NewContentScan(r ContentRules) *ContentScan { return &ContentScan{rules: r,
 func (s *ContentScan) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 && s.Found == Clean {
-		if s.start || s.inside {
+		if s.inside && !s.start {
+			p = p[s.bulk(p):]
+		}
+		if len(p) > 0 && (s.start || s.inside) {
 			s.octet(p[0])
 			p = p[1:]
 			continue
@@ -142,6 +146,42 @@ func (s *ContentScan) Write(p []byte) (int, error) {
 		p = p[end+1:]
 	}
 	return n, nil
+}
+
+// bulk passes over the rest of a line of base64, as far as octet by octet
+// would find nothing else, and returns how far that was.
+func (s *ContentScan) bulk(p []byte) int {
+	end := bytes.IndexByte(p, '\n')
+	if end < 0 {
+		end = len(p)
+	}
+	line := bytes.TrimSuffix(p[:end], []byte("\r"))
+	if len(line) < 2*LoaderTypeLength || len(s.head) < MIMETypeLength || bytes.IndexByte(line, '\r') >= 0 ||
+		s.rules.Blanks && bytes.ContainsAny(line, " \t") || s.blank {
+		return 0
+	}
+	if t := s.rules.Loaders; t != nil {
+		for _, c := range line[:LoaderTypeLength-1] { // what began in the line before
+			s.octet(c)
+		}
+		for at := 0; s.Found == Clean; at++ {
+			next := bytes.IndexByte(line[at:], t.first)
+			if at += next; next < 0 || at+LoaderTypeLength > len(line) {
+				break
+			}
+			if s.wanted() && t.marks[string(line[at:at+LoaderTypeLength])] {
+				s.Found = BadLoaderType
+			}
+		}
+		s.kept = 0
+		for _, c := range line[len(line)-LoaderTypeLength:] {
+			if s.tail, s.kept = s.tail<<8|uint64(c), s.kept+1; !inBase64[c] {
+				s.kept = 0
+			}
+		}
+	}
+	s.length += len(line)
+	return len(line)
 }
 
 func (s *ContentScan) octet(c byte) {
@@ -163,10 +203,12 @@ func (s *ContentScan) octet(c byte) {
 	case c == '\r':
 	case c == ' ' || c == '\t':
 		s.blank = s.length > 0
+		s.kept = 0
 	case inBase64[c]:
 		s.character(c)
 	default:
 		s.length++
+		s.kept = 0
 	}
 }
 
@@ -183,11 +225,7 @@ func (s *ContentScan) begin(c byte) {
 
 // keep notes the beginning of what is no base64.
 func (s *ContentScan) keep(p []byte) {
-	for _, c := range p {
-		if c != '\r' {
-			s.length++
-		}
-	}
+	s.length += len(p) - bytes.Count(p, []byte{'\r'})
 	s.line = append(s.line, p[:min(len(p), maxField-len(s.line))]...)
 }
 
@@ -196,7 +234,7 @@ func (s *ContentScan) endLine() {
 	switch {
 	case s.length == 0 && (s.inside || s.encoded): // an empty line: base64 begins, or a part anew
 		s.inside, s.encoded = true, false
-		s.head, s.tail = s.head[:0], s.tail[:0]
+		s.head, s.kept = s.head[:0], 0
 	case !s.inside && saysBase64(s.line):
 		s.encoded = true
 	}
@@ -229,11 +267,23 @@ func (s *ContentScan) character(c byte) {
 	if s.rules.Loaders == nil {
 		return
 	}
-	if len(s.tail) == LoaderTypeLength {
-		s.tail = s.tail[:copy(s.tail, s.tail[1:])]
-	}
-	s.tail = append(s.tail, c)
-	if len(s.tail) == LoaderTypeLength && (s.rules.Loader == 0 || s.tail[0] == s.rules.Loader) && s.tail[0] == s.rules.Loaders.first && s.rules.Loaders.marks[string(s.tail)] {
+	s.tail, s.kept = s.tail<<8|uint64(c), s.kept+1
+	first := byte(s.tail >> (8 * (LoaderTypeLength - 1)))
+	if s.kept >= LoaderTypeLength && first == s.rules.Loaders.first && s.wanted() && s.rules.Loaders.marks[s.last()] {
 		s.Found = BadLoaderType
 	}
+}
+
+// wanted reports whether what loader types begin with is what is asked for.
+func (s *ContentScan) wanted() bool {
+	return s.rules.Loader == 0 || s.rules.Loader == s.rules.Loaders.first
+}
+
+// last are the newest characters.
+func (s *ContentScan) last() string {
+	var p [LoaderTypeLength]byte
+	for i := range p {
+		p[i] = byte(s.tail >> (8 * (LoaderTypeLength - 1 - i)))
+	}
+	return string(p[:])
 }
