@@ -92,7 +92,29 @@ func (s *Session) Publish() error {
 	if !s.deliverable() || s.ahead == nil {
 		return refuse(503, "5.5.1", "no valid recipients or no content")
 	}
+	if err := s.Refused(); err != nil {
+		return err
+	}
+	if err := s.obeyed(); err != nil {
+		return s.explain(err)
+	}
 	return s.publish()
+}
+
+// obeyed looks at content that came before anybody knew whose policy holds:
+// at its size, and at what it holds while that is still here. What was stored
+// in chunks is not read again.
+func (s *Session) obeyed() error {
+	m := s.ahead
+	if m.size > s.tx.maxSize {
+		return tooBig(s.tx.maxSize)
+	}
+	m.policy, m.scan = s.tx.judgement.scanned()
+	if m.blob == nil {
+		return m.obey(m.small.Bytes())
+	}
+	m.scan = nil
+	return m.obey(nil)
 }
 
 func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.Recipients) > 0 }
