@@ -255,11 +255,13 @@ func (r *reading) completePolicy(p *Policy, body ast.Node) {
 
 // policies finds the policy of a recipient.
 type policies struct {
+	names     bool // a policy may ask for clients' reverse names
 	strangers patterns[*Policy]
 	relays    map[string]patterns[*Policy] // by tenant; "" is any
 }
 
 func (c *checker) addPolicy(d *Document, p *Policy) {
+	c.policies.names = c.policies.names || p.asksName()
 	for i, domain := range p.Domains {
 		if p.Clients != Relays && c.claim(d, element("match.domains", i), "policy for strangers to "+domain) {
 			c.policies.strangers[domain] = p
@@ -279,6 +281,29 @@ func (c *checker) addPolicy(d *Document, p *Policy) {
 		}
 	}
 }
+
+// asksName reports whether a policy may ask for a client's reverse name; of
+// files nobody knows here.
+func (p *Policy) asksName() bool {
+	if p.Variables.HELO == qmail.HELOEqual || p.MailFromRules.File != "" || strings.Contains(p.MailFromRules.Text, "=") {
+		return true
+	}
+	for _, s := range []Source{p.BadMailFrom, p.BadRcptTo} {
+		if s.File != "" {
+			return true
+		}
+		for line := range strings.Lines(s.Text) {
+			line = strings.TrimSpace(line)
+			if strings.HasSuffix(line, "-") || strings.HasSuffix(line, "=") || strings.HasPrefix(line, "~") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// AsksNames reports whether any policy may ask for clients' reverse names.
+func (s *Snapshot) AsksNames() bool { return s.policies.names }
 
 // Policy is what holds for recipients of a domain: from strangers, or from
 // clients that may relay and submit for a tenant. The most special domain

@@ -87,6 +87,19 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// A client's reverse name costs DNS: only policies that may compare it ask.
+func TestAsksNames(t *testing.T) {
+	for text, want := range map[string]bool{
+		"bad_mail_from: [\"@a.example\", \"*%*\"]": false, "bad_mail_from: [\"@a.example-\"]": true, "bad_mail_from: [\"@a.example=\"]": true,
+		"bad_rcpt_to: [\"~a.example\"]": true, "bad_mail_from: {file: /x}": true, "variables: {HELOCHECK: \"=\"}": true,
+		"variables: {HELOCHECK: A}": false, "match: {clients: all}\nmail_from_rules: =.a.example&@a.example": true,
+	} {
+		if got := snapshotOf(t, "kind: policy\nname: p\n"+text+"\n").AsksNames(); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
 // What a document says in canonical form is what it said.
 func TestPolicyCanonical(t *testing.T) {
 	before := snapshotOf(t, policyText)

@@ -202,13 +202,17 @@ func (g *Gate) enter(ctx context.Context, nc net.Conn, rules *directory.Rules, c
 // judge finds the client's rule and asks lists.
 func (g *Gate) judge(ctx context.Context, rules *directory.Rules, c *Client) *Refusal {
 	who := qmail.Client{IP: c.Addr.Addr(), Name: c.Name, Info: c.Info}
-	if c.Name == "" && rules.Rules.NeedsName(who) {
+	snap := g.deps.Snapshot()
+	if c.Name == "" && (rules.Rules.NeedsName(who) || snap != nil && snap.AsksNames()) {
 		c.Name = g.name(ctx, c.Addr.Addr())
 		who.Name = c.Name
 	}
 	rule, _ := rules.Rules.Find(who)
 	rule.Env, rule.Unset = rule.Over(rules.Env), nil
 	c.Rule = rule
+	if c.Name == "" && rule.Env["HELOCHECK"] == "=" { // the greeting is compared with it
+		c.Name = g.name(ctx, c.Addr.Addr())
+	}
 	if rule.Deny {
 		return &Refusal{Reason: "denied", Quiet: !rules.Reply, Status: mail.Status{Code: 554, Enhanced: "5.7.1", Text: "you are not welcome here"}}
 	}
