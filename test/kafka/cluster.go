@@ -11,12 +11,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"qstream/test/port"
 )
 
 // Options are a cluster's. The zero Options are one broker in a temporary
@@ -107,9 +108,13 @@ func (c *Cluster) each(f func(*Broker) error) error {
 // prepare chooses ports, writes each broker's settings and formats its
 // storage, unless the folder holds a cluster already.
 func (c *Cluster) prepare(ctx context.Context, libs string, o Options) error {
-	ports, err := freePorts(2 * o.Brokers)
-	if err != nil {
-		return err
+	var ports []int
+	for range 2 * o.Brokers {
+		p, err := port.Free()
+		if err != nil {
+			return err
+		}
+		ports = append(ports, p)
 	}
 	if o.Front == nil {
 		o.Front = func(_, addr string) (string, error) { return addr, nil }
@@ -128,6 +133,7 @@ func (c *Cluster) prepare(ctx context.Context, libs string, o Options) error {
 			return err
 		}
 		b := &Broker{ID: i + 1, Addr: fmt.Sprintf("127.0.0.1:%d", ports[2*i]), dir: dir, libs: libs, heap: o.Heap}
+		var err error
 		if b.Front, err = o.Front(fmt.Sprintf("broker-%d", i+1), b.Addr); err != nil {
 			return err
 		}
@@ -150,20 +156,6 @@ func (b *Broker) format(ctx context.Context) error {
 		return fmt.Errorf("format storage of broker %d: %w\n%s", b.ID, err, out)
 	}
 	return nil
-}
-
-// freePorts finds n ports of loopback that nobody listens on.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // only now, so that no port comes twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
 
 // within bounds how long a broker may take to start or stop.

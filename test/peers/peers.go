@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"qstream/test/port"
 )
 
 // Need skips the test unless real peers were asked for.
@@ -41,15 +43,13 @@ func folder(t testing.TB) string {
 	return dir
 }
 
-// freePort is one that nobody had a moment ago.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return p
 }
 
 func write(t testing.TB, dir, name, text string) string {

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +22,7 @@ import (
 	"time"
 
 	"qstream/test/kafka"
+	"qstream/test/port"
 )
 
 // Patience bounds each start and stop of a process on a busy machine.
@@ -62,7 +62,13 @@ func New(broker, work string) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &System{Broker: broker, Work: work, Procs: map[string]*Process{}, binary: b, SMTP: freeAddr(), QMQP: freeAddr(), QMTP: freeAddr()}, nil
+	s := &System{Broker: broker, Work: work, Procs: map[string]*Process{}, binary: b}
+	for _, addr := range []*string{&s.SMTP, &s.QMQP, &s.QMTP} {
+		if *addr, err = port.FreeAddr(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // built is where Binary put what it built.
@@ -177,7 +183,11 @@ func (s *System) StartBroker() error {
 // Start runs "qstream args..." as the named process and waits until /readyz
 // says yes.
 func (s *System) Start(name string, env []string, args ...string) error {
-	p := &Process{Name: name, Args: args, Env: env, HTTP: freeAddr()}
+	http, err := port.FreeAddr()
+	if err != nil {
+		return err
+	}
+	p := &Process{Name: name, Args: args, Env: env, HTTP: http}
 	if err := s.launch(p); err != nil {
 		return err
 	}
@@ -386,16 +396,6 @@ func (s *System) LogTail(name string) string {
 		b = b[len(b)-4000:]
 	}
 	return string(b)
-}
-
-// freeAddr is a loopback address that was free a moment ago.
-func freeAddr() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // PID is the process's id.

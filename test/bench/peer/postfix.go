@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"qstream/test/port"
 )
 
 // daemons is where Debian keeps Postfix's programs.
@@ -51,7 +53,7 @@ func (p *Postfix) start(ctx context.Context) (err error) {
 	if p.dir, err = workDir("postfix"); err != nil {
 		return err
 	}
-	if p.addr, err = freeAddr(); err != nil {
+	if p.addr, err = port.FreeAddr(); err != nil {
 		return err
 	}
 	if err := p.configure(); err != nil {
@@ -197,16 +199,6 @@ func (p *Postfix) Usage() (u Usage, err error) {
 
 // Log is the end of its mail log.
 func (p *Postfix) Log() string { return tail(p.file("log")) }
-
-// freeAddr is a loopback address that nobody had a moment ago.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
 
 // mainCF has what a relay on loopback needs. The largest message is as large
 // as qstream's default.
