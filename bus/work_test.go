@@ -180,7 +180,7 @@ func TestWorkHandsOutNoMoreThanItCanKeep(t *testing.T) {
 	}
 	load(maxPending)
 	r.put(b, in, 0, 10)
-	eventually(t, 10*time.Second, "records polled", func() bool {
+	eventually(t, 30*time.Second, "records polled", func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		p := e.parts[topicPartition{in, 0}]
