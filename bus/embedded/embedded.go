@@ -4,8 +4,10 @@
 // Guarantee: what Barrier returned for is on the disk, power loss included.
 // Guarantee: a data directory has one broker; a second is refused (ErrLocked).
 // Guarantee: a full disk or a reached size cap refuses new mail only, and ends
-// by itself once there is room. If others took the disk's last byte the process
-// ends (Config.Fail) rather than forget what it moved.
+// by itself once there is room. While others leave it less than 4 MiB, mail
+// stands still; if they were faster still and took the last byte from under the
+// end of a transaction, the process ends (Config.Fail) rather than forget what
+// it moved.
 //
 // It does not replicate. Records keep the producer's time, which is this
 // machine's clock. A kill of the process may repeat records and undoes
@@ -137,6 +139,7 @@ func start(cfg Config, lock *os.File) (*Broker, error) {
 		return nil, fmt.Errorf("start broker on %s: %w", cfg.Dir, err)
 	}
 	boundFetches(b.cluster)
+	guardEnds(b.cluster, func() (int64, error) { return freeBytes(dir) }, cfg.Log)
 	return b, nil
 }
 

@@ -1,0 +1,90 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sys/unix"
+
+	"qstream/bus"
+	"qstream/schemas"
+)
+
+// No transaction ends by halves: while the disk is full it stays open, and
+// ends as if nothing had been once there is room.
+func TestFullDiskPutsEndsOff(t *testing.T) {
+	disk := smallDisk(t)
+	k, b := dialShort(t, Config{Dir: filepath.Join(disk, "data"), MinFree: 1})
+	defer k.Close()
+	defer b.Close()
+	if _, err := b.CreateTopics(t.Context(), schemas.FixedTopics(), bus.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	cl := transact(t, k)
+	defer cl.Close()
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: schemas.Received, Value: []byte("v")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	filler := filepath.Join(disk, "filler")
+	leave(t, disk, filler, endRoom/2)
+	ended := make(chan error, 1)
+	go func() { ended <- cl.EndTransaction(t.Context(), kgo.TryCommit) }()
+
+	// Neither does another end it, who takes the id over.
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	other := transact(t, k)
+	defer other.Close()
+	if _, _, err := other.ProducerID(short); err == nil {
+		t.Error("taken over on a full disk")
+	} else if !errors.Is(err, kerr.ConcurrentTransactions) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("take-over on a full disk: %v", err)
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("ended on a full disk: %v", err)
+	default:
+	}
+
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("end once there is room: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("not ended 20 s after there was room")
+	}
+}
+
+func transact(t *testing.T, k *Broker) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(k.Seeds()...), kgo.TransactionalID("t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cl
+}
+
+// leave fills the disk until it has so many bytes.
+func leave(t *testing.T, disk, filler string, left int64) {
+	t.Helper()
+	var s unix.Statfs_t
+	if err := unix.Statfs(disk, &s); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filler, make([]byte, int64(s.Bavail)*s.Bsize-left), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
