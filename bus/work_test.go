@@ -180,11 +180,12 @@ func TestWorkHandsOutNoMoreThanItCanKeep(t *testing.T) {
 	}
 	load(maxPending)
 	r.put(b, in, 0, 10)
-	eventually(t, 30*time.Second, "records polled", func() bool {
+	// What came before the pause waits here, the rest at the broker.
+	eventually(t, 30*time.Second, "a partition that fetches no more", func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		p := e.parts[topicPartition{in, 0}]
-		return p != nil && len(p.backlog) == 10
+		return p != nil && p.paused
 	})
 	if n := len(r.values(b, out)); n != 0 {
 		t.Errorf("%d were handed out", n)
