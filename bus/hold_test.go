@@ -86,7 +86,7 @@ func TestHoldReleasesWhenDue(t *testing.T) {
 
 	// What was released stays so, what waits is still there.
 	waiting := map[string]bool{}
-	err := b.Waiting(t.Context(), group, []string{in}, func(r Record) error { waiting[string(r.Key)] = true; return nil })
+	err := b.Waiting(t.Context(), group, []string{in}, Look{}, func(r Record) error { waiting[string(r.Key)] = true; return nil })
 	if err != nil || len(waiting) != 100 || !waiting["2"] || waiting["1"] {
 		t.Errorf("%d wait, %v", len(waiting), err)
 	}

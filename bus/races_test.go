@@ -373,7 +373,7 @@ func TestRaceMetadataFull(t *testing.T) {
 	}
 	t.Logf("%d held when the metadata was full, %d characters", held.Load(), len(cs[0].metadata))
 	waiting := 0
-	if err := b.Waiting(t.Context(), group, []string{in}, func(Record) error { waiting++; return nil }); err != nil {
+	if err := b.Waiting(t.Context(), group, []string{in}, Look{}, func(Record) error { waiting++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if done := len(r.values(b, out)); waiting != n-done {

@@ -15,6 +15,7 @@ type Start struct {
 	Since  time.Time                  // first record appended at or after
 	End    bool                       // behind the newest record
 	Offset map[string]map[int32]int64 // exact; wins over the others
+	Pace   *Pace                      // nil: as fast as it goes
 }
 
 // Read calls apply for the committed records of topics from start up to the
@@ -43,18 +44,21 @@ func (b *Bus) Read(ctx context.Context, topics []string, start Start, apply func
 	}
 	defer r.close()
 	r.patience = b.cfg.Patience
-	for !r.reached(ends) {
+	start.Pace.start()
+	for {
 		err := r.poll(ctx, func(rec Record) error {
 			if rec.Offset >= ends[rec.Topic][rec.Partition] {
 				return nil
 			}
 			return apply(rec)
 		})
-		if err != nil {
+		if err != nil || r.reached(ends) {
+			return err
+		}
+		if err := start.Pace.rest(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // stuckAfter is how long a reader waits below an end it knows of before it

@@ -7,29 +7,26 @@ import (
 	"time"
 )
 
+// Look is how Waiting reads.
+type Look struct {
+	// Decided goes by commits that no open transaction is about to change, and
+	// waits for them as long as ctx lets it: with Bus.Decided before it, all is
+	// told that transactions moved whose end anybody could see when that was called.
+	Decided bool
+	Pace    *Pace // nil: as fast as it goes
+}
+
 // Waiting calls each for every unfinished record of a group's topics: beyond
 // its commits, less what the commits' metadata and the markers tell finished.
 // It joins nothing; what moves meanwhile may be told as it was before. A
 // partition without a commit waits as a whole. The topics are read twice,
 // since a marker follows what it tells.
-func (b *Bus) Waiting(ctx context.Context, group string, topics []string, each func(Record) error) error {
-	return b.waiting(ctx, group, topics, false, each)
-}
-
-// WaitingDecided is Waiting by commits that no open transaction is about to
-// change: with Decided before it, it tells all that transactions moved whose
-// end anybody could see when Decided was called. It waits for as long as ctx
-// lets it.
-func (b *Bus) WaitingDecided(ctx context.Context, group string, topics []string, each func(Record) error) error {
-	return b.waiting(ctx, group, topics, true, each)
-}
-
-func (b *Bus) waiting(ctx context.Context, group string, topics []string, stable bool, each func(Record) error) error {
+func (b *Bus) Waiting(ctx context.Context, group string, topics []string, how Look, each func(Record) error) error {
 	parts, err := b.partitions(ctx, sorted(topics))
 	if err != nil {
 		return err
 	}
-	commits, err := b.commitsOf(ctx, group, parts, stable)
+	commits, err := b.commitsOf(ctx, group, parts, how.Decided)
 	if err != nil {
 		return err
 	}
@@ -61,10 +58,10 @@ func (b *Bus) waiting(ctx context.Context, group string, topics []string, stable
 		}
 		return nil
 	}
-	if err := b.Read(ctx, topics, Start{Offset: from}, note); err != nil {
+	if err := b.Read(ctx, topics, Start{Offset: from, Pace: how.Pace}, note); err != nil {
 		return err
 	}
-	return b.Read(ctx, topics, Start{Offset: from}, func(r Record) error {
+	return b.Read(ctx, topics, Start{Offset: from, Pace: how.Pace}, func(r Record) error {
 		tp := topicPartition{r.Topic, r.Partition}
 		if r.Offset >= seen[r.Topic][r.Partition] || marker(r) != nil || released[tp][r.Offset] || within(finished[tp], r.Offset) {
 			return nil

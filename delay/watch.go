@@ -16,10 +16,6 @@ import (
 // With the time between two looks, Config.Watch, an alarm comes within 60 s.
 const grace = 25 * time.Second
 
-// watchShare bounds the part of the time that is spent watching: what lies in
-// the queue topics is read as a whole.
-const watchShare = 10
-
 // watch looks for legs past their lifetime in the queue topics, where a
 // deliver should have settled them: it alarms also when no deliver runs.
 func (d *Delay) watch(ctx context.Context) error {
@@ -31,11 +27,10 @@ func (d *Delay) watch(ctx context.Context) error {
 			return nil
 		case <-next.C:
 		}
-		began := time.Now()
 		if d.clock() == nil {
 			d.watchOnce(ctx)
 		}
-		next.Reset(max(d.cfg.Watch, watchShare*time.Since(began)))
+		next.Reset(d.cfg.Watch)
 	}
 }
 
@@ -48,8 +43,9 @@ type overdue struct {
 func (d *Delay) watchOnce(ctx context.Context) {
 	s := d.deps.Directory.Snapshot()
 	found := map[string]*overdue{}
+	gently := bus.Look{Pace: bus.Gently()} // what lies in the queue topics is read as a whole
 	for pool, topics := range pools(s) {
-		err := d.deps.Bus.Waiting(ctx, schemas.DeliverGroup(pool), topics, func(r bus.Record) error {
+		err := d.deps.Bus.Waiting(ctx, schemas.DeliverGroup(pool), topics, gently, func(r bus.Record) error {
 			d.inspect(r, s, found)
 			return nil
 		})

@@ -272,7 +272,7 @@ func (r *rig) lag() int { return r.lagOf(r.queue) }
 
 func (r *rig) lagOf(topic string) (n int) {
 	r.t.Helper()
-	err := r.b.Waiting(r.t.Context(), schemas.DeliverGroup("default"), []string{topic}, func(bus.Record) error {
+	err := r.b.Waiting(r.t.Context(), schemas.DeliverGroup("default"), []string{topic}, bus.Look{}, func(bus.Record) error {
 		n++
 		return nil
 	})

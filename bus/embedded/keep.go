@@ -126,7 +126,7 @@ func (n *needs) gather(ctx context.Context, topics []schemas.Topic) error {
 		moving = append(moving, t.Name)
 	}
 	for group, names := range byGroup {
-		if err := n.bus.Waiting(ctx, group, names, n.note); err != nil {
+		if err := n.bus.Waiting(ctx, group, names, bus.Look{}, n.note); err != nil {
 			return fmt.Errorf("what waits for %s: %w", group, err)
 		}
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"qstream/bus"
 	"qstream/ledger/fold"
 )
 
@@ -38,9 +39,8 @@ type Records interface {
 	// Decided waits for the end of every transaction that is open now.
 	Decided(ctx context.Context) error
 	// Unfinished calls each for every recipient of every unfinished record and
-	// returns how many records there are that can't be read as mail. Decided
-	// ones are told by commits that no open transaction is about to change.
-	Unfinished(ctx context.Context, decided bool, each func(Unfinished) error) (unreadable int, err error)
+	// returns how many records there are that can't be read as mail.
+	Unfinished(ctx context.Context, how bus.Look, each func(Unfinished) error) (unreadable int, err error)
 	// Oldest is from when on all events are there: what was born before may be
 	// known in part.
 	Oldest(ctx context.Context) (time.Time, error)
@@ -133,6 +133,10 @@ func New(cfg Config, d Deps) (*Auditor, error) {
 
 // Audit counts once. What it finds is confirmed by a second look.
 func (a *Auditor) Audit(ctx context.Context, s Scope) (*Report, error) {
+	return a.audit(ctx, s, nil)
+}
+
+func (a *Auditor) audit(ctx context.Context, s Scope, pace *bus.Pace) (*Report, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.Limit, fmt.Errorf("the audit took more than %v", a.cfg.Limit))
 	defer cancel()
 	select {
@@ -142,7 +146,7 @@ func (a *Auditor) Audit(ctx context.Context, s Scope) (*Report, error) {
 		return nil, context.Cause(ctx)
 	}
 	began := a.deps.Now()
-	r, err := a.twice(ctx, s)
+	r, err := a.twice(ctx, s, pace)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return nil, fmt.Errorf("audit: %w: %w", cause, err)
 	} else if err != nil {
@@ -155,7 +159,7 @@ func (a *Auditor) Audit(ctx context.Context, s Scope) (*Report, error) {
 
 // twice looks again if the first look found anything: then at what every
 // transaction has made visible whose end any event has told.
-func (a *Auditor) twice(ctx context.Context, s Scope) (*Report, error) {
+func (a *Auditor) twice(ctx context.Context, s Scope, pace *bus.Pace) (*Report, error) {
 	book, err := a.deps.Book()
 	if err != nil {
 		return nil, err
@@ -168,7 +172,7 @@ func (a *Auditor) twice(ctx context.Context, s Scope) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, err := a.look(ctx, book, s, false)
+	first, err := a.look(ctx, book, s, bus.Look{Pace: pace})
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +186,7 @@ func (a *Auditor) twice(ctx context.Context, s Scope) (*Report, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	second, err := a.look(ctx, book, s, true)
+	second, err := a.look(ctx, book, s, bus.Look{Decided: true, Pace: pace})
 	if err != nil {
 		return nil, err
 	}
@@ -219,13 +223,13 @@ func (a *Auditor) patiently(ctx context.Context, f func() error) error {
 // record all the while that these are read. Only what moves without any event
 // (a wait's next round, a dead record's retry) may be passed over then, and
 // only by one of two looks.
-func (a *Auditor) look(ctx context.Context, book Book, s Scope, decided bool) (*judgement, error) {
+func (a *Auditor) look(ctx context.Context, book Book, s Scope, how bus.Look) (*judgement, error) {
 	rs := a.deps.Records
 	seq, err := book.CatchUp(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if decided {
+	if how.Decided {
 		// What those events told is visible in every topic after this.
 		if err := a.patiently(ctx, func() error { return rs.Decided(ctx) }); err != nil {
 			return nil, err
@@ -243,7 +247,7 @@ func (a *Auditor) look(ctx context.Context, book Book, s Scope, decided bool) (*
 		if oldest, err = rs.Oldest(ctx); err != nil {
 			return err
 		}
-		unreadable, err = rs.Unfinished(ctx, decided, func(u Unfinished) error { return l.add(ctx, u) })
+		unreadable, err = rs.Unfinished(ctx, how, func(u Unfinished) error { return l.add(ctx, u) })
 		return err
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"qstream/bus"
 	"qstream/mail"
 )
 
@@ -41,8 +42,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 // firstNames is how many findings an alarm names in the log.
 const firstNames = 5
 
-// Run audits everything again and again until ctx ends. The first audit is a
-// minute after the start, when what waited at it flows again.
+// Run audits everything again and again until ctx ends, at a pace that spares
+// the broker. The first audit is a minute after the start, when what waited at
+// it flows again.
 func (a *Auditor) Run(ctx context.Context) {
 	if a.cfg.Every < 0 {
 		return
@@ -57,7 +59,7 @@ func (a *Auditor) Run(ctx context.Context) {
 		case <-t.C:
 		}
 		wait = a.cfg.Every
-		r, err := a.Audit(ctx, Scope{})
+		r, err := a.audit(ctx, Scope{}, bus.Gently())
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"pgregory.net/rapid"
 
+	"qstream/bus"
 	"qstream/ledger/fold"
 	"qstream/ledger/store"
 	pb "qstream/schemas/qstream/v1"
@@ -181,10 +182,10 @@ func (w *world) Decided(context.Context) error {
 func (w *world) Oldest(context.Context) (time.Time, error) { return time.Time{}, nil }
 func (w *world) Gaps(context.Context) ([]Gap, error)       { return nil, nil }
 
-func (w *world) Unfinished(_ context.Context, decided bool, each func(Unfinished) error) (int, error) {
+func (w *world) Unfinished(_ context.Context, how bus.Look, each func(Unfinished) error) (int, error) {
 	for _, group := range [][]string{{AtReceived, AtReinject}, {AtDelay, AtParked}, {AtQueue}} {
 		w.between()
-		if decided { // no commit of this group is in an open transaction
+		if how.Decided { // no commit of this group is in an open transaction
 			w.reveal()
 		}
 		finished := map[*record]bool{}

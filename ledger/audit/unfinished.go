@@ -131,17 +131,13 @@ func (t Topics) Gaps(ctx context.Context) ([]Gap, error) {
 }
 
 // Unfinished implements Records.
-func (t Topics) Unfinished(ctx context.Context, decided bool, each func(Unfinished) error) (unreadable int, err error) {
-	read := t.Bus.Waiting
-	if decided {
-		read = t.Bus.WaitingDecided
-	}
+func (t Topics) Unfinished(ctx context.Context, how bus.Look, each func(Unfinished) error) (unreadable int, err error) {
 	rs, _, err := t.rows(ctx)
 	if err != nil {
 		return 0, err
 	}
 	for _, r := range rs {
-		err := read(ctx, r.group, r.topics, func(rec bus.Record) error {
+		err := t.Bus.Waiting(ctx, r.group, r.topics, how, func(rec bus.Record) error {
 			us, ok := waiting(rec.Topic, headerType(rec), rec.Value)
 			if !ok {
 				unreadable++
