@@ -127,8 +127,11 @@ func NewContentScan(r ContentRules) *ContentScan { return &ContentScan{rules: r,
 func (s *ContentScan) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 && s.Found == Clean {
-		if s.inside && !s.start {
+		switch {
+		case s.inside && !s.start:
 			p = p[s.bulk(p):]
+		case s.start && !s.inside && !s.encoded:
+			p = p[s.pass(p):]
 		}
 		if len(p) > 0 && (s.start || s.inside) {
 			s.octet(p[0])
@@ -146,6 +149,20 @@ func (s *ContentScan) Write(p []byte) (int, error) {
 		p = p[end+1:]
 	}
 	return n, nil
+}
+
+// pass passes over whole lines that can't say that base64 comes, and returns
+// how far that was.
+func (s *ContentScan) pass(p []byte) (n int) {
+	for len(p) > n && !strings.ContainsRune("cC \t\r\n", rune(p[n])) {
+		end := bytes.IndexByte(p[n:], '\n')
+		if end < 0 {
+			break
+		}
+		s.line = s.line[:0] // a fold that follows is no field's beginning
+		n += end + 1
+	}
+	return n
 }
 
 // bulk passes over the rest of a line of base64, as far as octet by octet

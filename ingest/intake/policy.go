@@ -87,7 +87,7 @@ func (s *Session) judge(a mail.Address, address string, owned bool) error {
 			return s.fault("ask policy", fmt.Errorf("fact %d can't be found out", need))
 		}
 		f.Answers[need] = s.in.deps.Lookup.Answer(s.ctx, need, lookup.Question{
-			Snapshot: s.tx.snap, Settings: set, Facts: &f, Env: s.environment(set, address),
+			Snapshot: s.tx.snap, Settings: set, Facts: &f, Env: func() []string { return s.environment(set, address) },
 		})
 		if need != policy.MailboxHere {
 			j.answers[need] = f.Answers[need]

@@ -152,7 +152,7 @@ type Question struct {
 	Snapshot *directory.Snapshot
 	Settings *policy.Settings
 	Facts    *policy.Facts
-	Env      []string // "NAME=value" for programs
+	Env      func() []string // "NAME=value" for programs, asked when one runs; required
 }
 
 // Answer finds a fact out; ctx ends it, as a fault.

@@ -59,7 +59,7 @@ func about(t *testing.T, l *Lookup, document, address string) Question {
 	}
 	return Question{
 		Snapshot: snap, Settings: l.Settings(snap, snap.Policy(false, "", "acme.example"), nil),
-		Facts: &policy.Facts{Recipient: address, Sender: "x@other.example"}, Env: []string{"MAILFROM=x@other.example"},
+		Facts: &policy.Facts{Recipient: address, Sender: "x@other.example"}, Env: func() []string { return []string{"MAILFROM=x@other.example"} },
 	}
 }
 

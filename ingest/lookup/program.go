@@ -23,9 +23,9 @@ func (l *Lookup) program(ctx context.Context, c *compiled, q Question, args []st
 		return policy.Fault
 	}
 	defer c.leave()
-	a := l.run(ctx, r.Home, args, q.Env, address)
+	a := l.run(ctx, r.Home, args, q.Env(), address)
 	if base, ok := qmail.Extension(address); ok && a == policy.No {
-		a = l.run(ctx, r.Home, args, q.Env, base)
+		a = l.run(ctx, r.Home, args, q.Env(), base)
 	}
 	return a
 }
