@@ -69,8 +69,8 @@ type service struct {
 
 // New checks cfg and loads the certificate; it starts nothing.
 func New(cfg Config, d Deps) (*Ingest, error) {
-	if d.Directory == nil {
-		return nil, errors.New("ingest: no directory")
+	if d.Bus == nil || d.Directory == nil {
+		return nil, errors.New("ingest: no bus or no directory")
 	}
 	asked := cfg.Hostname
 	cfg, err := cfg.withDefaults()

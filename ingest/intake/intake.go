@@ -53,9 +53,15 @@ const (
 	DefaultLarge         = 128
 )
 
+// Bus is what sessions need of a bus.Bus.
+type Bus interface {
+	Publish(ctx context.Context, rs ...*bus.Record) error
+	Create(ctx context.Context, messageID, class string) *bus.Blob
+}
+
 // Deps are what an Intake works with; Bus and Snapshot are required.
 type Deps struct {
-	Bus *bus.Bus
+	Bus Bus
 	// Snapshot is the directory's newest snapshot; nil while there is none.
 	Snapshot func() *directory.Snapshot
 	// Lookup finds out what policies ask for; nil: none are asked.
