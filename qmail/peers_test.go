@@ -20,7 +20,7 @@ func TestTCPRulesCheck(t *testing.T) {
 	peers.Need(t)
 	tcprules, err := exec.LookPath("tcprules")
 	if err != nil {
-		t.Skip("needs tcprules and tcprulescheck of ucspi-tcp")
+		t.Fatal("needs tcprules and tcprulescheck of ucspi-tcp:", err)
 	}
 	dir := t.TempDir()
 	cdb := filepath.Join(dir, "rules.cdb")
