@@ -25,6 +25,10 @@ type CLI struct {
 	Audit      auditCmd      `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
 	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
 
+	QmailQueue qmailQueueCmd `cmd:"" name:"qmail-queue" help:"Hand a message over as qmail-queue does: content on descriptor 0, envelope on 1."`
+	QmailQMQPC qmailQMQPCCmd `cmd:"" name:"qmail-qmqpc" help:"The same to the servers of control/qmqpservers alone."`
+	Sendmail   sendmailCmd   `cmd:"" passthrough:"" help:"Hand a message over as the program of that name does, with its options (-t, -f, -i, -bs, -bp)."`
+
 	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP, QMQP and QMTP."`
 	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
 	Deliver deliverCmd `cmd:"" help:"Run deliver: attempts, outcomes, reports to senders."`

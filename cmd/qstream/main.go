@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/alecthomas/kong"
 
@@ -45,7 +46,21 @@ func usagef(format string, args ...any) error {
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(dropIn(os.Args), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// dropIn turns the call of a program that qstream stands in for, by a link of
+// its name, into the verb.
+func dropIn(args []string) []string {
+	switch name := filepath.Base(args[0]); name {
+	case "qmail-queue", "qmail-qmqpc", "sendmail":
+		return append([]string{name}, args[1:]...)
+	case "mailq":
+		return append([]string{"sendmail", "-bp"}, args[1:]...)
+	case "newaliases":
+		return append([]string{"sendmail", "-bi"}, args[1:]...)
+	}
+	return args[1:]
 }
 
 // run is main without the process: it parses, runs one verb and says how it

@@ -42,6 +42,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"clock":     cmdClock,
 	"retention": cmdRetention,
 
+	"dropins":    cmdDropins,
 	"qmsink":     cmdQmsink,
 	"qmsubmit":   cmdQmsubmit,
 	"qmreceived": cmdQmreceived,
