@@ -1,6 +1,6 @@
 // Package peers starts real mail servers and clients for tests: Postfix,
-// Dovecot's LMTP server, swaks, msmtp, gsasl and smtp-source. Each keeps its files in a
-// folder of its own, listens on loopback and ends with the test.
+// Dovecot's LMTP server, clamd, rspamd, c-icap, milters, swaks, msmtp, gsasl and smtp-source. Each keeps its
+// files in a folder of its own, listens on loopback and ends with the test.
 //
 // The suites that use it run when QSTREAM_TEST_PEERS=1 (see test/run, which
 // has the packages installed); Postfix needs root.
@@ -25,7 +25,7 @@ import (
 func Need(t testing.TB) {
 	t.Helper()
 	if os.Getenv("QSTREAM_TEST_PEERS") == "" {
-		t.Skip("needs Postfix, Dovecot, swaks, msmtp and gsasl: set QSTREAM_TEST_PEERS=1 where they are installed, as root")
+		t.Skip("needs Postfix, Dovecot, swaks, msmtp, gsasl, clamd, rspamd, opendkim, python3-milter and c-icap: set QSTREAM_TEST_PEERS=1 where they are installed, as root")
 	}
 }
 

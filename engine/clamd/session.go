@@ -1,0 +1,131 @@
+package clamd
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"qstream/engine"
+)
+
+const (
+	chunkSize = 64 << 10
+	maxReply  = 4 << 10 // clamd's own replies are under 1 KiB
+)
+
+// errSilent is a clamd that takes a command and doesn't answer: another
+// connection would fare no better.
+var errSilent = errors.New("no answer from clamd")
+
+// session is a connection in IDSESSION, where clamd numbers the commands and
+// puts the number before each reply. One command is in flight at a time.
+type session struct {
+	conn  *engine.Conn
+	in    *bufio.Reader
+	last  uint64 // number of the last command
+	ended bool   // clamd ends the connection after the last reply
+	used  time.Time
+}
+
+// begin opens a session on a new connection and asks for VERSION.
+func begin(conn *engine.Conn) (*session, engine.State, error) {
+	s := &session{conn: conn, in: bufio.NewReaderSize(conn, maxReply)}
+	state, err := s.ask("zIDSESSION\x00zVERSION\x00")
+	return s, state, err
+}
+
+func (s *session) version() (engine.State, error) { return s.ask("zVERSION\x00") }
+
+func (s *session) ask(command string) (engine.State, error) {
+	s.last++
+	if _, err := io.WriteString(s.conn, command); err != nil {
+		return engine.State{}, engine.Fail(engine.Broken, "ask clamd for its version: %w", err)
+	}
+	reply, err := s.reply()
+	if err != nil {
+		return engine.State{}, err
+	}
+	if s.ended {
+		return engine.State{}, engine.Fail(engine.Trouble, "clamd answers VERSION with %q", engine.Text(reply))
+	}
+	return version(reply)
+}
+
+// instream sends the message in chunks and returns the reply. A chunk of
+// length zero says that it was whole, so it is sent only at content's end.
+func (s *session) instream(content *engine.Content) (string, error) {
+	s.last++
+	if _, err := io.WriteString(s.conn, "zINSTREAM\x00"); err != nil {
+		return "", engine.Fail(engine.Broken, "begin a scan: %w", err)
+	}
+	buf := make([]byte, 4+chunkSize)
+	for {
+		n, err := io.ReadFull(content, buf[4:])
+		if content.Err() != nil {
+			return "", engine.Fail(engine.Unreadable, "read content: %w", content.Err())
+		}
+		if n > 0 {
+			binary.BigEndian.PutUint32(buf, uint32(n))
+			if _, err := s.conn.Write(buf[:4+n]); err != nil {
+				return s.early(err)
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	if _, err := s.conn.Write([]byte{0, 0, 0, 0}); err != nil {
+		return s.early(err)
+	}
+	return s.reply()
+}
+
+// early is what clamd said when it ended the connection before the message was
+// sent: usually that it is too large. Any other word than an error is not
+// believed, for clamd hasn't seen it all.
+func (s *session) early(cause error) (string, error) {
+	if errors.Is(cause, os.ErrDeadlineExceeded) {
+		return "", engine.Fail(engine.Late, "send content: %w", cause)
+	}
+	reply, err := s.reply()
+	if err != nil || !strings.HasSuffix(reply, " ERROR") {
+		return "", engine.Fail(engine.Broken, "send content: %w", cause)
+	}
+	s.ended = true
+	return reply, nil
+}
+
+// reply reads the reply to the last command. Errors come without its number
+// where clamd gives up the session.
+func (s *session) reply() (string, error) {
+	line, err := s.in.ReadSlice(0)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "", engine.Fail(engine.Late, "%w: %w", errSilent, err)
+	case errors.Is(err, bufio.ErrBufferFull):
+		return "", engine.Fail(engine.Broken, "reply of clamd is longer than %d bytes", maxReply)
+	case err != nil:
+		return "", engine.Fail(engine.Broken, "read the reply of clamd: %w", err)
+	}
+	text := string(line[:len(line)-1])
+	number, rest, found := strings.Cut(text, ": ")
+	if n, err := strconv.ParseUint(number, 10, 64); found && err == nil {
+		if n != s.last {
+			return "", engine.Fail(engine.Broken, "clamd answers command %d instead of %d", n, s.last)
+		}
+		text = rest
+	} else if strings.HasSuffix(text, " ERROR") {
+		s.ended = true
+	} else {
+		return "", engine.Fail(engine.Broken, "clamd says %q", engine.Text(text))
+	}
+	if s.in.Buffered() > 0 {
+		return "", engine.Fail(engine.Broken, "clamd says more than was asked")
+	}
+	return text, nil
+}
