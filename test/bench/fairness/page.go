@@ -42,7 +42,7 @@ func section(all []Trial) string {
 		fmt.Fprintf(&b, "| %s | %s |\n", s.Name, s.What)
 	}
 	if first, last := span(all); len(all) > 0 {
-		fmt.Fprintf(&b, "\nTrials from %s to %s UTC, %d quiet mails in a run; of several the median.\n", first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), all[0].Noisy[0].Mails)
+		fmt.Fprintf(&b, "\nTrials from %s to %s UTC, %s quiet mails in a run; of several the median.\n", first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), sizes(all))
 	}
 	for i, kind := range kinds {
 		fmt.Fprintf(&b, "\nThe %s: p50 / p99 in ms of the acknowledgement and end to end, and the verdict on the end-to-end p99:\n\n", kind)
@@ -65,6 +65,19 @@ func span(all []Trial) (first, last time.Time) {
 		}
 	}
 	return first, last
+}
+
+// sizes are how many quiet mails the runs had: one number, or the least and the
+// most.
+func sizes(all []Trial) string {
+	least, most := all[0].Noisy[0].Mails, all[0].Noisy[0].Mails
+	for _, t := range all {
+		least, most = min(least, t.Noisy[0].Mails), max(most, t.Noisy[0].Mails)
+	}
+	if least == most {
+		return fmt.Sprint(least)
+	}
+	return fmt.Sprintf("%d to %d", least, most)
 }
 
 func (g group) row(i int) string {
