@@ -128,8 +128,38 @@ func (b *Broker) Kill() error { return b.end(syscall.SIGKILL) }
 // Stop lets the broker shut down; one that doesn't in time is killed.
 func (b *Broker) Stop() error { return b.end(syscall.SIGTERM) }
 
-// Freeze stops the broker where it is (SIGSTOP); its sockets stay open.
-func (b *Broker) Freeze() error { return b.signal(syscall.SIGSTOP) }
+// Freeze stops the broker where it is (SIGSTOP); its sockets stay open. It
+// returns when no thread of it runs any more: the signal alone is only a
+// request, and on a busy machine a broker answers for some milliseconds more.
+func (b *Broker) Freeze() error {
+	if err := b.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if stopped(b.PID()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("broker %d still runs %v after SIGSTOP", b.ID, within)
+}
+
+// stopped reports whether every thread of a process is stopped, by proc(5).
+// Where there is no /proc, nothing is known of it and a stop is believed.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, name := range threads {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		// The state follows the name, which is in parentheses and may hold any.
+		_, rest, _ := strings.Cut(string(text[max(0, strings.LastIndexByte(string(text), ')')):]), " ")
+		if !strings.HasPrefix(rest, "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw lets a frozen broker go on.
 func (b *Broker) Thaw() error { return b.signal(syscall.SIGCONT) }
