@@ -40,6 +40,11 @@ func TestConfigurationPage(t *testing.T) {
 			named(KindTenant, k)
 		}
 	}
+	for prefix, keys := range map[string][]string{"": namesOf(tenantQuotaKeys), "in.": namesOf(hourKeys), "waiting.": namesOf(waitKeys)} {
+		for _, k := range keys {
+			named(KindTenant, "quota."+prefix+k)
+		}
+	}
 	for _, k := range append(namesOf(routeKeys), "match.domain", "match.null_sender") {
 		if k != "match" {
 			named(KindRoute, k)
@@ -69,8 +74,8 @@ func TestConfigurationPage(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		text += "---\n" + block[1]
 	}
-	if n := len(snapshotOf(t, text).Documents()); n != 10 {
-		t.Errorf("%d documents, want 10", n)
+	if n := len(snapshotOf(t, text).Documents()); n != 11 {
+		t.Errorf("%d documents, want 11", n)
 	}
 }
 

@@ -33,6 +33,7 @@ type Snapshot struct {
 	certificates map[string]*Credential
 	allSCRAM     bool
 	decoy        []byte
+	quotas       bool // somebody has one
 
 	memo *memo
 }

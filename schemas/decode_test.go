@@ -52,6 +52,7 @@ var kinds = map[string][2]string{
 	"command":    {Control, ""},
 	"deadletter": {Deadletter, ""},
 	"greylisted": {Greylist, ""},
+	"usage":      {Usage, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -237,6 +238,14 @@ func samples() map[string]proto.Message {
 		"greylisted": &pb.Greylisted{
 			Network: "192.0.2.0/24", ReversePath: "sender@acme.example", Recipient: "a@one.example",
 			FirstMs: 1_763_900_000_000, PassedMs: 1_763_900_300_000, Passes: 2,
+		},
+		"usage-hour": &pb.Usage{
+			Kind: pb.UsageKind_USAGE_KIND_OUT, Writer: "edge1.example 01JD0000000000000000000001", Tenant: "acme", User: "ann@acme.example",
+			Minute: 29_398_333, Messages: 12, Recipients: 30, Bytes: 123_456,
+		},
+		"usage-waiting": &pb.Usage{
+			Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "ledger 01JD0000000000000000000002", Tenant: "acme",
+			Messages: 7, Recipients: 9, Bytes: 70_000, OldestMs: 1_763_900_000_000, AtMs: 1_763_900_300_000,
 		},
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,

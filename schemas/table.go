@@ -16,7 +16,9 @@ const (
 	eventsKept    = 30 * day
 	journalKept   = 7 * day
 	greylistKept  = 62 * day
-	defaultMail   = 7 * day // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
+	usageKept     = 3 * time.Hour    // an hour counts
+	usageRolled   = 15 * time.Minute // who starts reads an hour back: what is compacted by then is less
+	defaultMail   = 7 * day          // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
 	legsBeyond    = 30 * day
 	defaultNumber = 3
 )
@@ -37,6 +39,7 @@ type Topic struct {
 	Partitions int32
 	Compact    bool          // by key, and deleted by age as well; else by age alone
 	Retention  time.Duration // Forever: -1
+	Roll       time.Duration // how long a segment is written, before compaction and deletion can reach it; 0: the broker's choice
 	MaxMessage int           // bytes
 	Groups     []string      // groups that consume it from a commit
 	Private    bool          // not meant for readers
@@ -100,6 +103,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Directory, Key: "-", Value: "Apply", Partitions: 1, Retention: Forever, MaxMessage: directoryMessage},
 		{Name: Control, Key: "-", Value: "Command", Partitions: 1, Retention: Forever},
 		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
+		{Name: Usage, Key: "scope, writer and minute", Value: "Usage", Partitions: 1, Retention: usageKept, Compact: true, Roll: usageRolled},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}
 	for _, delay := range DelayTopics() {

@@ -605,7 +605,9 @@ type Recipient struct {
 	Address string   `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	Notify  []Notify `protobuf:"varint,3,rep,packed,name=notify,proto3,enum=qstream.v1.Notify" json:"notify,omitempty"`
 	// RFC 3461 4.2: "addr-type;decoded address", empty if not given.
-	Orcpt         string `protobuf:"bytes,4,opt,name=orcpt,proto3" json:"orcpt,omitempty"`
+	Orcpt string `protobuf:"bytes,4,opt,name=orcpt,proto3" json:"orcpt,omitempty"`
+	// Taken above a quota: it waits, parked, until it is released.
+	Held          bool `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -666,6 +668,13 @@ func (x *Recipient) GetOrcpt() string {
 		return x.Orcpt
 	}
 	return ""
+}
+
+func (x *Recipient) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
 }
 
 // Status is a reply in SMTP's terms.
@@ -2053,12 +2062,13 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x06env_id\x18\x03 \x01(\tR\x05envId\x12!\n" +
 	"\x03ret\x18\x04 \x01(\x0e2\x0f.qstream.v1.RetR\x03ret\x12$\n" +
 	"\x04body\x18\x05 \x01(\x0e2\x10.qstream.v1.BodyR\x04body\x12\x1a\n" +
-	"\bsmtputf8\x18\x06 \x01(\bR\bsmtputf8\"\x7f\n" +
+	"\bsmtputf8\x18\x06 \x01(\bR\bsmtputf8\"\x93\x01\n" +
 	"\tRecipient\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12*\n" +
 	"\x06notify\x18\x03 \x03(\x0e2\x12.qstream.v1.NotifyR\x06notify\x12\x14\n" +
-	"\x05orcpt\x18\x04 \x01(\tR\x05orcpt\"L\n" +
+	"\x05orcpt\x18\x04 \x01(\tR\x05orcpt\x12\x12\n" +
+	"\x04held\x18\x05 \x01(\bR\x04held\"L\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x1a\n" +
 	"\benhanced\x18\x02 \x01(\tR\benhanced\x12\x12\n" +
