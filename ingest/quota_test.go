@@ -198,7 +198,7 @@ func TestQuotaReplies(t *testing.T) {
 		{&pb.Usage{Messages: 1, OldestMs: time.Now().Add(-time.Hour).UnixMilli()}, "452 4.4.5 mail waits too long for flood.example"},
 	} {
 		tt.u.Kind, tt.u.Writer, tt.u.Tenant = pb.UsageKind_USAGE_KIND_WAITING, "ledger", "flood"
-		bustest.Put(t, b, *quota.Record(tt.u), *quota.Record(&pb.Usage{
+		bustest.Put(t, b, bus.NewUsage(tt.u), bus.NewUsage(&pb.Usage{
 			Kind: pb.UsageKind_USAGE_KIND_LEDGER, Writer: "ledger", AtMs: time.Now().UnixMilli()}))
 		c.refused("a@x.example", "a@flood.example", tt.want)
 		c.mails(1, "", "a@flood.example", "250") // reports come

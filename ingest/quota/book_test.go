@@ -161,14 +161,14 @@ func TestHostileRecords(t *testing.T) {
 		{Kind: 77, Writer: "w", Tenant: "acme", Minute: now, Messages: 1},
 		{Kind: in, Writer: "w", Tenant: "acme", Minute: now, Messages: -5, Bytes: 1 << 62},
 	} {
-		bustest.Put(t, bus1, *Record(u))
+		bustest.Put(t, bus1, bus.NewUsage(u))
 	}
 	for i := range 50 {
-		bustest.Put(t, bus1, *Record(&pb.Usage{Kind: in, Writer: "w", Tenant: fmt.Sprint("t", i), Minute: now, Messages: 1}))
-		bustest.Put(t, bus1, *Record(&pb.Usage{Kind: pb.UsageKind_USAGE_KIND_LEDGER, Writer: fmt.Sprint("l", i), AtMs: 1}))
-		bustest.Put(t, bus1, *Record(&pb.Usage{Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "l0", Tenant: fmt.Sprint("t", i), Messages: 1}))
+		bustest.Put(t, bus1, bus.NewUsage(&pb.Usage{Kind: in, Writer: "w", Tenant: fmt.Sprint("t", i), Minute: now, Messages: 1}))
+		bustest.Put(t, bus1, bus.NewUsage(&pb.Usage{Kind: pb.UsageKind_USAGE_KIND_LEDGER, Writer: fmt.Sprint("l", i), AtMs: 1}))
+		bustest.Put(t, bus1, bus.NewUsage(&pb.Usage{Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "l0", Tenant: fmt.Sprint("t", i), Messages: 1}))
 	}
-	bustest.Put(t, bus1, *Record(&pb.Usage{Kind: pb.UsageKind_USAGE_KIND_LEDGER, Writer: "l0", AtMs: time.Now().UnixMilli()}))
+	bustest.Put(t, bus1, bus.NewUsage(&pb.Usage{Kind: pb.UsageKind_USAGE_KIND_LEDGER, Writer: "l0", AtMs: time.Now().UnixMilli()}))
 	eventually(t, "the last record", func() bool { _, ok := b.Waiting("t0", ""); return ok })
 	if got := b.Used(Scope{Tenant: "acme", Kind: In}); got != (Use{Bytes: maxUse}) {
 		t.Errorf("counts %+v", got)
@@ -203,7 +203,7 @@ func TestWaiting(t *testing.T) {
 		if age > 0 {
 			w.OldestMs = now.Add(-age).UnixMilli()
 		}
-		bustest.Put(t, b1, *Record(w), *Record(&pb.Usage{Kind: pb.UsageKind_USAGE_KIND_LEDGER, Writer: writer, AtMs: now.UnixMilli()}))
+		bustest.Put(t, b1, bus.NewUsage(w), bus.NewUsage(&pb.Usage{Kind: pb.UsageKind_USAGE_KIND_LEDGER, Writer: writer, AtMs: now.UnixMilli()}))
 	}
 	is := func(want Limit) {
 		t.Helper()

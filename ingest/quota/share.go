@@ -3,8 +3,6 @@ package quota
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -121,20 +119,11 @@ func (a *account) settle(told []minute, now int64) bool {
 }
 
 func (b *Book) record(s Scope, m minute) *bus.Record {
-	return Record(&pb.Usage{
+	r := bus.NewUsage(&pb.Usage{
 		Kind: pb.UsageKind(s.Kind), Writer: b.writer, Tenant: s.Tenant, User: s.User, Minute: m.at,
 		Messages: m.use.Messages, Recipients: m.use.Recipients, Bytes: m.use.Bytes,
 	})
-}
-
-// Record is a Usage as the topic has it.
-func Record(u *pb.Usage) *bus.Record {
-	value, err := proto.Marshal(u)
-	if err != nil { // only of text that isn't UTF-8, which the directory has none of
-		value = nil
-	}
-	key := fmt.Sprintf("%d %s %s %s %d", u.Kind, u.Writer, u.Tenant, strconv.Quote(u.User), u.Minute%span)
-	return &bus.Record{Topic: schemas.Usage, Partition: bus.AnyPartition, Key: []byte(key), Value: value}
+	return &r
 }
 
 // Bounds of what is believed of a record.
