@@ -17,6 +17,7 @@ type queueCmd struct {
 	List        queueListCmd   `cmd:"" help:"Count what waits, by queue, tenant, destination and more."`
 	Show        queueShowCmd   `cmd:"" help:"Show one queue: what waits where, for whom and why."`
 	Legs        queueLegsCmd   `cmd:"" help:"List what waits, leg by leg."`
+	Usage       queueUsageCmd  `cmd:"" help:"Show what tenants and users with a quota have used of it."`
 	Suspend     suspendCmd     `cmd:"" help:"Attempt nothing for a tenant, queue or destination until resume; mail is kept."`
 	Resume      resumeCmd      `cmd:"" help:"End a suspension; what waited for it goes on."`
 	Flush       flushCmd       `cmd:"" help:"Try now what waits for a later attempt."`

@@ -41,6 +41,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"pause":     cmdPause,
 	"clock":     cmdClock,
 	"retention": cmdRetention,
+	"refused":   cmdRefused,
+	"taken":     cmdTaken,
 
 	"dropins":    cmdDropins,
 	"qmsink":     cmdQmsink,
