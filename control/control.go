@@ -26,6 +26,9 @@ const (
 	Suspend = "suspend" // standing: no attempt in the scope until resume
 	Resume  = "resume"
 	Flush   = "flush" // once: what waits in delay is due now
+	// ResumeHeld lets mail in the scope go on that was held at a quota and
+	// accepted before the command.
+	ResumeHeld = "resume held"
 )
 
 // Errors of Send that are the sender's own.
@@ -87,6 +90,8 @@ var verbs = map[string]pb.Verb{
 	Suspend: pb.Verb_VERB_SUSPEND,
 	Resume:  pb.Verb_VERB_RESUME,
 	Flush:   pb.Verb_VERB_FLUSH,
+
+	ResumeHeld: pb.Verb_VERB_RESUME_HELD,
 }
 
 func verbName(v pb.Verb) string {

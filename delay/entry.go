@@ -16,10 +16,11 @@ import (
 
 // Kinds of entries, as bits.
 const (
-	kindParked   uint8 = 1 << iota // waits for a resume, not for the clock
-	kindBounce                     // null reverse-path: the bounce lifetime counts
-	kindRepeated                   // repeats an earlier record: dropped when its time comes
-	kindHeld                       // its content is on the hold topic already
+	kindParked    uint8 = 1 << iota // waits for a resume, not for the clock
+	kindBounce                      // null reverse-path: the bounce lifetime counts
+	kindRepeated                    // repeats an earlier record: dropped when its time comes
+	kindHeld                        // its content is on the hold topic already
+	kindOverQuota                   // parked at a quota, until it is let go on
 )
 
 // far is when a parked leg would be due: never.
@@ -67,6 +68,9 @@ func newEntry(r bus.Record, l *pb.Leg) bus.Entry {
 	}
 	if r.Topic == schemas.Parked {
 		e.Kind |= kindParked
+		if schemas.Held(l) {
+			e.Kind |= kindOverQuota
+		}
 		e.Due = r.Time.Add(far)
 		return e
 	}

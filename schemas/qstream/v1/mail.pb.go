@@ -320,6 +320,8 @@ const (
 	Reason_REASON_ROUND Reason = 5
 	// The destination's breaker is open: the attempt was not made.
 	Reason_REASON_BREAKER Reason = 6
+	// Taken above a quota: somebody has to release it.
+	Reason_REASON_HELD Reason = 9
 )
 
 // Enum value maps for Reason.
@@ -332,6 +334,7 @@ var (
 		4: "REASON_SUSPENDED",
 		5: "REASON_ROUND",
 		6: "REASON_BREAKER",
+		9: "REASON_HELD",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -341,6 +344,7 @@ var (
 		"REASON_SUSPENDED":    4,
 		"REASON_ROUND":        5,
 		"REASON_BREAKER":      6,
+		"REASON_HELD":         9,
 	}
 )
 
@@ -2231,7 +2235,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"ORIGIN_DSN\x10\x01\x12\x12\n" +
 	"\x0eORIGIN_REROUTE\x10\x02\x12\x12\n" +
 	"\x0eORIGIN_RELEASE\x10\x03\x12\x11\n" +
-	"\rORIGIN_REPLAY\x10\x04*\xa2\x01\n" +
+	"\rORIGIN_REPLAY\x10\x04*\xb3\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_DEFERRED\x10\x01\x12\x17\n" +
@@ -2239,7 +2243,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x12REASON_UNCONFIRMED\x10\x03\x12\x14\n" +
 	"\x10REASON_SUSPENDED\x10\x04\x12\x10\n" +
 	"\fREASON_ROUND\x10\x05\x12\x12\n" +
-	"\x0eREASON_BREAKER\x10\x06B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\x0eREASON_BREAKER\x10\x06\x12\x0f\n" +
+	"\vREASON_HELD\x10\tB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_mail_proto_rawDescOnce sync.Once

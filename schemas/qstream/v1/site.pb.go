@@ -33,6 +33,9 @@ const (
 	Verb_VERB_FLUSH Verb = 3
 	// Standing suspensions as a whole, written now and then.
 	Verb_VERB_SNAPSHOT Verb = 4
+	// Mail in the scope that was held at a quota, and was accepted before the
+	// command, goes on.
+	Verb_VERB_RESUME_HELD Verb = 7
 )
 
 // Enum value maps for Verb.
@@ -43,6 +46,7 @@ var (
 		2: "VERB_RESUME",
 		3: "VERB_FLUSH",
 		4: "VERB_SNAPSHOT",
+		7: "VERB_RESUME_HELD",
 	}
 	Verb_value = map[string]int32{
 		"VERB_UNSPECIFIED": 0,
@@ -50,6 +54,7 @@ var (
 		"VERB_RESUME":      2,
 		"VERB_FLUSH":       3,
 		"VERB_SNAPSHOT":    4,
+		"VERB_RESUME_HELD": 7,
 	}
 )
 
@@ -429,8 +434,10 @@ type Command struct {
 	// For snapshots: every suspension in force.
 	Suspensions    []*Suspension `protobuf:"bytes,8,rep,name=suspensions,proto3" json:"suspensions,omitempty"`
 	SnapshotOffset int64         `protobuf:"varint,9,opt,name=snapshot_offset,json=snapshotOffset,proto3" json:"snapshot_offset,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// For snapshots: when held mail of each scope was last resumed.
+	Resumed       []*Resumed `protobuf:"bytes,13,rep,name=resumed,proto3" json:"resumed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Command) Reset() {
@@ -526,6 +533,66 @@ func (x *Command) GetSnapshotOffset() int64 {
 	return 0
 }
 
+func (x *Command) GetResumed() []*Resumed {
+	if x != nil {
+		return x.Resumed
+	}
+	return nil
+}
+
+// Resumed is up to when held mail of a scope goes on.
+type Resumed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	AtMs          int64                  `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resumed) Reset() {
+	*x = Resumed{}
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resumed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resumed) ProtoMessage() {}
+
+func (x *Resumed) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resumed.ProtoReflect.Descriptor instead.
+func (*Resumed) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Resumed) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Resumed) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
 // Suspension is a standing order not to attempt a scope.
 type Suspension struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -539,7 +606,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +618,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +631,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Suspension) GetScope() *Scope {
@@ -609,7 +676,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +688,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +701,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Journaled) GetTopic() string {
@@ -707,7 +774,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x04 \x01(\tR\tmessageId\"\xaa\x02\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\xd9\x02\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12$\n" +
@@ -717,7 +784,11 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x13\n" +
 	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x128\n" +
 	"\vsuspensions\x18\b \x03(\v2\x16.qstream.v1.SuspensionR\vsuspensions\x12'\n" +
-	"\x0fsnapshot_offset\x18\t \x01(\x03R\x0esnapshotOffset\"~\n" +
+	"\x0fsnapshot_offset\x18\t \x01(\x03R\x0esnapshotOffset\x12-\n" +
+	"\aresumed\x18\r \x03(\v2\x13.qstream.v1.ResumedR\aresumed\"G\n" +
+	"\aResumed\x12'\n" +
+	"\x05scope\x18\x01 \x01(\v2\x11.qstream.v1.ScopeR\x05scope\x12\x13\n" +
+	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\"~\n" +
 	"\n" +
 	"Suspension\x12'\n" +
 	"\x05scope\x18\x01 \x01(\v2\x11.qstream.v1.ScopeR\x05scope\x12\x19\n" +
@@ -728,14 +799,15 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\fR\x06result*b\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result*x\n" +
 	"\x04Verb\x12\x14\n" +
 	"\x10VERB_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERB_SUSPEND\x10\x01\x12\x0f\n" +
 	"\vVERB_RESUME\x10\x02\x12\x0e\n" +
 	"\n" +
 	"VERB_FLUSH\x10\x03\x12\x11\n" +
-	"\rVERB_SNAPSHOT\x10\x04B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\rVERB_SNAPSHOT\x10\x04\x12\x14\n" +
+	"\x10VERB_RESUME_HELD\x10\aB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_site_proto_rawDescOnce sync.Once
@@ -750,7 +822,7 @@ func file_qstream_v1_site_proto_rawDescGZIP() []byte {
 }
 
 var file_qstream_v1_site_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_qstream_v1_site_proto_goTypes = []any{
 	(Verb)(0),          // 0: qstream.v1.Verb
 	(*Document)(nil),   // 1: qstream.v1.Document
@@ -758,23 +830,26 @@ var file_qstream_v1_site_proto_goTypes = []any{
 	(*Retired)(nil),    // 3: qstream.v1.Retired
 	(*Scope)(nil),      // 4: qstream.v1.Scope
 	(*Command)(nil),    // 5: qstream.v1.Command
-	(*Suspension)(nil), // 6: qstream.v1.Suspension
-	(*Journaled)(nil),  // 7: qstream.v1.Journaled
-	nil,                // 8: qstream.v1.Apply.GenerationsEntry
+	(*Resumed)(nil),    // 6: qstream.v1.Resumed
+	(*Suspension)(nil), // 7: qstream.v1.Suspension
+	(*Journaled)(nil),  // 8: qstream.v1.Journaled
+	nil,                // 9: qstream.v1.Apply.GenerationsEntry
 }
 var file_qstream_v1_site_proto_depIdxs = []int32{
 	1, // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
-	8, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
+	9, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
 	3, // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
 	0, // 3: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
 	4, // 4: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
-	6, // 5: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
-	4, // 6: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	7, // 5: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
+	6, // 6: qstream.v1.Command.resumed:type_name -> qstream.v1.Resumed
+	4, // 7: qstream.v1.Resumed.scope:type_name -> qstream.v1.Scope
+	4, // 8: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_site_proto_init() }
@@ -788,7 +863,7 @@ func file_qstream_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_site_proto_rawDesc), len(file_qstream_v1_site_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
