@@ -257,9 +257,14 @@ func samples() map[string]proto.Message {
 			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}}, Tenant: "acme", BornMs: 1_763_900_000_456, StoppedMs: 1,
 			NextLeg: 2000, Reroutes: 1, Attempt: 2, Session: session, Last: &pb.Status{Code: 450},
 		},
-		"leg":       leg(),
-		"waiting":   waiting(),
-		"parked":    parked(),
+		"leg":     leg(),
+		"waiting": waiting(),
+		"parked":  parked(),
+		"parked-held": &pb.Leg{
+			MessageId: "01JD0000000000000000000001", Number: 1, Step: 2, Tenant: "acme", Queue: "acme", Destination: "one.example",
+			Recipients: []*pb.Recipient{{Address: "a@one.example", Held: true}}, Content: ref(), BornMs: 1_763_900_000_456,
+			ParkedMs: 1_763_900_000_456, Reason: pb.Reason_REASON_HELD,
+		},
 		"marker":    &pb.Marker{Offsets: []int64{5, 9, 12}},
 		"chunk":     &pb.Chunk{MessageId: "01JD0000000000000000000001", Number: 1, Data: []byte{0, 1, 255}, Compressed: true},
 		"journaled": &pb.Journaled{Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 99, Result: []byte{8, 1}},
@@ -276,6 +281,10 @@ func samples() map[string]proto.Message {
 		"command": &pb.Command{
 			Number: 4, Base: 3, Verb: pb.Verb_VERB_SUSPEND, Scope: &pb.Scope{Tenant: "acme", Destination: "one.example"}, Actor: "root@host",
 			Reason: "asked", AtMs: 1_763_900_000_000, Suspensions: []*pb.Suspension{{Scope: &pb.Scope{Queue: "acme"}, SinceMs: 1_763_900_000_000}},
+		},
+		"command-resumed": &pb.Command{
+			Number: 5, Base: 4, Verb: pb.Verb_VERB_RESUME_HELD, Scope: &pb.Scope{Tenant: "acme"}, Actor: "root@host", AtMs: 1_763_900_000_000,
+			Resumed: []*pb.Resumed{{Scope: &pb.Scope{Queue: "acme"}, AtMs: 1_763_900_000_000}},
 		},
 		"deadletter-dead": &pb.DeadletterRecord{What: &pb.DeadletterRecord_Dead{Dead: &pb.Deadletter{
 			Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 98, AppendedMs: 1_763_900_000_000, Stage: "deliver", Error: "decode leg",
