@@ -207,19 +207,6 @@ func TestRelease(t *testing.T) {
 				l.Recipients = []*pb.Recipient{{Address: "b@held.example"}}
 			}, parked: true, want: fateExpired, topic: "qstream.queue.held.v1", stopped: 5},
 
-		{name: "parked beyond the hold expiry, never attempted", world: inDirectory(t, documents, 14).whileSuspended(9, "held"),
-			leg: func(l *pb.Leg) {
-				parked(9)(l)
-				l.Attempt = 0
-				l.Tenant, l.Queue, l.Destination = "held", "held", "held.example"
-				l.Recipients = []*pb.Recipient{{Address: "b@held.example"}}
-			}, parked: true, want: fateExpired, topic: "qstream.queue.held.v1", stopped: 5},
-		{name: "held at a quota", world: inDirectory(t, documents, 100), leg: overQuota, parked: true, want: fateKept, topic: schemas.Parked},
-		{name: "held at a quota, let go on", world: inDirectory(t, documents, 100).resumedAt(1),
-			leg: overQuota, parked: true, want: fateReleased, topic: "qstream.queue.acme.v1", stopped: 100},
-		{name: "held after others were let go on", world: inDirectory(t, documents, 100).resumedAt(-1),
-			leg: overQuota, parked: true, want: fateKept, topic: schemas.Parked},
-
 		{name: "moved to another tenant and queue", world: inDirectory(t, documentsMoved, 1),
 			leg: func(l *pb.Leg) {
 				l.Destination = "x.acme.example"
@@ -347,6 +334,40 @@ func TestRecordsOfAMove(t *testing.T) {
 				if err := proto.Unmarshal(out[1].Value, &e); err != nil || e.Type != c.event || e.Step != 6 || len(e.Outcomes) != 2 {
 					t.Errorf("%v %v", &e, err)
 				}
+			}
+		})
+	}
+}
+
+// TestReleaseOfHeldMail: what was taken above a quota stays parked until
+// somebody lets it go on, or its hold expires.
+func TestReleaseOfHeldMail(t *testing.T) {
+	elsewhere := func(l *pb.Leg) {
+		overQuota(l)
+		l.Tenant, l.Queue, l.Destination = "held", "held", "held.example"
+		l.Recipients = []*pb.Recipient{{Address: "b@held.example", Held: true}}
+	}
+	for _, c := range []struct {
+		name   string
+		world  world
+		leg    func(*pb.Leg)
+		want   fate
+		topic  string
+		reason pb.Reason
+	}{
+		{"held", inDirectory(t, documents, 100), overQuota, fateKept, schemas.Parked, pb.Reason_REASON_HELD},
+		{"let go on", inDirectory(t, documents, 100).resumedAt(1), overQuota, fateReleased, "qstream.queue.acme.v1", 0},
+		{"after others were let go on", inDirectory(t, documents, 100).resumedAt(-1), overQuota, fateKept, schemas.Parked, pb.Reason_REASON_HELD},
+		{"let go on, suspended", inDirectory(t, documents, 100).resumedAt(1).whileSuspended(2, "acme"), overQuota, fateKept, schemas.Parked, pb.Reason_REASON_SUSPENDED},
+		{"before its hold expires", inDirectory(t, documents, 12.9), elsewhere, fateKept, schemas.Parked, pb.Reason_REASON_HELD},
+		{"beyond its hold expiry, never attempted", inDirectory(t, documents, 13), elsewhere, fateExpired, "qstream.queue.held.v1", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := waiting()
+			c.leg(l)
+			m := release(l, true, c.world)
+			if m.fate != c.want || m.topic != c.topic || c.reason != 0 && m.leg.Reason != c.reason || schemas.Held(m.leg) != (c.want == fateKept) {
+				t.Errorf("%s to %s: %v", m.fate, m.topic, m.leg)
 			}
 		})
 	}
