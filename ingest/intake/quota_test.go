@@ -1,12 +1,16 @@
 package intake
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
+	"qstream/bus"
 	"qstream/bus/bustest"
 	"qstream/directory"
 	"qstream/ingest/quota"
+	pb "qstream/schemas/qstream/v1"
 )
 
 // An envelope, asked and counted, without a quota and with one.
@@ -24,12 +28,20 @@ func benchmarkEnvelope(b *testing.B, limits string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	bus := bustest.New(b)
-	book, err := quota.New(quota.Config{Bus: bus, Patience: 1}) // known at once
+	onBus := bustest.New(b)
+	book, err := quota.New(quota.Config{Bus: onBus})
 	if err != nil {
 		b.Fatal(err)
 	}
-	in, err := New(Config{Hostname: "edge.example"}, Deps{Bus: bus, Snapshot: func() *directory.Snapshot { return snapshot }, Quota: book})
+	for _, kind := range []pb.UsageKind{pb.UsageKind_USAGE_KIND_WAITING, pb.UsageKind_USAGE_KIND_LEDGER} {
+		bustest.Put(b, onBus, bus.NewUsage(&pb.Usage{Kind: kind, Writer: "ledger", Tenant: "acme", Messages: 10, AtMs: time.Now().Add(time.Hour).UnixMilli()}))
+	}
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(b.Context())
+	go func() { done <- book.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	<-book.CaughtUp()
+	in, err := New(Config{Hostname: "edge.example"}, Deps{Bus: onBus, Snapshot: func() *directory.Snapshot { return snapshot }, Quota: book})
 	if err != nil {
 		b.Fatal(err)
 	}
