@@ -1,6 +1,14 @@
 package fold
 
-import pb "qstream/schemas/qstream/v1"
+import (
+	"slices"
+
+	pb "qstream/schemas/qstream/v1"
+)
+
+// OnTheirWay are the places of legs that nobody holds back: what waits there
+// waits for us, or for its clock.
+var OnTheirWay = []Place{Reinject, Queue, Delay}
 
 // Owner is whose waiting mail is counted together: a tenant's, and, with a
 // user, what the user handed in.
@@ -82,7 +90,7 @@ func (l *Leg) counts(bornMs int64) counted {
 	}
 	return counted{
 		Owner: Owner{l.Tenant, l.User}, Wait: Wait{1, int64(l.Recipients), l.Size}, born: bornMs / 1000,
-		fresh: l.Attempt == 0 && l.Place != Parked && l.Place != Deadletter && l.Reason != pb.Reason_REASON_BREAKER,
+		fresh: l.Attempt == 0 && slices.Contains(OnTheirWay, l.Place) && l.Reason != pb.Reason_REASON_BREAKER,
 	}
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"qstream/ledger/fold"
 	pb "qstream/schemas/qstream/v1"
@@ -10,9 +11,10 @@ import (
 
 // Waits counts all that waits, for quotas: it looks at every leg.
 func (s *Store) Waits(ctx context.Context) (fold.Waits, error) {
-	query := fmt.Sprintf(`SELECT tenant, user, CASE WHEN attempt = 0 AND place NOT IN (%d, %d) AND reason <> %d THEN born_ms / 1000 ELSE -1 END AS fresh,
+	places := strings.Trim(strings.ReplaceAll(fmt.Sprintf("%d", fold.OnTheirWay), " ", ", "), "[]")
+	query := fmt.Sprintf(`SELECT tenant, user, CASE WHEN attempt = 0 AND place IN (%s) AND reason <> %d THEN born_ms / 1000 ELSE -1 END AS fresh,
 		count(*), sum(recipients), sum(size) FROM legs WHERE number >= 0 AND report = 0 AND tenant <> '' GROUP BY tenant, user, fresh`,
-		fold.Parked, fold.Deadletter, pb.Reason_REASON_BREAKER)
+		places, pb.Reason_REASON_BREAKER)
 	waits := fold.Waits{}
 	err := each(ctx, s.read, query, nil, func(scan scanner) error {
 		var o fold.Owner
