@@ -1,0 +1,58 @@
+package engine
+
+import "time"
+
+// Types of engines.
+const (
+	TypeClamd   = "clamd"
+	TypeRspamd  = "rspamd"
+	TypeMilter  = "milter"
+	TypeICAP    = "icap"
+	TypeUnpack  = "unpack"
+	TypeCommand = "command"
+	TypeWrapper = "wrapper"
+	TypeTypes   = "types"
+)
+
+// Types are all there are.
+var Types = []string{TypeClamd, TypeRspamd, TypeMilter, TypeICAP, TypeUnpack, TypeCommand, TypeWrapper, TypeTypes}
+
+// Spec is what an engine is made of. What a type has no use for is zero, and so
+// is what it takes a default for.
+type Spec struct {
+	Name    string // in verdicts, logs and metrics
+	Type    string
+	Network string // of clamd, rspamd, milter and icap: "tcp" or "unix"
+	Address string // host and port, or the socket's path
+
+	Connect  time.Duration // for a connection
+	Patience time.Duration // for each piece of the dialogue
+	MaxSize  int64         // bytes; larger mail is unscannable without being sent
+
+	Service  string // of icap: the path
+	Method   string // of icap: RESPMOD or REQMOD
+	Preview  int    // of icap: bytes
+	Hostname string // of milter: our name, macro j
+
+	// Of unpack.
+	Depth, Parts  int
+	Member, Total int64 // bytes
+	Time          time.Duration
+
+	// Of command and wrapper: an absolute path and its arguments.
+	Program []string
+
+	// Of types: lists in qmail's format, as text or as absolute path.
+	MIMETypes, MIMETypesFile     string
+	LoaderTypes, LoaderTypesFile string
+}
+
+// ContentOnly reports whether a type's verdicts depend on nothing but the
+// content and the signatures in force: one then holds for every envelope.
+func ContentOnly(typ string) bool {
+	switch typ {
+	case TypeClamd, TypeICAP, TypeUnpack, TypeCommand, TypeTypes:
+		return true
+	}
+	return false
+}
