@@ -56,7 +56,7 @@ func release(l *pb.Leg, parked bool, w world) move {
 	}
 	past, owing := pastLifetime(l, parked, stopped, w)
 	if past && !owing {
-		return toQueue(l, stopped, true, w)
+		return toQueue(l, stopped, "", w)
 	}
 	if !at.same {
 		return rerouted(l, w.movedStop(l, at, since, stopped), w)
@@ -68,7 +68,7 @@ func release(l *pb.Leg, parked bool, w world) move {
 	if !parked && l.DueMs > w.now.UnixMilli() && !owing && !w.flushed(l) {
 		return round(l, w)
 	}
-	return toQueue(l, stopped, false, w)
+	return toQueue(l, stopped, schemas.LegTopic(at.first.Scan, l), w)
 }
 
 // resolution is where the directory would put a leg's recipients now.
@@ -82,7 +82,7 @@ type resolution struct {
 func resolve(l *pb.Leg, w world) resolution {
 	at := resolution{tenant: l.Tenant, route: l.Route}
 	for i, r := range l.Recipients {
-		d := w.decide(directory.Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant})
+		d := w.decide(directory.QuestionOf(l, r))
 		if i == 0 {
 			at.first = d
 		}
@@ -155,14 +155,21 @@ func (w world) movedStop(l *pb.Leg, at resolution, since time.Time, stopped time
 	return time.Duration(l.StoppedMs)*time.Millisecond + max(next.Sub(since), 0)
 }
 
-func toQueue(l *pb.Leg, stopped time.Duration, expired bool, w world) move {
-	due := l.DueMs
+// toQueue brings a leg to a topic where it is attempted, or scanned first; no
+// topic: to its queue as expired, to be settled.
+func toQueue(l *pb.Leg, stopped time.Duration, topic string, w world) move {
+	due, expired := l.DueMs, topic == ""
+	if expired {
+		topic = schemas.Queue(l.Queue, l.Generation)
+	}
 	l.Step++
 	l.StoppedMs, l.ParkedMs, l.DueMs = stopped.Milliseconds(), 0, 0
 	l.Expired, l.Directory = expired, w.number
-	m := move{fate: fateReleased, topic: schemas.Queue(l.Queue, l.Generation), leg: l,
-		event: event(l, pb.EventType_EVENT_TYPE_RELEASED, w)}
+	m := move{fate: fateReleased, topic: topic, leg: l, event: event(l, pb.EventType_EVENT_TYPE_RELEASED, w)}
 	m.event.DueMs = due
+	if !expired && l.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+		m.event.Scan = &pb.Scan{State: l.Scan.State, Policy: l.Scan.Policy}
+	}
 	if expired {
 		m.fate, m.event.Text = fateExpired, "past its lifetime"
 	}

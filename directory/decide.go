@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
 )
 
 // Question is a recipient to be decided about.
@@ -12,6 +13,11 @@ type Question struct {
 	NullSender bool   // the reverse-path is null: bounce routes apply
 	Tenant     string // the submitting tenant, for domains nobody owns; may be empty
 	Queue      string // that a scan policy sent it to, whatever its route says; empty or gone: as routed
+}
+
+// QuestionOf asks again about a recipient of a leg.
+func QuestionOf(l *pb.Leg, r *pb.Recipient) Question {
+	return Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant, Queue: l.GetScan().GetQueue()}
 }
 
 // Decision is the answer.

@@ -201,12 +201,6 @@ func (r *reading) completeScan(p *ScanPolicy, body ast.Node) {
 	}
 }
 
-// PerDomain reports whether the policy differs between domains of recipients:
-// then they have to be in different legs.
-func (p *ScanPolicy) PerDomain() bool {
-	return slices.ContainsFunc(p.Rules, func(r ScanRule) bool { return len(r.Domains) > 0 })
-}
-
 // For reports whether the rule is for recipients of a domain.
 func (r *ScanRule) For(domain string) bool {
 	if len(r.Domains) == 0 {

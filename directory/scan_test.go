@@ -116,7 +116,7 @@ func TestScan(t *testing.T) {
 	}, *p); d != "" {
 		t.Error(d)
 	}
-	if !p.PerDomain() || s.Scan("strict").PerDomain() || !p.Rules[1].For("Acme.Example") || p.Rules[1].For("beta.example") || !p.Rules[2].For("beta.example") {
+	if !p.Rules[1].For("Acme.Example") || p.Rules[1].For("beta.example") || !p.Rules[2].For("beta.example") {
 		t.Error("domains of rules")
 	}
 }

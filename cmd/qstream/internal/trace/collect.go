@@ -109,7 +109,7 @@ type collector struct {
 }
 
 func (c *collector) take(e *pb.Event) {
-	about := e.Origin == pb.Origin_ORIGIN_DSN && c.wanted[e.ParentId]
+	about := child(e) && c.wanted[e.ParentId]
 	if !c.wanted[e.MessageId] && !about {
 		return
 	}

@@ -29,6 +29,9 @@ const (
 	Spilled      State = "waiting for a slot"
 	Parked       State = "suspended"
 	Rerouted     State = "being rerouted"
+	Scanning     State = "waiting to be scanned"
+	Unscanned    State = "waiting for an engine"
+	Quarantined  State = "in quarantine"
 	Delivered    State = "delivered"
 	Bounced      State = "bounced"
 	Expired      State = "expired"
@@ -52,6 +55,9 @@ var states = map[pb.EventType]State{
 	pb.EventType_EVENT_TYPE_DISCARDED:    Discarded,
 	pb.EventType_EVENT_TYPE_DEADLETTERED: Deadlettered,
 	pb.EventType_EVENT_TYPE_EXPANDED:     Expanded,
+	pb.EventType_EVENT_TYPE_SCANNED:      Queued,
+	pb.EventType_EVENT_TYPE_QUARANTINED:  Quarantined,
+	pb.EventType_EVENT_TYPE_UNSCANNED:    Unscanned,
 }
 
 // Final reports whether nothing more happens.
@@ -75,6 +81,11 @@ type Recipient struct {
 	Queue   string
 }
 
+// child reports whether a message was made here, about another.
+func child(e *pb.Event) bool {
+	return e.Origin == pb.Origin_ORIGIN_DSN || e.Origin == pb.Origin_ORIGIN_FORWARD
+}
+
 func newLife(id string) *Life { return &Life{ID: id, seen: map[string]bool{}} }
 
 func (l *Life) add(e *pb.Event) {
@@ -83,7 +94,7 @@ func (l *Life) add(e *pb.Event) {
 	}
 	l.seen[e.Id] = true
 	l.Events = append(l.Events, e)
-	if e.Origin == pb.Origin_ORIGIN_DSN && e.ParentId != "" {
+	if child(e) && e.ParentId != "" {
 		l.Parent = e.ParentId
 	}
 	if _, ok := states[e.Type]; !ok {
@@ -111,7 +122,10 @@ func (r *Recipient) take(e *pb.Event, o *pb.Outcome) {
 		return
 	}
 	r.State, r.At, r.Due = states[e.Type], time.UnixMilli(e.AtMs).UTC(), time.Time{}
-	if e.DueMs > 0 && (r.State == Deferred || r.State == Spilled) {
+	if r.State == Queued && e.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+		r.State = Scanning
+	}
+	if e.DueMs > 0 && (r.State == Deferred || r.State == Spilled || r.State == Unscanned || r.State == Quarantined) {
 		r.Due = time.UnixMilli(e.DueMs).UTC()
 	}
 	if e.Queue != "" {

@@ -44,7 +44,11 @@ func (p *printer) life(l *Life) {
 	first := l.first()
 	p.line("message %s", printable(l.ID))
 	if l.Parent != "" {
-		p.line("  DSN about %s", printable(l.Parent))
+		if first.Origin == pb.Origin_ORIGIN_FORWARD {
+			p.line("  forwarded from %s", printable(l.Parent))
+		} else {
+			p.line("  DSN about %s", printable(l.Parent))
+		}
 	}
 	p.line("  from <%s>, %d bytes, Message-ID %s", printable(first.ReversePath), first.Size, orNone(first.HeaderMessageId))
 	if s := session(first.Session); s != "" {
@@ -118,6 +122,13 @@ func said(e *pb.Event) string {
 	case pb.EventType_EVENT_TYPE_ROUTED:
 		word = fmt.Sprintf("routed to tenant %s, queue %s, destination %s, route %s",
 			e.Tenant, e.Queue, e.Destination, orNone(e.Route))
+		if e.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+			word += ", to be scanned by policy " + e.Scan.Policy
+		}
+	case pb.EventType_EVENT_TYPE_SCANNED, pb.EventType_EVENT_TYPE_QUARANTINED, pb.EventType_EVENT_TYPE_UNSCANNED:
+		word = scanned(e)
+	case pb.EventType_EVENT_TYPE_FORWARDED:
+		word = "forwarded as " + e.ChildId
 	case pb.EventType_EVENT_TYPE_ATTEMPTED:
 		word = fmt.Sprintf("attempt %d took %s", e.Attempt, time.Duration(e.TookMs)*time.Millisecond)
 	case pb.EventType_EVENT_TYPE_DELIVERED:
@@ -133,6 +144,9 @@ func said(e *pb.Event) string {
 		}
 	case pb.EventType_EVENT_TYPE_RELEASED:
 		word += " to queue " + e.Queue
+		if e.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+			word = "released to be scanned by policy " + e.Scan.Policy
+		}
 	case pb.EventType_EVENT_TYPE_PARKED:
 		word += ": suspended"
 	case pb.EventType_EVENT_TYPE_HELD:
