@@ -19,6 +19,7 @@ const (
 	Control    = "qstream.control.v1"
 	Deadletter = "qstream.deadletter.v1"
 	Greylist   = "qstream.greylist.v1"
+	Audit      = "qstream.audit.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.

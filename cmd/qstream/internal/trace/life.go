@@ -4,16 +4,18 @@ import (
 	"slices"
 	"time"
 
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
 // Life is what became of one message.
 type Life struct {
 	ID         string
-	Parent     string // the message that a DSN is about
+	Parent     string    // the message that this one was made of or is about
+	Origin     pb.Origin // how
 	Events     []*pb.Event
 	Recipients []*Recipient // by number
-	Children   []*Life      // DSNs about it
+	Children   []*Life      // DSNs about it, and replays of it
 
 	seen map[string]bool // event ids: a repetition is dropped
 }
@@ -83,8 +85,8 @@ func (l *Life) add(e *pb.Event) {
 	}
 	l.seen[e.Id] = true
 	l.Events = append(l.Events, e)
-	if e.Origin == pb.Origin_ORIGIN_DSN && e.ParentId != "" {
-		l.Parent = e.ParentId
+	if schemas.Generated(e.Origin) && e.ParentId != "" {
+		l.Parent, l.Origin = e.ParentId, e.Origin
 	}
 	if _, ok := states[e.Type]; !ok {
 		return
