@@ -54,6 +54,7 @@ var kinds = map[string][2]string{
 	"command":    {Control, ""},
 	"deadletter": {Deadletter, ""},
 	"greylisted": {Greylist, ""},
+	"act":        {Audit, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -285,6 +286,10 @@ func samples() map[string]proto.Message {
 		"greylisted": &pb.Greylisted{
 			Network: "192.0.2.0/24", ReversePath: "sender@acme.example", Recipient: "a@one.example",
 			FirstMs: 1_763_900_000_000, PassedMs: 1_763_900_300_000, Passes: 2,
+		},
+		"act": &pb.Act{
+			AtMs: 1_795_885_071_768, Actor: "op@mx.example", Action: "replay", Job: "01M8HHEZCR67705K80B59F9RYK",
+			Reason: "their host refused all", Detail: "{}", Ended: true, Error: "no broker",
 		},
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,

@@ -24,3 +24,9 @@ func Reroute(l *pb.Leg, number uint64) *pb.Reinject {
 		DelayNotified: l.DelayNotified, Owed: l.Owed, Scan: l.Scan, Verified: l.Verified,
 	}
 }
+
+// Generated reports whether a message of this origin is one that qstream made:
+// nobody handed it in, and it has an id of its own.
+func Generated(o pb.Origin) bool {
+	return o == pb.Origin_ORIGIN_DSN || o == pb.Origin_ORIGIN_FORWARD || o == pb.Origin_ORIGIN_REPLAY
+}

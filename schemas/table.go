@@ -106,6 +106,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Events, Key: "message id", Value: "Event", Partitions: n, Retention: eventsKept},
 		{Name: Directory, Key: "-", Value: "Apply", Partitions: 1, Retention: Forever, MaxMessage: directoryMessage},
 		{Name: Control, Key: "-", Value: "Command", Partitions: 1, Retention: Forever},
+		{Name: Audit, Key: "actor", Value: "Act", Partitions: 1, Retention: long},
 		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}

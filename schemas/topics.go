@@ -20,6 +20,7 @@ const (
 	Quarantine = "qstream.quarantine.v1"
 	Deadletter = "qstream.deadletter.v1"
 	Greylist   = "qstream.greylist.v1"
+	Audit      = "qstream.audit.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.

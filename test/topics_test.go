@@ -31,6 +31,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Directory, "apply", "every role"},
 	{schemas.Control, "queue suspend, resume, flush", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
+	{schemas.Audit, "replay", "replay, operators"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},
 }
 

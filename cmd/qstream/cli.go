@@ -24,6 +24,8 @@ type CLI struct {
 	Trace      traceCmd      `cmd:"" help:"Print the life of a message: times, hosts, replies, DSNs."`
 	Audit      auditCmd      `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
 	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
+	Replay     replayCmd     `cmd:"" help:"Read mail history again: list, export, bind into evidence, deliver once more."`
+	Verify     verifyCmd     `cmd:"" help:"Check evidence that replay bundle made."`
 
 	QmailQueue qmailQueueCmd `cmd:"" name:"qmail-queue" help:"Hand a message over as qmail-queue does: content on descriptor 0, envelope on 1."`
 	QmailQMQPC qmailQMQPCCmd `cmd:"" name:"qmail-qmqpc" help:"The same to the servers of control/qmqpservers alone."`

@@ -3,6 +3,7 @@ package fold
 import (
 	"strings"
 
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -74,7 +75,7 @@ func (m *Message) describe(e *pb.Event) {
 		switch {
 		case e.Type == pb.EventType_EVENT_TYPE_ACCEPTED:
 			m.Opened = Accepted
-		case e.Origin == pb.Origin_ORIGIN_DSN, e.Origin == pb.Origin_ORIGIN_FORWARD:
+		case schemas.Generated(e.Origin):
 			m.Opened = Generated
 		}
 	}

@@ -47,6 +47,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"qmsubmit":   cmdQmsubmit,
 	"qmreceived": cmdQmreceived,
 	"dns":        cmdDNS,
+	"signkey":    cmdSignkey,
 }
 
 // system is one scenario's qstream and next hops.

@@ -368,7 +368,11 @@ func (s *System) locate(args []string) []string {
 func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.binary, slices.Concat(args, s.locate(args))...)
+	var where []string
+	if args[0] != "verify" { // which needs no system
+		where = s.locate(args)
+	}
+	cmd := exec.CommandContext(ctx, s.binary, slices.Concat(args, where)...)
 	cmd.Dir, cmd.Env = s.Work, append(os.Environ(), s.Env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -684,6 +684,114 @@ func (x *Journaled) GetResult() []byte {
 	return nil
 }
 
+// Act is a value of the audit topic: what somebody did by hand that touches
+// mail, told before it is done and again when it has ended.
+type Act struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	AtMs  int64                  `protobuf:"varint,1,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// User and host, as far as the process knows them.
+	Actor string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
+	// What was done, such as "replay".
+	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// A ULID that all records of one undertaking have in common.
+	Job string `protobuf:"bytes,4,opt,name=job,proto3" json:"job,omitempty"`
+	// Why, in the actor's words.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What exactly was asked for, or what came of it, as JSON.
+	Detail string `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	// It has ended; error is what it failed with.
+	Ended         bool   `protobuf:"varint,7,opt,name=ended,proto3" json:"ended,omitempty"`
+	Error         string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Act) Reset() {
+	*x = Act{}
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Act) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Act) ProtoMessage() {}
+
+func (x *Act) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Act.ProtoReflect.Descriptor instead.
+func (*Act) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Act) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *Act) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Act) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Act) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Act) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Act) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Act) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *Act) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_qstream_v1_site_proto protoreflect.FileDescriptor
 
 const file_qstream_v1_site_proto_rawDesc = "" +
@@ -752,7 +860,16 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\fR\x06result*b\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result\"\xb6\x01\n" +
+	"\x03Act\x12\x13\n" +
+	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x14\n" +
+	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
+	"\x03job\x18\x04 \x01(\tR\x03job\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x14\n" +
+	"\x05ended\x18\a \x01(\bR\x05ended\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error*b\n" +
 	"\x04Verb\x12\x14\n" +
 	"\x10VERB_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERB_SUSPEND\x10\x01\x12\x0f\n" +
@@ -774,7 +891,7 @@ func file_qstream_v1_site_proto_rawDescGZIP() []byte {
 }
 
 var file_qstream_v1_site_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_qstream_v1_site_proto_goTypes = []any{
 	(Verb)(0),          // 0: qstream.v1.Verb
 	(*Document)(nil),   // 1: qstream.v1.Document
@@ -784,23 +901,24 @@ var file_qstream_v1_site_proto_goTypes = []any{
 	(*Command)(nil),    // 5: qstream.v1.Command
 	(*Suspension)(nil), // 6: qstream.v1.Suspension
 	(*Journaled)(nil),  // 7: qstream.v1.Journaled
-	nil,                // 8: qstream.v1.Apply.GenerationsEntry
-	nil,                // 9: qstream.v1.Apply.ScannedEntry
+	(*Act)(nil),        // 8: qstream.v1.Act
+	nil,                // 9: qstream.v1.Apply.GenerationsEntry
+	nil,                // 10: qstream.v1.Apply.ScannedEntry
 }
 var file_qstream_v1_site_proto_depIdxs = []int32{
-	1, // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
-	8, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
-	3, // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
-	9, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
-	0, // 4: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
-	4, // 5: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
-	6, // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
-	4, // 7: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	1,  // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
+	9,  // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
+	3,  // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
+	10, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
+	0,  // 4: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
+	4,  // 5: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
+	6,  // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
+	4,  // 7: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_site_proto_init() }
@@ -814,7 +932,7 @@ func file_qstream_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_site_proto_rawDesc), len(file_qstream_v1_site_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -4,16 +4,18 @@ import (
 	"slices"
 	"time"
 
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
 // Life is what became of one message.
 type Life struct {
 	ID         string
-	Parent     string // the message that a DSN is about
+	Parent     string    // the message that this one was made of or is about
+	Origin     pb.Origin // how
 	Events     []*pb.Event
 	Recipients []*Recipient // by number
-	Children   []*Life      // DSNs about it
+	Children   []*Life      // DSNs about it, and replays of it
 
 	seen map[string]bool // event ids: a repetition is dropped
 }
@@ -81,11 +83,6 @@ type Recipient struct {
 	Queue   string
 }
 
-// child reports whether a message was made here, about another.
-func child(e *pb.Event) bool {
-	return e.Origin == pb.Origin_ORIGIN_DSN || e.Origin == pb.Origin_ORIGIN_FORWARD
-}
-
 func newLife(id string) *Life { return &Life{ID: id, seen: map[string]bool{}} }
 
 func (l *Life) add(e *pb.Event) {
@@ -94,8 +91,8 @@ func (l *Life) add(e *pb.Event) {
 	}
 	l.seen[e.Id] = true
 	l.Events = append(l.Events, e)
-	if child(e) && e.ParentId != "" {
-		l.Parent = e.ParentId
+	if schemas.Generated(e.Origin) && e.ParentId != "" {
+		l.Parent, l.Origin = e.ParentId, e.Origin
 	}
 	if _, ok := states[e.Type]; !ok {
 		return

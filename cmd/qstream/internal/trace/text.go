@@ -12,6 +12,13 @@ import (
 
 const clock = "2006-01-02 15:04:05.000"
 
+// about is what a message is to its parent.
+var about = map[pb.Origin]string{
+	pb.Origin_ORIGIN_DSN:     "DSN about",
+	pb.Origin_ORIGIN_FORWARD: "forwarded from",
+	pb.Origin_ORIGIN_REPLAY:  "replay of",
+}
+
 // Text prints lives for people; times are UTC.
 func Text(w io.Writer, found Found) error {
 	p := printer{w: w}
@@ -44,11 +51,7 @@ func (p *printer) life(l *Life) {
 	first := l.first()
 	p.line("message %s", printable(l.ID))
 	if l.Parent != "" {
-		if first.Origin == pb.Origin_ORIGIN_FORWARD {
-			p.line("  forwarded from %s", printable(l.Parent))
-		} else {
-			p.line("  DSN about %s", printable(l.Parent))
-		}
+		p.line("  %s %s", about[l.Origin], printable(l.Parent))
 	}
 	p.line("  from <%s>, %d bytes, Message-ID %s", printable(first.ReversePath), first.Size, orNone(first.HeaderMessageId))
 	if s := session(first.Session); s != "" {
