@@ -30,7 +30,7 @@ type fold struct {
 	won  map[int64]bool // records that counted in the last read
 }
 
-func newFold() *fold { return &fold{state: newState(0, nil), snapshot: -1} }
+func newFold() *fold { return &fold{state: newState(0, nil, nil), snapshot: -1} }
 
 // take applies a record. An error means that it changed nothing; a snapshot
 // returns a command without a verb.
@@ -52,7 +52,7 @@ func (f *fold) take(r bus.Record) (Command, error) {
 	if p.Verb == pb.Verb_VERB_SNAPSHOT {
 		f.snapshot, f.since = r.Offset, 0
 	}
-	f.state = newState(c.Number, f.standing(p, c))
+	f.state = newState(c.Number, f.standing(p, c), ordered(f.state.orders, p, c))
 	return c, nil
 }
 

@@ -31,8 +31,11 @@ const (
 	Verb_VERB_RESUME  Verb = 2
 	// Once: what waits in delay is due now.
 	Verb_VERB_FLUSH Verb = 3
-	// Standing suspensions as a whole, written now and then.
+	// What stands as a whole, written now and then.
 	Verb_VERB_SNAPSHOT Verb = 4
+	// For a day: legs in quarantine go on, or end as discarded.
+	Verb_VERB_RELEASE Verb = 5
+	Verb_VERB_DELETE  Verb = 6
 )
 
 // Enum value maps for Verb.
@@ -43,6 +46,8 @@ var (
 		2: "VERB_RESUME",
 		3: "VERB_FLUSH",
 		4: "VERB_SNAPSHOT",
+		5: "VERB_RELEASE",
+		6: "VERB_DELETE",
 	}
 	Verb_value = map[string]int32{
 		"VERB_UNSPECIFIED": 0,
@@ -50,6 +55,8 @@ var (
 		"VERB_RESUME":      2,
 		"VERB_FLUSH":       3,
 		"VERB_SNAPSHOT":    4,
+		"VERB_RELEASE":     5,
+		"VERB_DELETE":      6,
 	}
 )
 
@@ -448,8 +455,14 @@ type Command struct {
 	// For snapshots: every suspension in force.
 	Suspensions    []*Suspension `protobuf:"bytes,8,rep,name=suspensions,proto3" json:"suspensions,omitempty"`
 	SnapshotOffset int64         `protobuf:"varint,9,opt,name=snapshot_offset,json=snapshotOffset,proto3" json:"snapshot_offset,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// For release and delete: which.
+	Held []*HeldLeg `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
+	// A released leg is scanned again first.
+	Rescan bool `protobuf:"varint,11,opt,name=rescan,proto3" json:"rescan,omitempty"`
+	// For snapshots: orders about the quarantine that are in force, with at_ms.
+	Orders        []*Command `protobuf:"bytes,12,rep,name=orders,proto3" json:"orders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Command) Reset() {
@@ -545,6 +558,99 @@ func (x *Command) GetSnapshotOffset() int64 {
 	return 0
 }
 
+func (x *Command) GetHeld() []*HeldLeg {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *Command) GetRescan() bool {
+	if x != nil {
+		return x.Rescan
+	}
+	return false
+}
+
+func (x *Command) GetOrders() []*Command {
+	if x != nil {
+		return x.Orders
+	}
+	return nil
+}
+
+// HeldLeg is a leg in quarantine, or some of its recipients.
+type HeldLeg struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	MessageId string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Leg       uint32                 `protobuf:"varint,2,opt,name=leg,proto3" json:"leg,omitempty"`
+	// Since when it is held: parked_ms of the leg. One that comes again is not
+	// meant.
+	SinceMs int64 `protobuf:"varint,3,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// Numbers; empty: all.
+	Recipients    []uint32 `protobuf:"varint,4,rep,packed,name=recipients,proto3" json:"recipients,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldLeg) Reset() {
+	*x = HeldLeg{}
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldLeg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldLeg) ProtoMessage() {}
+
+func (x *HeldLeg) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldLeg.ProtoReflect.Descriptor instead.
+func (*HeldLeg) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HeldLeg) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *HeldLeg) GetLeg() uint32 {
+	if x != nil {
+		return x.Leg
+	}
+	return 0
+}
+
+func (x *HeldLeg) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *HeldLeg) GetRecipients() []uint32 {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
 // Suspension is a standing order not to attempt a scope.
 type Suspension struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -558,7 +664,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +676,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +689,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Suspension) GetScope() *Scope {
@@ -628,7 +734,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +746,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +759,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Journaled) GetTopic() string {
@@ -708,7 +814,7 @@ type Act struct {
 
 func (x *Act) Reset() {
 	*x = Act{}
-	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	mi := &file_qstream_v1_site_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +826,7 @@ func (x *Act) String() string {
 func (*Act) ProtoMessage() {}
 
 func (x *Act) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	mi := &file_qstream_v1_site_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +839,7 @@ func (x *Act) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Act.ProtoReflect.Descriptor instead.
 func (*Act) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Act) GetAtMs() int64 {
@@ -839,7 +945,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x04 \x01(\tR\tmessageId\"\xaa\x02\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\x98\x03\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12$\n" +
@@ -849,7 +955,19 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x13\n" +
 	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x128\n" +
 	"\vsuspensions\x18\b \x03(\v2\x16.qstream.v1.SuspensionR\vsuspensions\x12'\n" +
-	"\x0fsnapshot_offset\x18\t \x01(\x03R\x0esnapshotOffset\"~\n" +
+	"\x0fsnapshot_offset\x18\t \x01(\x03R\x0esnapshotOffset\x12'\n" +
+	"\x04held\x18\n" +
+	" \x03(\v2\x13.qstream.v1.HeldLegR\x04held\x12\x16\n" +
+	"\x06rescan\x18\v \x01(\bR\x06rescan\x12+\n" +
+	"\x06orders\x18\f \x03(\v2\x13.qstream.v1.CommandR\x06orders\"u\n" +
+	"\aHeldLeg\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x10\n" +
+	"\x03leg\x18\x02 \x01(\rR\x03leg\x12\x19\n" +
+	"\bsince_ms\x18\x03 \x01(\x03R\asinceMs\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\x04 \x03(\rR\n" +
+	"recipients\"~\n" +
 	"\n" +
 	"Suspension\x12'\n" +
 	"\x05scope\x18\x01 \x01(\v2\x11.qstream.v1.ScopeR\x05scope\x12\x19\n" +
@@ -869,14 +987,16 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05ended\x18\a \x01(\bR\x05ended\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error*b\n" +
+	"\x05error\x18\b \x01(\tR\x05error*\x85\x01\n" +
 	"\x04Verb\x12\x14\n" +
 	"\x10VERB_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERB_SUSPEND\x10\x01\x12\x0f\n" +
 	"\vVERB_RESUME\x10\x02\x12\x0e\n" +
 	"\n" +
 	"VERB_FLUSH\x10\x03\x12\x11\n" +
-	"\rVERB_SNAPSHOT\x10\x04B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\rVERB_SNAPSHOT\x10\x04\x12\x10\n" +
+	"\fVERB_RELEASE\x10\x05\x12\x0f\n" +
+	"\vVERB_DELETE\x10\x06B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_site_proto_rawDescOnce sync.Once
@@ -891,7 +1011,7 @@ func file_qstream_v1_site_proto_rawDescGZIP() []byte {
 }
 
 var file_qstream_v1_site_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_qstream_v1_site_proto_goTypes = []any{
 	(Verb)(0),          // 0: qstream.v1.Verb
 	(*Document)(nil),   // 1: qstream.v1.Document
@@ -899,26 +1019,29 @@ var file_qstream_v1_site_proto_goTypes = []any{
 	(*Retired)(nil),    // 3: qstream.v1.Retired
 	(*Scope)(nil),      // 4: qstream.v1.Scope
 	(*Command)(nil),    // 5: qstream.v1.Command
-	(*Suspension)(nil), // 6: qstream.v1.Suspension
-	(*Journaled)(nil),  // 7: qstream.v1.Journaled
-	(*Act)(nil),        // 8: qstream.v1.Act
-	nil,                // 9: qstream.v1.Apply.GenerationsEntry
-	nil,                // 10: qstream.v1.Apply.ScannedEntry
+	(*HeldLeg)(nil),    // 6: qstream.v1.HeldLeg
+	(*Suspension)(nil), // 7: qstream.v1.Suspension
+	(*Journaled)(nil),  // 8: qstream.v1.Journaled
+	(*Act)(nil),        // 9: qstream.v1.Act
+	nil,                // 10: qstream.v1.Apply.GenerationsEntry
+	nil,                // 11: qstream.v1.Apply.ScannedEntry
 }
 var file_qstream_v1_site_proto_depIdxs = []int32{
 	1,  // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
-	9,  // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
+	10, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
 	3,  // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
-	10, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
+	11, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
 	0,  // 4: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
 	4,  // 5: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
-	6,  // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
-	4,  // 7: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	7,  // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
+	6,  // 7: qstream.v1.Command.held:type_name -> qstream.v1.HeldLeg
+	5,  // 8: qstream.v1.Command.orders:type_name -> qstream.v1.Command
+	4,  // 9: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_site_proto_init() }
@@ -932,7 +1055,7 @@ func file_qstream_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_site_proto_rawDesc), len(file_qstream_v1_site_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
