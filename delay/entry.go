@@ -20,6 +20,7 @@ const (
 	kindBounce                     // null reverse-path: the bounce lifetime counts
 	kindRepeated                   // repeats an earlier record: dropped when its time comes
 	kindHeld                       // its content is on the hold topic already
+	kindQuarantined                // held back by a scan policy, until it is kept no longer
 )
 
 // far is when a parked leg would be due: never.
@@ -64,6 +65,11 @@ func newEntry(r bus.Record, l *pb.Leg) bus.Entry {
 	}
 	if l.ReversePath == "" {
 		e.Kind |= kindBounce
+	}
+	if r.Topic == schemas.Quarantine {
+		e.Kind |= kindQuarantined
+		e.Due = time.UnixMilli(l.DueMs)
+		return e
 	}
 	if r.Topic == schemas.Parked {
 		e.Kind |= kindParked

@@ -14,6 +14,7 @@ type world struct {
 	number    uint64 // of the snapshot
 	decide    func(directory.Question) directory.Decision
 	queue     func(name string) *directory.Queue // nil: no such queue
+	scan      func(name string) *directory.ScanPolicy
 	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
 	flushed   func(*pb.Leg) bool // a flush that runs covers the leg
 	now       time.Time
@@ -29,6 +30,7 @@ const (
 	fateParked   fate = "parked"   // its scope is suspended
 	fateKept     fate = "kept"     // was parked and remains so
 	fateRound    fate = "round"    // waits on: not due yet
+	fateDropped  fate = "dropped"  // discarded: kept in quarantine for long enough
 )
 
 // waits reports whether the leg is still in delay or parked.
@@ -219,6 +221,9 @@ func event(l *pb.Leg, t pb.EventType, w world) *pb.Event {
 func (m move) records() []bus.Record {
 	var out []bus.Record
 	switch {
+	case m.fate == fateDropped:
+	case m.fate.waits() && m.topic == schemas.Quarantine:
+		out = append(out, bus.NewQuarantined(m.leg))
 	case m.reinject != nil:
 		out = append(out, bus.NewReinject(m.reinject))
 	case m.fate.waits():
