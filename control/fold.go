@@ -46,7 +46,7 @@ func (f *fold) take(r bus.Record) (Command, error) {
 	f.resume = false
 	c := Command{
 		Number: p.Number, Verb: verbName(p.Verb), Scope: scopeOf(p.Scope),
-		At: r.Time, Actor: p.Actor, Reason: p.Reason,
+		At: r.Time, Actor: p.Actor, Reason: p.Reason, Held: p.Held, Rescan: p.Rescan,
 	}
 	f.since++
 	if p.Verb == pb.Verb_VERB_SNAPSHOT {

@@ -8,10 +8,17 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-// quarantined decides about a leg in quarantine whose time is up, or that was
-// pulled for something else: it remains, or ends by the policy that put it
-// there. A policy that is gone discards. It changes l, and nothing else.
-func quarantined(l *pb.Leg, w world) move {
+// quarantined decides about a leg in quarantine that somebody gave an order
+// about, whose time is up, or that was pulled for something else: the order is
+// obeyed, or it remains, or it ends by the policy that put it there. A policy that is gone discards. It changes l, and nothing else.
+func quarantined(l *pb.Leg, w world) []move {
+	if o, ok := order(l, w.order); ok {
+		return obeyed(l, o, w)
+	}
+	return []move{outstayed(l, w)}
+}
+
+func outstayed(l *pb.Leg, w world) move {
 	p := w.scan(l.GetScan().GetPolicy())
 	if p != nil {
 		l.DueMs = time.UnixMilli(l.ParkedMs).Add(p.Keep).UnixMilli()
@@ -33,6 +40,11 @@ func quarantined(l *pb.Leg, w world) move {
 // found in it, or to be scanned again. The time that it was there doesn't count
 // against its lifetime.
 func freeQuarantined(l *pb.Leg, rescan bool, w world) move {
+	free(l, rescan)
+	return release(l, true, w)
+}
+
+func free(l *pb.Leg, rescan bool) {
 	l.DueMs = 0
 	if l.Scan == nil {
 		l.Scan = &pb.Scan{}
@@ -42,5 +54,4 @@ func freeQuarantined(l *pb.Leg, rescan bool, w world) move {
 	} else {
 		l.Scan.State = pb.ScanState_SCAN_STATE_EXEMPT
 	}
-	return release(l, true, w)
 }

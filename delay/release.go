@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"qstream/bus"
+	"qstream/control"
 	"qstream/directory"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -15,6 +16,7 @@ type world struct {
 	decide    func(directory.Question) directory.Decision
 	queue     func(name string) *directory.Queue // nil: no such queue
 	scan      func(name string) *directory.ScanPolicy
+	order     func(control.Held) (control.Order, bool) // about the quarantine
 	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
 	flushed   func(*pb.Leg) bool // a flush that runs covers the leg
 	now       time.Time

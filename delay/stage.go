@@ -191,6 +191,11 @@ func (d *Delay) entry(r bus.Record) (bus.Entry, error) {
 	if d.seen.Repeated(r, identity(l)) {
 		e.Kind, e.Due = e.Kind|kindRepeated, r.Time
 	}
+	if r.Topic == schemas.Quarantine {
+		if _, ok := order(l, d.control.State().Order); ok {
+			e.Due = r.Time // ordered before it was read here
+		}
+	}
 	if d.overlooked(e, r.Time) {
 		d.orders.look()
 	}
@@ -229,17 +234,21 @@ func (d *Delay) release(ctx context.Context, e bus.Entry, r bus.Record, pulled b
 		// By the old directory it would be rerouted, and come back.
 		return nil, fmt.Errorf("directory is at %d, the leg was decided with %d", w.number, l.Directory)
 	}
-	var m move
+	moves := []move{}
 	if r.Topic == schemas.Quarantine {
-		m = quarantined(l, w)
+		moves = quarantined(l, w)
 	} else {
-		m = release(l, r.Topic == schemas.Parked, w)
+		moves = append(moves, release(l, r.Topic == schemas.Parked, w))
 	}
-	out := m.records()
-	if pulled && m.fate.waits() && d.kept().ending(e, w.now) {
-		out = d.keep(ctx, m, w)
+	var out []bus.Record
+	for _, m := range moves {
+		if pulled && m.fate.waits() && d.kept().ending(e, w.now) {
+			out = append(out, d.keep(ctx, m, w)...)
+		} else {
+			out = append(out, m.records()...)
+		}
+		d.metrics.fates.WithLabelValues(string(m.fate)).Inc()
 	}
-	d.metrics.fates.WithLabelValues(string(m.fate)).Inc()
 	if !pulled {
 		d.metrics.lateness.Observe(max(w.now.Sub(e.Due), 0).Seconds())
 	}
@@ -252,8 +261,8 @@ func (d *Delay) world() world {
 	flush := d.flush.Load()
 	return world{
 		number: s.Number, decide: s.Decide, queue: s.Queue, scan: s.Scan,
-		suspended: d.control.State().Suspended,
-		flushed:   func(l *pb.Leg) bool { return flushes(flush, l) },
-		now:       d.deps.Now(),
+		suspended: d.control.State().Suspended, order: d.control.State().Order,
+		flushed: func(l *pb.Leg) bool { return flushes(flush, l) },
+		now:     d.deps.Now(),
 	}
 }
