@@ -2,14 +2,12 @@ package replay
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
@@ -173,7 +171,7 @@ func (r *redelivery) run(ctx context.Context, made time.Time) error {
 }
 
 func (r *redelivery) take(ctx context.Context, made time.Time, m *Message) error {
-	id := childID(made, r.job.ID, m.ID())
+	id := mail.DerivedID(made, r.job.ID+"\x00"+m.ID())
 	r.Selected++
 	r.Recipients += len(m.Recipients)
 	if r.done[id] {
@@ -298,14 +296,4 @@ func (r *redelivery) content(ctx context.Context, m *Message) (*pb.Content, erro
 		return nil, fmt.Errorf("copy content: %w", err)
 	}
 	return blob.Commit()
-}
-
-// childID is the id of a message's replay by a job: always the same, so that a
-// job that is run again makes none twice. It is as old as the job.
-func childID(made time.Time, job, id string) string {
-	var u ulid.ULID
-	sum := sha256.Sum256([]byte(job + "\x00" + id))
-	copy(u[6:], sum[:])
-	_ = u.SetTime(uint64(max(made.UnixMilli(), 0))) // fails only beyond the year 10889
-	return u.String()
 }

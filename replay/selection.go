@@ -26,17 +26,15 @@ var Outcomes = []string{Delivered, Bounced, Expired, Discarded, Waiting}
 // Failed stands for bounced and expired.
 const Failed = "failed"
 
-// Selection says which messages are meant; what is empty means any. Addresses
-// compare without case. An address pattern is an address, "@domain" for a
-// domain, or "<>" for the null reverse-path.
+// Selection says which messages are meant; what is empty means any.
 type Selection struct {
-	Since       time.Time `json:"since,omitzero"` // accepted at or after
-	Until       time.Time `json:"until,omitzero"` // accepted before
-	IDs         []string  `json:"ids,omitempty"`
-	MessageID   string    `json:"message_id,omitempty"` // the field, with or without brackets
-	ReversePath string    `json:"reverse_path,omitempty"`
-	Recipient   string    `json:"recipient,omitempty"`
-	Client      string    `json:"client,omitempty"` // address it came from
+	Since       time.Time    `json:"since,omitzero"` // accepted at or after
+	Until       time.Time    `json:"until,omitzero"` // accepted before
+	IDs         []string     `json:"ids,omitempty"`
+	MessageID   string       `json:"message_id,omitempty"` // the field, with or without brackets
+	ReversePath mail.Pattern `json:"reverse_path,omitempty"`
+	Recipient   mail.Pattern `json:"recipient,omitempty"`
+	Client      string       `json:"client,omitempty"` // address it came from
 
 	// Of these the events tell; they hold for the same recipient.
 	Tenant      string   `json:"tenant,omitempty"`
@@ -48,7 +46,7 @@ type Selection struct {
 // Empty reports whether nothing is asked for: every message is meant.
 func (s Selection) Empty() bool {
 	return len(s.IDs)+len(s.Outcomes) == 0 && s.Since.IsZero() && s.Until.IsZero() &&
-		s.MessageID+s.ReversePath+s.Recipient+s.Client+s.Tenant+s.Queue+s.Destination == ""
+		s.MessageID+string(s.ReversePath+s.Recipient)+s.Client+s.Tenant+s.Queue+s.Destination == ""
 }
 
 // complete checks the selection and writes it as records do.
@@ -61,13 +59,13 @@ func (s Selection) complete() (Selection, error) {
 			return s, fmt.Errorf("%s: not a message id", mail.Printable(id))
 		}
 	}
-	for _, p := range []*string{&s.ReversePath, &s.Recipient} {
+	for _, p := range []*mail.Pattern{&s.ReversePath, &s.Recipient} {
 		var err error
-		if *p, err = pattern(*p); err != nil {
+		if *p, err = mail.ParsePattern(string(*p)); err != nil {
 			return s, err
 		}
 	}
-	if s.Recipient == null {
+	if s.Recipient == mail.NullPattern {
 		return s, errors.New("<>: no recipient is the null path")
 	}
 	var outcomes []string
@@ -92,37 +90,6 @@ func (s Selection) complete() (Selection, error) {
 		s.Since = made.Add(-clocks)
 	}
 	return s, nil
-}
-
-// null is the pattern of the null reverse-path.
-const null = "<>"
-
-func pattern(p string) (string, error) {
-	p = strings.TrimSpace(p)
-	switch {
-	case p == "" || p == null:
-		return p, nil
-	case strings.HasPrefix(p, "@"):
-		return "@" + mail.NormalDomain(p[1:]), nil
-	}
-	a, err := mail.ParseAddress(strings.Trim(p, "<>"), true)
-	if err != nil {
-		return "", fmt.Errorf("%s: want an address, @domain or <>: %w", mail.Printable(p), err)
-	}
-	return a.String(), nil
-}
-
-// meets reports whether an address of a record fits a pattern.
-func meets(pattern, address string) bool {
-	switch {
-	case pattern == "":
-		return true
-	case pattern == null:
-		return address == ""
-	case pattern[0] == '@':
-		return mail.Domain(address) == pattern[1:]
-	}
-	return strings.EqualFold(pattern, address)
 }
 
 func bare(messageID string) string { return strings.Trim(strings.TrimSpace(messageID), "<>") }
@@ -155,7 +122,7 @@ func (s Selection) scope(e *pb.Event) bool {
 // message reports whether what a received record tells is meant.
 func (s Selection) message(r *pb.Received) bool {
 	return s.ids(r.Id) && (s.MessageID == "" || bare(r.HeaderMessageId) == s.MessageID) &&
-		meets(s.ReversePath, r.GetEnvelope().GetReversePath()) &&
+		s.ReversePath.Matches(r.GetEnvelope().GetReversePath()) &&
 		(s.Client == "" || r.GetSession().GetClientIp() == s.Client)
 }
 
@@ -163,7 +130,7 @@ func (s Selection) message(r *pb.Received) bool {
 func (s Selection) recipients(r *pb.Received, t *told) []*pb.Recipient {
 	var meant []*pb.Recipient
 	for _, to := range r.GetEnvelope().GetRecipients() {
-		if meets(s.Recipient, to.Address) && (!s.asksEvents() || t.meant(r.Id, to.Number)) {
+		if s.Recipient.Matches(to.Address) && (!s.asksEvents() || t.meant(r.Id, to.Number)) {
 			meant = append(meant, to)
 		}
 	}

@@ -40,7 +40,7 @@ type selectFlags struct {
 func (f selectFlags) selection(now time.Time) replay.Selection {
 	return replay.Selection{
 		Since: f.Since.at(now), Until: f.Until.at(now), IDs: f.ID, MessageID: f.MessageID,
-		ReversePath: f.ReversePath, Recipient: f.Recipient, Client: f.Client,
+		ReversePath: mail.Pattern(f.ReversePath), Recipient: mail.Pattern(f.Recipient), Client: f.Client,
 		Tenant: f.Tenant, Queue: f.Queue, Destination: f.Destination, Outcomes: f.Outcome,
 	}
 }
