@@ -1,9 +1,6 @@
 package replay
 
 import (
-	"bytes"
-	"io"
-
 	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
@@ -52,12 +49,4 @@ func reference(r bus.Record, p *pb.Received) *pb.ContentRef {
 		return where.Ref
 	}
 	return nil
-}
-
-// prepended reads head before body and closes body.
-func prepended(head []byte, body io.ReadCloser) io.ReadCloser {
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), body), body}
 }

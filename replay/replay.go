@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"qstream/bus"
+	"qstream/mail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -73,7 +74,7 @@ func (m *Message) Open(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return prepended(m.Received.Prepend, body), nil
+	return mail.Prepended(m.Received.Prepend, body), nil
 }
 
 // OpenContent reads the content alone, as it was accepted.

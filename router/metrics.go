@@ -45,6 +45,7 @@ var origins = map[pb.Origin]string{
 	pb.Origin_ORIGIN_RELEASE:     "release",
 	pb.Origin_ORIGIN_REPLAY:      "replay",
 	pb.Origin_ORIGIN_FORWARD:     "forward",
+	pb.Origin_ORIGIN_DIGEST:      "digest",
 }
 
 // routed counts what a step made. A step that is repeated counts again.

@@ -28,5 +28,9 @@ func Reroute(l *pb.Leg, number uint64) *pb.Reinject {
 // Generated reports whether a message of this origin is one that qstream made:
 // nobody handed it in, and it has an id of its own.
 func Generated(o pb.Origin) bool {
-	return o == pb.Origin_ORIGIN_DSN || o == pb.Origin_ORIGIN_FORWARD || o == pb.Origin_ORIGIN_REPLAY
+	switch o {
+	case pb.Origin_ORIGIN_DSN, pb.Origin_ORIGIN_FORWARD, pb.Origin_ORIGIN_REPLAY, pb.Origin_ORIGIN_DIGEST:
+		return true
+	}
+	return false
 }

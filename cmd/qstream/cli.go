@@ -24,6 +24,7 @@ type CLI struct {
 	Trace      traceCmd      `cmd:"" help:"Print the life of a message: times, hosts, replies, DSNs."`
 	Audit      auditCmd      `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
 	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
+	Quarantine quarantineCmd `cmd:"" help:"See and settle mail that scan policies hold back."`
 	Replay     replayCmd     `cmd:"" help:"Read mail history again: list, export, bind into evidence, deliver once more."`
 	Verify     verifyCmd     `cmd:"" help:"Check evidence that replay bundle made."`
 

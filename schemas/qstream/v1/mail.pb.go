@@ -256,8 +256,10 @@ const (
 	Origin_ORIGIN_REROUTE     Origin = 2
 	Origin_ORIGIN_RELEASE     Origin = 3
 	Origin_ORIGIN_REPLAY      Origin = 4
-	// A scan policy sends the content to somebody else.
+	// The content goes to somebody else, by a scan policy or by hand.
 	Origin_ORIGIN_FORWARD Origin = 5
+	// Tells a recipient what is held back from him.
+	Origin_ORIGIN_DIGEST Origin = 6
 )
 
 // Enum value maps for Origin.
@@ -269,6 +271,7 @@ var (
 		3: "ORIGIN_RELEASE",
 		4: "ORIGIN_REPLAY",
 		5: "ORIGIN_FORWARD",
+		6: "ORIGIN_DIGEST",
 	}
 	Origin_value = map[string]int32{
 		"ORIGIN_UNSPECIFIED": 0,
@@ -277,6 +280,7 @@ var (
 		"ORIGIN_RELEASE":     3,
 		"ORIGIN_REPLAY":      4,
 		"ORIGIN_FORWARD":     5,
+		"ORIGIN_DIGEST":      6,
 	}
 )
 
@@ -2267,7 +2271,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\fNOTIFY_NEVER\x10\x01\x12\x12\n" +
 	"\x0eNOTIFY_SUCCESS\x10\x02\x12\x12\n" +
 	"\x0eNOTIFY_FAILURE\x10\x03\x12\x10\n" +
-	"\fNOTIFY_DELAY\x10\x04*\x7f\n" +
+	"\fNOTIFY_DELAY\x10\x04*\x92\x01\n" +
 	"\x06Origin\x12\x16\n" +
 	"\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -2275,7 +2279,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x0eORIGIN_REROUTE\x10\x02\x12\x12\n" +
 	"\x0eORIGIN_RELEASE\x10\x03\x12\x11\n" +
 	"\rORIGIN_REPLAY\x10\x04\x12\x12\n" +
-	"\x0eORIGIN_FORWARD\x10\x05*\xca\x01\n" +
+	"\x0eORIGIN_FORWARD\x10\x05\x12\x11\n" +
+	"\rORIGIN_DIGEST\x10\x06*\xca\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_DEFERRED\x10\x01\x12\x17\n" +

@@ -16,6 +16,7 @@ const clock = "2006-01-02 15:04:05.000"
 var about = map[pb.Origin]string{
 	pb.Origin_ORIGIN_DSN:     "DSN about",
 	pb.Origin_ORIGIN_FORWARD: "forwarded from",
+	pb.Origin_ORIGIN_DIGEST:  "digest by",
 	pb.Origin_ORIGIN_REPLAY:  "replay of",
 }
 
