@@ -459,3 +459,51 @@ func TestEngineChanges(t *testing.T) {
 	put(t, b, l)
 	legOn(t, b, schemas.Queue("acme", 1), 2)
 }
+
+// A queue whose engine hangs, with far more legs than are held, leaves the
+// others theirs.
+func TestOthersPassASlowQueue(t *testing.T) {
+	slow, well, b := clam(t), clam(t), bustest.New(t)
+	slow.Feel(fakeclamd.Mood{Hang: true})
+	apply(t, b, strings.ReplaceAll(site(slow.Addr(), ""), "deadline: 5s", "deadline: 10m")+fmt.Sprintf(`
+---
+kind: engine
+name: well
+type: clamd
+address: tcp://%s
+---
+kind: scan
+name: quick
+engines: well
+---
+kind: queue
+name: quick
+scan: quick
+---
+kind: tenant
+name: quick
+domains: [quick.example]
+`, well.Addr()))
+	ref := stored(t, b, "01JD0000000000000000000001", "hello")
+	var flood []*pb.Leg
+	for i := range 10 * heldOfPart {
+		l := wanted(ref, "a@acme.example")
+		l.Number, l.Content = uint32(i), stored(t, b, fmt.Sprintf("01JD000000000000000001%04d", i), fmt.Sprint(i))
+		flood = append(flood, l)
+	}
+	put(t, b, flood...)
+	s, stop := start(t, b, Config{Scans: 16})
+	for s.slots.load() < 14 { // the flood has all that it may
+		time.Sleep(time.Millisecond)
+	}
+	for i := range 20 {
+		l := wanted(ref, "b@quick.example")
+		l.Queue, l.Number, l.Scan.Policy = "quick", uint32(i), "quick"
+		put(t, b, l)
+		legOn(t, b, schemas.Queue("quick", 1), i+1)
+	}
+	if n := len(bustest.Records(t, b, schemas.Queue("acme", 1))); n != 0 {
+		t.Errorf("%d legs passed a hanging engine", n)
+	}
+	stop() // at once, though scans hang
+}
