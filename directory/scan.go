@@ -40,7 +40,7 @@ const (
 type ScanPolicy struct {
 	Name        string
 	Engines     []string // asked in this order
-	Concurrency int      // messages at once of each queue, in each scanner process; default 16
+	Concurrency int      // messages at once of each tenant in each queue, in each scanner process; default 16
 	Rules       []ScanRule
 	Fallback    string        // instead of a report that may go to somebody who sent nothing: quarantine (default), discard, tag or pass
 	Tries       int           // after how many breaks of an engine mail is poison; default 5
@@ -186,7 +186,7 @@ func (r *ScanRule) complete(v *value) {
 
 // completeScan checks what belongs together.
 func (r *reading) completeScan(p *ScanPolicy, body ast.Node) {
-	if len(p.Engines) == 0 {
+	if _, given := r.lines["engines"]; !given {
 		r.fail(body, "engines is missing")
 	}
 	for i, name := range p.Engines {

@@ -30,10 +30,13 @@ func (s *Scanner) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, 
 	a.rulings = judge(p, nil, c)
 	for _, name := range p.Engines {
 		m, done := s.members.use(snap, name)
-		v, until := s.scan(ctx, l, m)
-		if v.Outcome == engine.Failed && ctx.Err() == nil && v.Reason != engine.Unreadable && until.IsZero() && m.works(ctx, v.Verdict) {
-			a.poison = true
-			v.poison = int(l.GetScan().GetTries())+1 >= p.Tries
+		v, until := s.health(ctx, l, m)
+		if v.Engine == "" {
+			v = s.scan(ctx, l, m)
+			if v.Outcome == engine.Failed && ctx.Err() == nil && m.blames(ctx, v.Verdict, l.GetScan().GetWaits() > 0) {
+				a.poison = true
+				v.poison = int(l.GetScan().GetTries())+1 >= p.Tries
+			}
 		}
 		done()
 		if ctx.Err() != nil {
@@ -53,12 +56,24 @@ func (s *Scanner) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, 
 	return a
 }
 
-// scan is one engine's verdict, from memory if it depends on nothing but
-// content that was scanned before. until is set if the engine is down.
-func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *member) (v said, until time.Time) {
+// health is why an engine isn't asked now, and until when: nothing if it is. A
+// leg that has waited for one before is only given to an engine that works:
+// what then breaks it is the content.
+func (s *Scanner) health(ctx context.Context, l *pb.Leg, m *member) (v said, until time.Time) {
 	if why, until, down := m.down(ctx); down {
 		return said{Verdict: why}, until
 	}
+	if l.GetScan().GetWaits() > 0 {
+		if why, ok := m.proven(ctx); !ok {
+			return said{Verdict: why}, time.Time{}
+		}
+	}
+	return v, until
+}
+
+// scan is one engine's verdict, from memory if it depends on nothing but
+// content that was scanned before.
+func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *member) (v said) {
 	began := s.deps.Now()
 	scan := func() engine.Verdict {
 		v := s.scanOnce(ctx, l, m)
@@ -71,12 +86,12 @@ func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *member) (v said, until
 		if signatures, ok := m.signatures(ctx); ok {
 			v.Verdict, v.kept = s.kept.scan(ctx, keptKey{[32]byte(l.Content.Sha256), m, signatures}, scan)
 			v.took = s.deps.Now().Sub(began)
-			return v, time.Time{}
+			return v
 		}
 	}
 	v.Verdict = scan()
 	v.took = s.deps.Now().Sub(began)
-	return v, time.Time{}
+	return v
 }
 
 // maxChanges bounds what an engine may want done to a header: it travels with

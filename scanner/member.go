@@ -38,6 +38,7 @@ type member struct {
 	log     *slog.Logger
 	users   sync.WaitGroup // scans; for closing it
 
+	asking sync.Mutex // held by who asks for the state
 	mu     sync.Mutex
 	asked  time.Time // of state
 	state  engine.State
@@ -45,7 +46,7 @@ type member struct {
 	failed int   // in a row
 	until  time.Time
 	probes bool // one is under way
-	good   bool // it gave a verdict in this process
+	good   time.Time // when it last gave a verdict
 	why    engine.Verdict
 }
 
@@ -63,22 +64,42 @@ func (m *member) signatures(ctx context.Context) (string, bool) {
 }
 
 func (m *member) known(ctx context.Context) (engine.State, error) {
-	m.mu.Lock()
-	if m.now().Sub(m.asked) < stateFor {
-		defer m.mu.Unlock()
-		return m.state, m.broken
+	s, fresh, err := m.told()
+	switch {
+	case fresh:
+		return s, err
+	case err != nil || m.never():
+		m.asking.Lock()
+	case !m.asking.TryLock(): // others go on with what was known
+		return s, err
 	}
-	m.asked = m.now() // others go on with what was known
-	m.mu.Unlock()
+	defer m.asking.Unlock()
+	if s, fresh, err = m.told(); fresh {
+		return s, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, stateWithin)
 	defer cancel()
-	s, err := m.State(ctx)
+	s, err = m.State(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked = m.now()
 	if m.state, m.broken = s, err; err != nil {
 		m.state = engine.State{}
 	}
 	return m.state, m.broken
+}
+
+// told is what the engine said of itself last, and whether that was lately.
+func (m *member) told() (s engine.State, fresh bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state, !m.asked.IsZero() && m.now().Sub(m.asked) < stateFor, m.broken
+}
+
+func (m *member) never() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.asked.IsZero()
 }
 
 // down is why the engine is not asked now; ok is false if it is. Who comes
@@ -127,7 +148,7 @@ func (m *member) note(v engine.Verdict) {
 		if m.failed >= breakAfter {
 			m.log.Info("engine is back", "stage", stageName, "engine", m.Name())
 		}
-		m.failed, m.good = 0, true
+		m.failed, m.good = 0, m.now()
 	case v.Reason != engine.Unreadable:
 		if m.failed++; m.failed < breakAfter {
 			break
@@ -140,16 +161,28 @@ func (m *member) note(v engine.Verdict) {
 	}
 }
 
-// works reports whether a failed scan was the content's fault rather than the
-// engine's: it broke an engine that has worked before, or it outlived its
-// deadline while a probe gets a verdict.
-func (m *member) works(ctx context.Context, v engine.Verdict) bool {
+// proven finds out whether the engine works just now; if not it says why.
+func (m *member) proven(ctx context.Context) (why engine.Verdict, ok bool) {
+	m.mu.Lock()
+	lately := m.now().Sub(m.good) < time.Second
+	m.mu.Unlock()
+	if lately {
+		return engine.Verdict{}, true
+	}
+	v := m.probe(ctx)
+	if ctx.Err() == nil {
+		m.note(v)
+	}
+	return v, v.Outcome != engine.Failed
+}
+
+// blames reports whether a failed scan was the content's fault rather than the
+// engine's: it broke an engine that had just been proven to work, or outlived
+// its deadline while a probe gets a verdict.
+func (m *member) blames(ctx context.Context, v engine.Verdict, proven bool) bool {
 	switch v.Reason {
 	case engine.Broken:
-		m.mu.Lock()
-		good := m.good
-		m.mu.Unlock()
-		return good || m.probe(ctx).Outcome != engine.Failed
+		return proven
 	case engine.Late:
 		return m.probe(ctx).Outcome != engine.Failed
 	}

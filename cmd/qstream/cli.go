@@ -34,6 +34,7 @@ type CLI struct {
 
 	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP, QMQP and QMTP."`
 	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
+	Scanner scannerCmd `cmd:"" help:"Run the scanner: engines, verdicts, what policy makes of them."`
 	Deliver deliverCmd `cmd:"" help:"Run deliver: attempts, outcomes, reports to senders."`
 	Delay   delayCmd   `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`
 	Ledger  ledgerCmd  `cmd:"" help:"Run the ledger: what waits where, and what became of messages."`

@@ -12,6 +12,7 @@ import (
 	"qstream/bus"
 	"qstream/bus/embedded"
 	"qstream/directory"
+	"qstream/scanner"
 	"qstream/schemas"
 )
 
@@ -23,6 +24,7 @@ type upCmd struct {
 	deliverFlags `embed:""`
 	dnsFlags     `embed:""`
 	askFlags     `embed:""`
+	scanFlags    `embed:""`
 	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
 	QMQP         string   `name:"qmqp" placeholder:"ADDR" default:"127.0.0.1:2628" help:"Serve QMQP here, to clients that may relay (default: ${default}); empty: nowhere."`
 	QMTP         string   `name:"qmtp" placeholder:"ADDR" default:"127.0.0.1:2209" help:"Serve QMTP here (default: ${default}); empty: nowhere."`
@@ -92,13 +94,14 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 	return errors.Join(err, dir.forget())
 }
 
-// roles are all there are, in the order of their start. Deliver works for
-// every pool, unless --pools names some.
+// roles are all there are, in the order of their start. Scanner and deliver work
+// for every pool, unless --pools names some.
 func (c *upCmd) roles() []role {
 	f := c.deliverFlags
 	f.all = len(f.Pools) == 0
+	scans := c.scanFlags.role(scanner.Config{Pools: f.Pools, AllPools: f.all})
 	return []role{
-		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), f.role(c.dnsFlags), delayRole(),
+		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), scans, f.role(c.dnsFlags), delayRole(),
 		c.ingestFlags.role(c.dnsFlags, c.QMQP, c.QMTP),
 	}
 }

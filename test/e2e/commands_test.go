@@ -16,6 +16,7 @@ import (
 
 	"qstream/bus/bustest"
 	"qstream/schemas"
+	"qstream/test/fakeclamd"
 	"qstream/test/fakedns"
 	"qstream/test/fakeqm"
 	"qstream/test/rig"
@@ -42,6 +43,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"clock":     cmdClock,
 	"retention": cmdRetention,
 
+	"clamd":      cmdClamd,
+	"mood":       cmdMood,
 	"dropins":    cmdDropins,
 	"qmsink":     cmdQmsink,
 	"qmsubmit":   cmdQmsubmit,
@@ -55,6 +58,7 @@ type system struct {
 	*rig.System
 	sinks   map[string]*sink
 	qmsinks map[string]*fakeqm.Server
+	clamds  map[string]*fakeclamd.Server
 	last    string // id of the last accepted message
 }
 
@@ -65,7 +69,7 @@ func setup(e *testscript.Env, broker string) error {
 	if err != nil {
 		return err
 	}
-	s := &system{System: r, sinks: map[string]*sink{}, qmsinks: map[string]*fakeqm.Server{}}
+	s := &system{System: r, sinks: map[string]*sink{}, qmsinks: map[string]*fakeqm.Server{}, clamds: map[string]*fakeclamd.Server{}}
 	e.Values[systemKey{}] = s
 	e.Defer(func() {
 		r.Close()
@@ -165,7 +169,7 @@ func names(s *system, args []string) []string {
 	case one:
 		return []string{"up"}
 	case len(args) == 0:
-		return []string{"ingest", "router", "deliver", "delay"}
+		return []string{"ingest", "router", "scanner", "deliver", "delay"}
 	}
 	return args
 }
