@@ -4,8 +4,8 @@
 // Guarantee: when Run returns, the program has ended and is waited for, and so
 // has every process of its group: at the end of the context all are killed, and
 // what a program leaves behind is killed with it.
-// Guarantee: a program inherits no environment and no open file but those it is
-// given.
+// Guarantee: a program is given its variables and files, and inherits none that
+// this process has opened.
 // Guarantee: nothing of a scan stays on the disk: its folder goes with it, and
 // the folders of processes that were killed go when the next one makes its first.
 //
