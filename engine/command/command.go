@@ -14,7 +14,6 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -155,7 +154,7 @@ func (e *Engine) verdict(r process.Result) engine.Verdict {
 	case r.Signal == 0 && r.Code == e.cfg.Code:
 		v.Outcome, v.Name = engine.Malware, found(r.Output)
 	default:
-		v.Reason, v.Detail = engine.Trouble, engine.Text(fmt.Sprintf("%v: %s", r, last(r.Output)))
+		v.Reason, v.Detail = engine.Trouble, r.Detail()
 	}
 	return v
 }
@@ -171,10 +170,4 @@ func found(output string) string {
 		}
 	}
 	return "infected"
-}
-
-// last is the last line that isn't empty.
-func last(output string) string {
-	text := bytes.TrimSpace([]byte(output))
-	return string(text[bytes.LastIndexByte(text, '\n')+1:])
 }

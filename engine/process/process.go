@@ -22,6 +22,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"qstream/engine"
 )
 
 // Limits are what a program and each of its children may use; 0: no limit of
@@ -96,6 +98,15 @@ func (r Result) String() string {
 		return fmt.Sprintf("killed by signal %d (%v)", int(r.Signal), r.Signal)
 	}
 	return fmt.Sprintf("exit code %d", r.Code)
+}
+
+// Detail is how it ended and the last line it said, fit for a verdict.
+func (r Result) Detail() string {
+	text := strings.TrimSpace(r.Output)
+	if text == "" {
+		return r.String()
+	}
+	return engine.Text(r.String() + ": " + text[strings.LastIndexByte(text, '\n')+1:])
 }
 
 var (

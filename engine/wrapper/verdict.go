@@ -1,9 +1,6 @@
 package wrapper
 
 import (
-	"fmt"
-	"strings"
-
 	"qstream/engine"
 	"qstream/engine/process"
 	"qstream/mail"
@@ -33,14 +30,14 @@ func verdict(r process.Result, said string) engine.Verdict {
 		permanent = letter == 'D'
 	}
 	if !permanent {
-		v := engine.Verdict{Reason: engine.Trouble, Detail: engine.Text(fmt.Sprintf("%v: %s", r, lastLine(r.Output)))}
+		v := engine.Verdict{Reason: engine.Trouble, Detail: r.Detail()}
 		if letter == 'Z' {
 			v.Detail, v.Advice = text, engine.Defer
 			v.Status = mail.Status{Code: 451, Enhanced: "4.3.0", Text: text}
 		}
 		return v
 	}
-	v := engine.Verdict{Outcome: engine.Refused, Advice: engine.Refuse, Detail: fmt.Sprint(r)}
+	v := engine.Verdict{Outcome: engine.Refused, Advice: engine.Refuse, Detail: r.String()}
 	switch r.Code {
 	case codeVirus:
 		v.Outcome, v.Name, v.Detail = engine.Malware, "infected", "virus"
@@ -58,9 +55,4 @@ func verdict(r process.Result, said string) engine.Verdict {
 	}
 	v.Status = mail.Status{Code: 554, Enhanced: "5.7.1", Text: v.Detail}
 	return v
-}
-
-func lastLine(output string) string {
-	text := strings.TrimSpace(output)
-	return text[strings.LastIndexByte(text, '\n')+1:]
 }
