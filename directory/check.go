@@ -58,6 +58,10 @@ func (c *checker) add(d *Document) {
 		c.addPolicy(d, v)
 	case *Rules:
 		c.addRules(d, v)
+	case *Engine:
+		c.engines[v.Name] = v
+	case *ScanPolicy:
+		c.scans[v.Name] = v
 	}
 }
 
@@ -128,7 +132,12 @@ func (c *checker) references() {
 			if c.queues[v.Queue] == nil {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)
 			}
+			c.scanNamed(d, v.Scan)
 			c.openRelay(d, v)
+		case *Queue:
+			c.scanNamed(d, v.Scan)
+		case *ScanPolicy:
+			c.checkScan(d, v)
 		case *Route:
 			if v.Queue != "" && c.queues[v.Queue] == nil {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)
@@ -142,6 +151,12 @@ func (c *checker) references() {
 				c.fail(d, "match.tenant", "there is no tenant %q", v.Tenant)
 			}
 		}
+	}
+}
+
+func (c *checker) scanNamed(d *Document, name string) {
+	if name != "" && c.scans[name] == nil {
+		c.fail(d, "scan", "there is no scan policy %q", name)
 	}
 }
 

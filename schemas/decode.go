@@ -39,7 +39,7 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Received{}, nil
 	case Reinject:
 		return &pb.Reinject{}, nil
-	case Parked:
+	case Parked, Quarantine:
 		return &pb.Leg{}, nil
 	case Hold:
 		return &pb.Chunk{}, nil

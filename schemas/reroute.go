@@ -21,6 +21,6 @@ func Reroute(l *pb.Leg, number uint64) *pb.Reinject {
 		Prepend: l.Prepend, Tenant: l.Tenant, BornMs: l.BornMs, StoppedMs: l.StoppedMs,
 		Directory: number, HeaderMessageId: l.HeaderMessageId, Reroutes: l.Reroutes + 1,
 		Attempt: l.Attempt, Session: l.Session, Last: l.Last,
-		DelayNotified: l.DelayNotified, Owed: l.Owed,
+		DelayNotified: l.DelayNotified, Owed: l.Owed, Scan: l.Scan, Verified: l.Verified,
 	}
 }

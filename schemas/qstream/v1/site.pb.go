@@ -83,7 +83,7 @@ func (Verb) EnumDescriptor() ([]byte, []int) {
 // Document is one directory document, canonical YAML of its one kind.
 type Document struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "queue", "tenant", "route", "site".
+	// "queue", "tenant", "route", "site", "scan"...
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Canonical YAML; empty: the document is deleted.
@@ -163,7 +163,10 @@ type Apply struct {
 	Generations map[string]uint32 `protobuf:"bytes,9,rep,name=generations,proto3" json:"generations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Generations that are no longer routed to and may still hold legs: all, in
 	// every record.
-	Retired       []*Retired `protobuf:"bytes,10,rep,name=retired,proto3" json:"retired,omitempty"`
+	Retired []*Retired `protobuf:"bytes,10,rep,name=retired,proto3" json:"retired,omitempty"`
+	// The newest generation of each queue name that has a scan topic: all in full
+	// records, those that changed in others.
+	Scanned       map[string]uint32 `protobuf:"bytes,11,rep,name=scanned,proto3" json:"scanned,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,6 +271,13 @@ func (x *Apply) GetRetired() []*Retired {
 	return nil
 }
 
+func (x *Apply) GetScanned() map[string]uint32 {
+	if x != nil {
+		return x.Scanned
+	}
+	return nil
+}
+
 // Retired is a generation of a queue that was purged, or replaced because its
 // pool or number of partitions changed.
 type Retired struct {
@@ -275,9 +285,11 @@ type Retired struct {
 	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Generation uint32                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The pool whose group has its commits.
-	Pool          string `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
-	Partitions    int32  `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
-	RetiredMs     int64  `protobuf:"varint,5,opt,name=retired_ms,json=retiredMs,proto3" json:"retired_ms,omitempty"`
+	Pool       string `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	Partitions int32  `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	RetiredMs  int64  `protobuf:"varint,5,opt,name=retired_ms,json=retiredMs,proto3" json:"retired_ms,omitempty"`
+	// It has a scan topic.
+	Scanned       bool `protobuf:"varint,6,opt,name=scanned,proto3" json:"scanned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +357,13 @@ func (x *Retired) GetRetiredMs() int64 {
 		return x.RetiredMs
 	}
 	return 0
+}
+
+func (x *Retired) GetScanned() bool {
+	if x != nil {
+		return x.Scanned
+	}
+	return false
 }
 
 // Scope is what a command is about; empty fields match everything.
@@ -674,7 +693,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\bDocument\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04yaml\x18\x03 \x01(\tR\x04yaml\"\x90\x03\n" +
+	"\x04yaml\x18\x03 \x01(\tR\x04yaml\"\x86\x04\n" +
 	"\x05Apply\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12\x12\n" +
@@ -687,10 +706,14 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"fullOffset\x12D\n" +
 	"\vgenerations\x18\t \x03(\v2\".qstream.v1.Apply.GenerationsEntryR\vgenerations\x12-\n" +
 	"\aretired\x18\n" +
-	" \x03(\v2\x13.qstream.v1.RetiredR\aretired\x1a>\n" +
+	" \x03(\v2\x13.qstream.v1.RetiredR\aretired\x128\n" +
+	"\ascanned\x18\v \x03(\v2\x1e.qstream.v1.Apply.ScannedEntryR\ascanned\x1a>\n" +
 	"\x10GenerationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x90\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a:\n" +
+	"\fScannedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xaa\x01\n" +
 	"\aRetired\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -701,7 +724,8 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"partitions\x18\x04 \x01(\x05R\n" +
 	"partitions\x12\x1d\n" +
 	"\n" +
-	"retired_ms\x18\x05 \x01(\x03R\tretiredMs\"v\n" +
+	"retired_ms\x18\x05 \x01(\x03R\tretiredMs\x12\x18\n" +
+	"\ascanned\x18\x06 \x01(\bR\ascanned\"v\n" +
 	"\x05Scope\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12 \n" +
@@ -750,7 +774,7 @@ func file_qstream_v1_site_proto_rawDescGZIP() []byte {
 }
 
 var file_qstream_v1_site_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_qstream_v1_site_proto_goTypes = []any{
 	(Verb)(0),          // 0: qstream.v1.Verb
 	(*Document)(nil),   // 1: qstream.v1.Document
@@ -761,20 +785,22 @@ var file_qstream_v1_site_proto_goTypes = []any{
 	(*Suspension)(nil), // 6: qstream.v1.Suspension
 	(*Journaled)(nil),  // 7: qstream.v1.Journaled
 	nil,                // 8: qstream.v1.Apply.GenerationsEntry
+	nil,                // 9: qstream.v1.Apply.ScannedEntry
 }
 var file_qstream_v1_site_proto_depIdxs = []int32{
 	1, // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
 	8, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
 	3, // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
-	0, // 3: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
-	4, // 4: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
-	6, // 5: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
-	4, // 6: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	9, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
+	0, // 4: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
+	4, // 5: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
+	6, // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
+	4, // 7: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_site_proto_init() }
@@ -788,7 +814,7 @@ func file_qstream_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_site_proto_rawDesc), len(file_qstream_v1_site_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
