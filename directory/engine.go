@@ -65,6 +65,42 @@ var engineKeys = []key[Engine]{
 		s := sourceOf(v, qmail.ParseLoaderTypes)
 		e.LoaderTypes, e.LoaderTypesFile = s.Text, s.File
 	}},
+	{"blanks", func(e *Engine, v *value) { e.Blanks = v.boolean() }},
+	{"env", func(e *Engine, v *value) { v.list(maxProgram, func(a *value) { e.Env = append(e.Env, parseVariable(a)) }) }},
+	{"exit_code", func(e *Engine, v *value) { e.Code = int(v.integer(1, 255)) }},
+	{"min_size", func(e *Engine, v *value) { e.MinSize = v.integer(0, maxScanned) }},
+	{"base64", func(e *Engine, v *value) { e.Base64 = v.boolean() }},
+	{"outside", func(e *Engine, v *value) { e.Outside = v.oneOf("unscannable", "clean") }},
+	{"home", func(e *Engine, v *value) { e.Home = absolute(v) }},
+	{"qmail_queue", func(e *Engine, v *value) { e.Queue = absolute(v) }},
+	{"discards", func(e *Engine, v *value) { e.Discards = v.boolean() }},
+	{"use", func(e *Engine, v *value) { nested(v, e, useKeys) }},
+	{"folder", func(e *Engine, v *value) { e.Dir = absolute(v) }},
+}
+
+// useKeys are what a program may use.
+var useKeys = []key[Engine]{
+	{"cpu", func(e *Engine, v *value) { e.CPU = v.duration(time.Second, time.Hour) }},
+	{"memory", func(e *Engine, v *value) { e.MaxMemory = v.integer(1<<20, maxScanned) }},
+	{"file", func(e *Engine, v *value) { e.MaxFile = v.integer(1<<10, maxScanned) }},
+	{"files", func(e *Engine, v *value) { e.MaxFiles = int(v.integer(16, 1<<20)) }},
+}
+
+func absolute(v *value) string {
+	s := v.text()
+	if !path.IsAbs(s) {
+		v.fail("%q is no absolute path", s)
+	}
+	return s
+}
+
+// parseVariable reads NAME=value.
+func parseVariable(v *value) string {
+	s := v.text()
+	if name, _, ok := strings.Cut(s, "="); !ok || name == "" || strings.ContainsAny(s, "\x00\n") {
+		v.fail("%q is no variable: write NAME=value", s)
+	}
+	return s
 }
 
 const maxProgram = 64 // a program and its arguments
@@ -114,7 +150,7 @@ var engineNeeds = map[string][]string{
 var engineHas = map[string][]string{
 	"address":          {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP},
 	"connect":          {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP},
-	"patience":         {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP},
+	"patience":         {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP, engine.TypeCommand, engine.TypeWrapper},
 	"max_size":         {engine.TypeClamd, engine.TypeRspamd, engine.TypeICAP, engine.TypeCommand},
 	"service":          {engine.TypeICAP},
 	"method":           {engine.TypeICAP},
@@ -124,6 +160,17 @@ var engineHas = map[string][]string{
 	"program":          {engine.TypeCommand, engine.TypeWrapper},
 	"bad_mime_types":   {engine.TypeTypes},
 	"bad_loader_types": {engine.TypeTypes},
+	"blanks":           {engine.TypeTypes},
+	"env":              {engine.TypeCommand, engine.TypeWrapper},
+	"use":              {engine.TypeCommand, engine.TypeWrapper},
+	"exit_code":        {engine.TypeCommand},
+	"min_size":         {engine.TypeCommand},
+	"base64":           {engine.TypeCommand},
+	"outside":          {engine.TypeCommand},
+	"home":             {engine.TypeWrapper},
+	"qmail_queue":      {engine.TypeWrapper},
+	"discards":         {engine.TypeWrapper},
+	"folder":           {engine.TypeUnpack, engine.TypeCommand, engine.TypeWrapper},
 }
 
 // completeEngine checks what belongs together.
@@ -142,6 +189,12 @@ func (r *reading) completeEngine(e *Engine, body ast.Node) {
 		if _, given := r.lines[k.name]; given && some && !slices.Contains(types, e.Type) {
 			r.fail(body, "%s is not for an engine of type %s, but for %s", k.name, e.Type, strings.Join(types, ", "))
 		}
+	}
+	if e.Type == engine.TypeCommand && len(e.Program) > 4 {
+		r.fail(body, "program has %d arguments: the message's file is followed by up to three", len(e.Program)-1)
+	}
+	if e.MinSize > e.MaxSize && e.MaxSize > 0 {
+		r.fail(body, "min_size %d is larger than max_size %d", e.MinSize, e.MaxSize)
 	}
 	if e.Type == engine.TypeTypes && e.MIMETypes+e.MIMETypesFile+e.LoaderTypes+e.LoaderTypesFile == "" {
 		r.fail(body, "an engine of type %s needs bad_mime_types or bad_loader_types", e.Type)

@@ -132,7 +132,7 @@ var scanRuleKeys = []key[ScanRule]{
 // scanReasons are the words of verdicts that a rule may ask for.
 var scanReasons = []string{
 	engine.TooLarge.String(), engine.TooDeep.String(), engine.TooMany.String(), engine.TooLong.String(),
-	engine.Damaged.String(), engine.NotSupported.String(), engine.Archive.String(), engine.Message.String(),
+	engine.Damaged.String(), engine.NotSupported.String(), engine.OutOfScope.String(), engine.Archive.String(), engine.Message.String(),
 	engine.Unreachable.String(), engine.Late.String(), engine.Broken.String(), engine.Trouble.String(),
 	engine.Tag.String(), engine.Quarantine.String(), engine.Discard.String(), engine.Refuse.String(),
 }

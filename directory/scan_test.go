@@ -217,6 +217,13 @@ func TestBadScans(t *testing.T) {
 		"kind: engine\nname: x\ntype: command\n":                                                 "program is missing",
 		"kind: engine\nname: x\ntype: wrapper\nprogram: [scan.sh]\n":                             "absolute path",
 		"kind: engine\nname: x\ntype: types\n":                                                   "bad_mime_types or",
+		"kind: engine\nname: x\ntype: command\nprogram: [/s, a, b, c, d]\n":                      "up to three",
+		"kind: engine\nname: x\ntype: command\nprogram: [/s]\nmin_size: 2\nmax_size: 1\n":        "larger than max_size",
+		"kind: engine\nname: x\ntype: command\nprogram: [/s]\nenv: [x]\n":                        "write NAME=value",
+		"kind: engine\nname: x\ntype: command\nprogram: [/s]\nhome: /var/qmail\n":                "home is not for",
+		"kind: engine\nname: x\ntype: wrapper\nprogram: [/s]\nqmail_queue: qmail-queue\n":        "absolute path",
+		"kind: engine\nname: x\ntype: wrapper\nprogram: [/s]\nuse: {files: 3}\n":                 "files",
+		"kind: engine\nname: x\ntype: unpack\nuse: {files: 30}\n":                                "use is not for",
 		"kind: engine\nname: x\ntype: quantum\n":                                                 "is none of",
 		"kind: scan\nname: p\n":                                                                  "engines is missing",
 		"kind: scan\nname: p\nengines: clamav\n":                                                 `no engine "clamav"`,
@@ -246,6 +253,52 @@ func TestBadScans(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestProgramsOfEngines: every key arrives.
+func TestProgramsOfEngines(t *testing.T) {
+	s := snapshotOf(t, `kind: engine
+name: hpsi
+type: command
+program: [/usr/bin/clamdscan, --fdpass]
+env: [A=b, C=]
+exit_code: 3
+min_size: 10
+max_size: 1000
+base64: true
+outside: clean
+patience: 5s
+use: {cpu: 2s, memory: 1073741824, file: 1048576, files: 64}
+folder: /var/tmp
+---
+kind: engine
+name: chain
+type: wrapper
+program: [/var/qmail/bin/qmail-queue-scan]
+home: /var/qmail
+qmail_queue: /usr/local/bin/qmail-queue
+discards: true
+---
+kind: engine
+name: kinds
+type: types
+bad_mime_types: TVqQAAMAA
+blanks: true
+`)
+	for name, want := range map[string]engine.Spec{
+		"hpsi": {Name: "hpsi", Type: "command", Program: []string{"/usr/bin/clamdscan", "--fdpass"}, Env: []string{"A=b", "C="},
+			Code: 3, MinSize: 10, MaxSize: 1000, Base64: true, Outside: "clean", Patience: 5 * time.Second,
+			CPU: 2 * time.Second, MaxMemory: 1 << 30, MaxFile: 1 << 20, MaxFiles: 64, Dir: "/var/tmp"},
+		"chain": {Name: "chain", Type: "wrapper", Program: []string{"/var/qmail/bin/qmail-queue-scan"}, Home: "/var/qmail",
+			Queue: "/usr/local/bin/qmail-queue", Discards: true},
+		"kinds": {Name: "kinds", Type: "types", MIMETypes: "TVqQAAMAA", Blanks: true},
+	} {
+		if e := s.Engine(name); e == nil {
+			t.Errorf("no engine %s", name)
+		} else if d := cmp.Diff(want, e.Spec); d != "" {
+			t.Errorf("%s: %s", name, d)
 		}
 	}
 }

@@ -39,12 +39,35 @@ type Spec struct {
 	Member, Total int64 // bytes
 	Time          time.Duration
 
-	// Of command and wrapper: an absolute path and its arguments.
+	// Of command and wrapper: an absolute path and its arguments, and variables
+	// "NAME=value" beyond those of every message.
 	Program []string
+	Env     []string
+	// Of command: s/qmail's QHPSIRC, QHPSIMINSIZE and BASE64 (MaxSize is
+	// QHPSIMAXSIZE), and what becomes of mail that these leave out:
+	// "unscannable", the default, or "clean".
+	Code    int
+	MinSize int64
+	Base64  bool
+	Outside string
+	// Of wrapper: the folder that it runs in; what stands in for qmail-queue;
+	// whether exit code 0 with nothing passed on means that the mail is dropped.
+	Home, Queue string
+	Discards    bool
+	// Of command and wrapper: what a program may use; 0: no limit.
+	CPU                time.Duration
+	MaxMemory, MaxFile int64
+	MaxFiles           int
 
 	// Of types: lists in qmail's format, as text or as absolute path.
 	MIMETypes, MIMETypesFile     string
 	LoaderTypes, LoaderTypesFile string
+	// Of types: blanks within the lines of base64 are refused, too.
+	Blanks bool
+
+	// Dir is where unpack, command and wrapper keep files while they scan;
+	// empty: the system's temporary folder.
+	Dir string
 }
 
 // ContentOnly reports whether a type's verdicts depend on nothing but the

@@ -106,7 +106,8 @@ const maxField = 128
 // keeps less than 200 octets. Lines may end with CRLF or LF; folds within the
 // field, and lines shorter than a mark, hide nothing.
 type ContentScan struct {
-	Found Finding // the first thing found
+	Found  Finding // the first thing found
+	Base64 bool    // a field has announced base64, as long as nothing was found
 
 	rules   ContentRules
 	line    []byte // the beginning of the field or line, outside of base64
@@ -253,7 +254,7 @@ func (s *ContentScan) endLine() {
 		s.inside, s.encoded = true, false
 		s.head, s.kept = s.head[:0], 0
 	case !s.inside && saysBase64(s.line):
-		s.encoded = true
+		s.encoded, s.Base64 = true, true
 	}
 }
 

@@ -7,11 +7,15 @@ import (
 	"fmt"
 
 	"qstream/engine"
+	"qstream/engine/badtypes"
 	"qstream/engine/clamd"
+	"qstream/engine/command"
 	"qstream/engine/icap"
 	"qstream/engine/milter"
+	"qstream/engine/process"
 	"qstream/engine/rspamd"
 	"qstream/engine/unpack"
+	"qstream/engine/wrapper"
 )
 
 // New makes an engine. A type that this version can't make, or a setting that
@@ -25,6 +29,7 @@ func New(s engine.Spec) (engine.Engine, error) {
 }
 
 func made(s engine.Spec) (engine.Engine, error) {
+	program, args := split(s.Program)
 	switch s.Type {
 	case engine.TypeClamd:
 		return opened(clamd.New(clamd.Config{
@@ -45,10 +50,36 @@ func made(s engine.Spec) (engine.Engine, error) {
 		}))
 	case engine.TypeUnpack:
 		return opened(unpack.New(unpack.Config{
-			Name: s.Name, Depth: s.Depth, Parts: s.Parts, Member: s.Member, Total: s.Total, Time: s.Time,
+			Name: s.Name, Depth: s.Depth, Parts: s.Parts, Member: s.Member, Total: s.Total, Time: s.Time, Dir: s.Dir,
+		}))
+	case engine.TypeCommand:
+		return opened(command.New(command.Config{
+			Name: s.Name, Program: program, Args: args, Code: s.Code, MinSize: s.MinSize, MaxSize: s.MaxSize,
+			Base64: s.Base64, Outside: s.Outside, Env: s.Env, Time: s.Patience, Dir: s.Dir, Limits: limits(s),
+		}))
+	case engine.TypeWrapper:
+		return opened(wrapper.New(wrapper.Config{
+			Name: s.Name, Program: program, Args: args, Home: s.Home, Queue: s.Queue, Env: s.Env,
+			Discards: s.Discards, Time: s.Patience, Dir: s.Dir, Limits: limits(s),
+		}))
+	case engine.TypeTypes:
+		return opened(badtypes.New(badtypes.Config{
+			Name: s.Name, MIME: s.MIMETypes, MIMEFile: s.MIMETypesFile, Loaders: s.LoaderTypes, LoadersFile: s.LoaderTypesFile,
+			Blanks: s.Blanks,
 		}))
 	}
 	return nil, fmt.Errorf("type %q can't be made", s.Type)
+}
+
+func limits(s engine.Spec) process.Limits {
+	return process.Limits{CPU: s.CPU, Memory: s.MaxMemory, FileSize: s.MaxFile, Files: s.MaxFiles}
+}
+
+func split(program []string) (path string, args []string) {
+	if len(program) == 0 {
+		return "", nil
+	}
+	return program[0], program[1:]
 }
 
 // opened turns a typed nil into none.
