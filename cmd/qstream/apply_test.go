@@ -81,9 +81,11 @@ func TestQueueVerbs(t *testing.T) {
 	v.run(0, "kind: tenant\nname: acme\n", "apply", "-")
 	v.wants(v.run(0, "", "queue", "suspend", "--tenant", "acme", "--destination", "far.example", "--reason", "flood"), "command number 1")
 	v.wants(v.run(0, "", "queue", "suspensions"), "tenant acme destination far.example", "flood")
+	v.wants(v.run(0, "", "queue", "suspend", "--tenant", "acme", "--destination", "far.example", "--reason", "again"),
+		"suspended already, nothing changes: tenant acme destination far.example", "flood")
 	v.run(3, "", "queue", "resume", "--tenant", "acme")
 	v.run(2, "", "queue", "flush", "--id", "01J")
-	v.wants(v.run(0, "", "queue", "flush", "--id", "01M84N7RCREXR3VCNP1FZXY2GP"), "flush id 01M84N7RCREXR3VCNP1FZXY2GP: command number 2")
+	v.wants(v.run(0, "", "queue", "flush", "--id", "01m84n7rcrexr3vcnp1fzxy2gp"), "flush id 01M84N7RCREXR3VCNP1FZXY2GP: command number 2")
 	v.run(0, "", "queue", "resume", "--tenant", "acme", "--destination", "far.example")
 	v.wants(v.run(0, "", "queue", "suspensions", "--json"), "[]")
 }

@@ -97,6 +97,7 @@ func newParser(cli *CLI, p *Process, exit func(int)) (*kong.Kong, error) {
 		kong.DefaultEnvars("QSTREAM"),
 		kong.PostBuild(settingsOnly),
 		kong.Configuration(loadSettings),
+		durations(),
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

@@ -10,7 +10,7 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-const clock = "2006-01-02 15:04:05.000"
+const clock = "2006-01-02 15:04:05.000Z"
 
 // Text prints lives for people; times are UTC.
 func Text(w io.Writer, found Found) error {
@@ -107,7 +107,7 @@ func (p *printer) event(e *pb.Event) {
 		if o.Status != nil {
 			text += " " + status(o.Status)
 		}
-		p.line("                           %s", text)
+		p.line("                            %s", text)
 	}
 }
 
