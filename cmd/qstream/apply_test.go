@@ -72,6 +72,17 @@ func TestDirectoryVerbs(t *testing.T) {
 	v.wants(v.run(0, "", "get", "tenant", "--number", "1"), "name: acme")
 }
 
+// What a new document claims and a standing one has is told at the new one,
+// in its file and line.
+func TestApplyTellsWhoCame(t *testing.T) {
+	v := verbs{t, bustest.Start(t).Seeds[0]}
+	v.run(0, "kind: queue\nname: zeta\nnumber: 1\n", "apply", "-")
+	v.wants(v.run(1, "kind: queue\nname: acme\nnumber: 1\n", "apply", "-"),
+		"standard input:3: queue/acme: queue number 1 already belongs to queue/zeta (directory number 1, queue/zeta:1)")
+	v.run(0, "kind: queue\nname: beta\nnumber: 2\n", "apply", "-")
+	v.wants(v.run(1, "kind: queue\nname: gamma\nnumber: 2\n", "apply", "-"), "standard input:3: queue/gamma: queue number 2 already belongs to queue/beta")
+}
+
 func TestQueueVerbs(t *testing.T) {
 	v := verbs{t, bustest.Start(t).Seeds[0]}
 	v.run(2, "", "queue", "suspend")

@@ -268,3 +268,23 @@ func TestAwaitStopped(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestInterrupted(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	asked := fmt.Errorf("read the directory: %w", context.Canceled)
+	if got := interrupted(ctx, asked); got != asked {
+		t.Errorf("nobody stopped it: %v", got)
+	}
+	stop()
+	if got := interrupted(ctx, nil); got != nil {
+		t.Errorf("done: %v", got)
+	}
+	if got := interrupted(ctx, io.EOF); got != io.EOF {
+		t.Errorf("another reason: %v", got)
+	}
+	coded := failure{asked, 71}
+	got := interrupted(ctx, coded)
+	if !strings.Contains(got.Error(), "stopped by a signal") || report(io.Discard, got) != 71 {
+		t.Errorf("stopped: %v", got)
+	}
+}
