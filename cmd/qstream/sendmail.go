@@ -73,7 +73,7 @@ func (c *sendmailCmd) Run(ctx context.Context, p *Process) error {
 // listQueue prints what waits, by queue and destination. That nothing does is
 // no failure of mailq.
 func listQueue(ctx context.Context, p *Process, place *Place) error {
-	list := queueListCmd{Place: *place, By: []string{"queue", "destination"}, legFlags: legFlags{Limit: 1000}}
+	list := queueListCmd{Place: *place, By: []string{"queue", "destination"}, legFlags: legFlags{Limit: 1000}, waiting: true}
 	err := list.Run(ctx, p)
 	if f := (failure{}); errors.As(err, &f) && f.code == exitNotFound {
 		_, err = fmt.Fprintln(p.Stdout, "Mail queue is empty")
