@@ -81,6 +81,19 @@ func (e *engine) ensureProducer(ctx context.Context) error {
 	return nil
 }
 
+// begin begins a transaction. The client asks for its producer id without a
+// context of ours, for as long as the broker says that an earlier transaction
+// hasn't ended (a full disk may put that off for hours): when ctx ends it is
+// closed, which ends the asking.
+func (p *producer) begin(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, p.client.Close)
+	err := p.client.BeginTransaction()
+	if !stop() {
+		return errors.Join(ctx.Err(), err)
+	}
+	return err
+}
+
 // abort ends a transaction that failed. A producer that can't is given up.
 func (e *engine) abort(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)

@@ -78,6 +78,15 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("ingest: %s address: %w", name, err)
 		}
 	}
+	for name, n := range map[string]int64{
+		"qmqp_max_size": c.QMQPMaxSize, "qmtp_max_size": c.QMTPMaxSize, "max_size": c.MaxSize, "max_recipients": int64(c.MaxRecipients),
+		"max_hops": int64(c.MaxHops), "max_connections": int64(c.MaxConnections), "max_large": int64(c.MaxLarge),
+		"publish_timeout": int64(c.PublishTimeout), "command_timeout": int64(c.CommandTimeout), "data_timeout": int64(c.DataTimeout),
+	} {
+		if n < 0 {
+			return c, fmt.Errorf("ingest: %s must not be negative", name)
+		}
+	}
 	if len(c.TLSCert) != len(c.TLSKey) {
 		return c, fmt.Errorf("ingest: each tls_cert needs its tls_key, in the same order")
 	}

@@ -60,6 +60,9 @@ func taken(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; stop the process that has it, or choose another", err)
 	}
+	if a := (*net.AddrError)(nil); errors.As(err, &a) {
+		return fmt.Errorf("%w; want HOST:PORT, such as 127.0.0.1:8025", err)
+	}
 	return err
 }
 

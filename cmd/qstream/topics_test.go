@@ -29,6 +29,7 @@ func TestDeadletterVerbs(t *testing.T) {
 	v := verbs{t, k.Seeds[0]}
 	b := k.Dial(t, bus.Config{})
 	v.wants(v.run(0, "", "queue", "deadletter", "list"), "nothing is there")
+	v.wants(v.run(0, "", "queue", "deadletter", "retry", "--all"), "nothing is there")
 
 	leg := &pb.Leg{
 		MessageId: "M1", Number: 1, Step: 2, Tenant: "acme", Queue: "default", Generation: 1, Destination: "one.example",

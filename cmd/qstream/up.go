@@ -75,6 +75,10 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 	}
 	roles := c.roles()
 	if own != nil {
+		s.health.add("storage", own.Admit)
+		if err := own.Admit(); err != nil {
+			p.Log.Warn("no new mail is taken until there is room", "err", err)
+		}
 		roles = append(roles, keepRole(own))
 	}
 	err = s.live(ctx, roles, func(stages []stage) error {
@@ -163,7 +167,6 @@ queue: local
 ---
 kind: queue
 name: local
-number: 1
 ---
 kind: route
 name: inbox

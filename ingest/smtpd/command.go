@@ -155,7 +155,9 @@ func (c *conn) mail(arg string) {
 		c.badArgument(e)
 		return
 	}
+	c.from = path
 	if err := c.session.Mail(path, opts); err != nil {
+		c.tell("", err)
 		c.fail(err)
 		return
 	}
@@ -187,6 +189,7 @@ func (c *conn) rcpt(arg string) {
 		return
 	}
 	if err := c.session.Rcpt(path, opts); err != nil {
+		c.tell(path, err)
 		c.fail(err)
 		return
 	}

@@ -29,6 +29,8 @@ type conn struct {
 	tried   int // recipients that were offered
 	errors  int
 	refused bool   // the last MAIL was refused
+	from    string // the last MAIL's reverse-path
+	told    int    // refusals that were logged
 	pending []byte // a command that came amid BDAT and is not answered yet
 	closing bool
 	unread  bool // closing although the client may be sending

@@ -90,6 +90,7 @@ func (c *conn) settle(b *body, err error) {
 	case lost(b.err):
 		c.giveUp(b.err)
 	case err != nil:
+		c.tell("", err)
 		c.fail(err)
 	default:
 		c.errors = 0
