@@ -107,8 +107,8 @@ const clockTime = "15:04:05.000"
 
 // blame is the fault that made a mail arrive again, -1 if none did: one that was
 // under way at the first arrival, else the last one that began before the repetition.
-// Those that must make none are blamed last, those of processes and brokers
-// first.
+// Those that must make none are blamed last, those of brokers and of processes
+// that deliver first.
 func blame(first, again time.Time, spans []span) int {
 	best, score := -1, 0
 	for i, s := range spans {
@@ -116,7 +116,7 @@ func blame(first, again time.Time, spans []span) int {
 			continue
 		}
 		n := 2
-		if strings.Contains(s.Victim, ">") {
+		if strings.Contains(s.Victim, ">") || !disturbs(s.Fault) {
 			n = 1
 		}
 		if !first.Before(s.Began.Add(-time.Second)) && !first.After(s.Ended.Add(time.Second)) {

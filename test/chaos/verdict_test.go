@@ -35,6 +35,7 @@ func TestBlame(t *testing.T) {
 		{"a clean stop is blamed last", 10.5, 12, []span{kill, stop}, Kill},
 		{"but it is blamed", 10.5, 12, []span{stop}, Stop},
 		{"a process rather than a way", 10.5, 12, []span{kill, cut}, Kill},
+		{"who delivers rather than who doesn't", 10.5, 12, []span{fault(BrokerStop, "broker-3", 10, 11), fault(Kill, "delay", 10, 11)}, BrokerStop},
 		{"a way under way rather than an old kill", 20, 30, []span{kill, fault(Cut, "up>sink", 19, 22)}, Cut},
 	} {
 		got := unexplained
