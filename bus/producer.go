@@ -23,6 +23,7 @@ type producer struct {
 func (e *engine) newProducer() (*producer, error) {
 	id := e.group + "." + rand.Text()
 	cl, err := kgo.NewClient(e.bus.clientOpts(
+		patientOfEOF,
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.MaxVersions(kafkaVersions()),
