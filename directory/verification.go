@@ -67,7 +67,7 @@ var verificationKeys = []key[Verification]{
 }
 
 var spfKeys = []key[SPF]{
-	{"level", func(s *SPF, v *value) { s.Level = int(v.integer(0, 6)) }},
+	{"level", func(s *SPF, v *value) { s.Level = int(v.integer(0, maxSPFLevel)) }},
 	{"explain", func(s *SPF, v *value) { s.Explain = v.bounded(maxSPFText) }},
 	{"local_rules", func(s *SPF, v *value) { s.LocalRules = v.bounded(maxSPFText) }},
 }
@@ -89,6 +89,9 @@ func (v *value) bounded(n int) string {
 	}
 	return s
 }
+
+// maxSPFLevel is the strictest that qmail knows.
+const maxSPFLevel = 6
 
 // ParsePolicyServer reads a policy server as qmail's POSTGREY variable has it ("ip;port",
 // port 60000 if it is left out), or host:port.

@@ -3,6 +3,8 @@ package intake
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +60,9 @@ func (s *Session) settings(domain string) *policy.Settings {
 	}
 	if p := s.client.Protocol; p != pb.Protocol_PROTOCOL_UNSPECIFIED && p != pb.Protocol_PROTOCOL_SMTP && p != pb.Protocol_PROTOCOL_LMTP {
 		set.HELO, set.BadHELO = qmail.HELOOff, nil // there is no greeting
+	}
+	if s.client.CertSender && set.LocalSender == "" {
+		set.LocalSender = qmail.SenderInCert
 	}
 	if j.settings == nil {
 		j.settings = map[*directory.Policy]*policy.Settings{}
@@ -141,7 +146,8 @@ func (s *Session) certEmail() string {
 	return ""
 }
 
-// environment is what qmail-smtpd's programs find in theirs.
+// environment is what qmail-smtpd's programs find in theirs: the variables of
+// the connection's rule, and what is known of client and transaction.
 func (s *Session) environment(set *policy.Settings, address string) []string {
 	rcpts := []string{}
 	if set.DeliverTo != "" {
@@ -150,17 +156,46 @@ func (s *Session) environment(set *policy.Settings, address string) []string {
 	for _, r := range s.tx.envelope.Recipients {
 		rcpts = append(rcpts, r.Address)
 	}
-	env := []string{"PROTO=TCP"}
-	for _, v := range [][2]string{
-		{"TCPREMOTEIP", s.record.ClientIp}, {"TCPREMOTEPORT", strconv.Itoa(int(s.record.ClientPort))},
-		{"TCPREMOTEHOST", s.client.Name}, {"HELOHOST", s.client.HELO}, {"AUTHUSER", s.client.User},
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(s.client.Env)) {
+		env = append(env, name+"="+s.client.Env[name])
+	}
+	// Of a name that comes twice the last counts: a rule can't say who the
+	// client is.
+	env = append(env, "PROTO=TCP")
+	for _, v := range append(s.ofConnection(), [][2]string{
+		{"HELOHOST", s.client.HELO}, {"AUTHUSER", s.client.User}, {"AUTHPROTOCOL", strings.ToLower(s.client.Mechanism)},
 		{"MAILFROM", s.tx.envelope.ReversePath}, {"RCPTTO", strings.Join(append(rcpts, address), " ")},
-	} {
+	}...) {
 		if v[1] != "" || v[0] == "MAILFROM" {
 			env = append(env, v[0]+"="+mail.Printable(v[1]))
 		}
 	}
 	return env
+}
+
+// ofConnection is what tcpserver and sslserver tell.
+func (s *Session) ofConnection() [][2]string {
+	vars := [][2]string{
+		{"TCPREMOTEIP", s.record.ClientIp}, {"TCPREMOTEPORT", strconv.Itoa(int(s.record.ClientPort))},
+		{"TCPREMOTEHOST", s.client.Name}, {"TCPREMOTEINFO", s.client.User},
+	}
+	if s.client.User == "" && s.client.Gate != nil {
+		vars[3][1] = s.client.Gate.Info
+	}
+	if g := s.client.Gate; g != nil && g.Local.IsValid() {
+		vars = append(vars, [2]string{"TCPLOCALIP", g.Local.Addr().String()}, [2]string{"TCPLOCALPORT", strconv.Itoa(int(g.Local.Port()))})
+	}
+	if s.client.TLS == nil {
+		return vars
+	}
+	vars = append(vars, [2]string{"SSL_PROTOCOL", strings.ReplaceAll(s.record.TlsVersion, "TLS 1", "TLSv1")}, [2]string{"SSL_CIPHER", s.record.TlsCipher})
+	if len(s.client.TLS.VerifiedChains) > 0 {
+		subject := s.client.TLS.PeerCertificates[0].Subject
+		vars = append(vars, [2]string{"SSL_CLIENT_S_DN", subject.String()}, [2]string{"SSL_CLIENT_S_DN_CN", subject.CommonName},
+			[2]string{"SSL_CLIENT_S_DN_Email", s.certEmail()})
+	}
+	return vars
 }
 
 // scanned is a search of a message's content, nil if nothing is searched for.

@@ -101,22 +101,6 @@ func (s *Session) Publish() error {
 	return s.publish()
 }
 
-// obeyed looks at content that came before anybody knew whose policy holds:
-// at its size, and at what it holds while that is still here. What was stored
-// in chunks is not read again.
-func (s *Session) obeyed() error {
-	m := s.ahead
-	if m.size > s.tx.maxSize {
-		return tooBig(s.tx.maxSize)
-	}
-	m.policy, m.scan = s.tx.judgement.scanned()
-	if m.blob == nil {
-		return m.obey(m.small.Bytes())
-	}
-	m.scan = nil
-	return m.obey(nil)
-}
-
 func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.Recipients) > 0 }
 
 // take reads content into s.ahead.
@@ -284,6 +268,7 @@ type message struct {
 	size    int64
 	small   *bytes.Buffer // content up to bus.InlineLimit
 	blob    *bus.Blob     // content above it
+	stored  *pb.Content   // the same once it is committed ahead of the record; else nil
 	cancel  context.CancelFunc
 	held    bool // a place of in.large
 	policy  policy.Content
@@ -347,10 +332,14 @@ func (m *message) publish(ctx context.Context, received *pb.Received) error {
 	blob := m.blob
 	m.blob = nil
 	var record bus.Record
-	if blob == nil {
+	switch {
+	case m.stored != nil:
+		received.Content = m.stored
+		record = bus.NewReceived(received)
+	case blob == nil:
 		received.Content = m.inline()
 		record = bus.NewReceived(received)
-	} else {
+	default:
 		// What publishes may outlive this transaction.
 		received.Session = proto.Clone(received.Session).(*pb.Session)
 	}

@@ -23,6 +23,7 @@ type conn struct {
 	ctx     context.Context
 	peer    Peer
 	entered *gate.Client // who made the connection; Leaves at its end
+	terms   terms
 	session smtp.Session // nil before HELO
 	state   state
 	rcpts   int // accepted recipients of the transaction

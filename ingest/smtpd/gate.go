@@ -23,6 +23,7 @@ func (c *conn) admit(ctx context.Context) bool {
 	}
 	c.entered = client
 	c.peer.Addr, c.peer.Gate = client.Addr, client
+	c.agree()
 	return true
 }
 
@@ -77,6 +78,7 @@ func (c *conn) xclient(arg string) {
 		return
 	}
 	c.peer = Peer{Addr: x.peer.Addr, TLS: c.peer.TLS, Auth: x.peer.Auth, Gate: client}
+	c.agree()
 	if x.said && x.helo != "" && !c.greet(x.helo, x.proto) {
 		return
 	}
