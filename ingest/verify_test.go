@@ -46,6 +46,11 @@ domains: [grey.example]
 queue: default
 verify: {greylist: {delay: 1s}}
 ---
+kind: policy
+name: grey
+match: {domains: grey.example}
+variables: {REPLY_GREYLISTED: (see our page)}
+---
 kind: route
 name: all
 match: {domain: "*"}
@@ -171,7 +176,7 @@ func TestGreylistOfTwoEdges(t *testing.T) {
 		edges = append(edges, c)
 	}
 	const ask = "RSET\r\nMAIL FROM:<ann@good.example>\r\nRCPT TO:<a@grey.example>\r\n"
-	edges[0].say(ask, "250", "250", "450 4.7.1 greylisted")
+	edges[0].say(ask, "250", "250", "450 4.7.1 greylisted, try again later (see our page)")
 	time.Sleep(300 * time.Millisecond)
 	edges[1].say(ask, "250", "250", "450 4.7.1 greylisted")
 	time.Sleep(time.Second)

@@ -156,9 +156,15 @@ func (s *Session) explain(err error) error {
 	return s.fault("store mail", err)
 }
 
+// Refuse counts and tells a refusal that is a front end's, and returns it.
+func (s *Session) Refuse(reason string, reply *smtp.SMTPError) *smtp.SMTPError {
+	_ = s.refused(reason, reply) // it is the reply
+	return reply
+}
+
 func (s *Session) refused(reason string, reply *smtp.SMTPError) error {
 	s.in.metrics.refused(reason)
-	s.in.deps.Log.Debug("refused", "stage", "ingest", "host", s.record.ClientIp, "code", reply.Code, "err", reply.Message)
+	s.in.deps.Log.Info("refused", "stage", "ingest", "host", s.record.ClientIp, "reason", reason, "code", reply.Code, "err", reply.Message)
 	return reply
 }
 

@@ -143,7 +143,13 @@ func (s *Session) checkGreylist(address string, rules directory.Verification) er
 	if answer.Pass {
 		return nil
 	}
-	return s.refused("greylist", reply(answer.Status()))
+	status := answer.Status()
+	if a, err := mail.ParseAddress(address, true); err == nil {
+		if custom := s.settings(a.Domain).Replies.Greylisted; custom != "" {
+			status.Text += " " + mail.Printable(custom)
+		}
+	}
+	return s.refused("greylist", reply(status))
 }
 
 // listen makes what verifies content while it comes in; nil for who is

@@ -145,7 +145,7 @@ func (c *conn) refuseAuth(err error) {
 	}
 	if c.refusals++; c.refusals >= c.cfg.MaxAuthFailures && !c.closing {
 		c.reply(421, "4.7.0", "too many failed authentications")
-		c.cut()
+		c.cutFor(endFailures)
 	}
 }
 

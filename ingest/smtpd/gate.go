@@ -29,7 +29,7 @@ func (c *conn) admit(ctx context.Context) bool {
 
 func (c *conn) sendAway(r *gate.Refusal) {
 	if r.Quiet {
-		c.closing = true
+		c.closing, c.ended = true, endRefused
 		return
 	}
 	c.reply(r.Status.Code, r.Status.Enhanced, r.Status.Text)

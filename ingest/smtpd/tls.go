@@ -2,6 +2,8 @@ package smtpd
 
 import (
 	"crypto/tls"
+	"errors"
+	"os"
 	"time"
 )
 
@@ -22,7 +24,10 @@ func (c *conn) handshake() bool {
 	}
 	if err := t.HandshakeContext(c.ctx); err != nil {
 		c.srv.log.Debug("tls handshake", "stage", "ingest", "host", c.peer.Addr.Addr().String(), "err", err)
-		c.closing = true
+		c.closing, c.ended = true, endBroken
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.ended = endTimeout
+		}
 		return false
 	}
 	if c.session != nil {
