@@ -2,6 +2,7 @@ package directory
 
 import (
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"strings"
@@ -88,6 +89,34 @@ func (v *value) bounded(n int) string {
 		v.fail("is longer than %d octets", n)
 	}
 	return s
+}
+
+// Verification is what strangers' mail to a domain is asked: by its policy, or
+// else by the tenant who owns it; nil: nothing.
+func (s *Snapshot) Verification(domain string) *Verification {
+	if p := s.Policy(false, "", domain); p != nil && p.Verify != nil {
+		return p.Verify
+	}
+	if owner := s.Owner(domain); owner != nil {
+		return owner.Verify
+	}
+	return nil
+}
+
+// Verifications are all that mail to any domain may be asked.
+func (s *Snapshot) Verifications() iter.Seq[*Verification] {
+	return func(yield func(*Verification) bool) {
+		for _, t := range s.Tenants() {
+			if t.Verify != nil && !yield(t.Verify) {
+				return
+			}
+		}
+		for _, p := range s.policies.strangers {
+			if p.Verify != nil && !yield(p.Verify) {
+				return
+			}
+		}
+	}
 }
 
 // maxSPFLevel is the strictest that qmail knows.
