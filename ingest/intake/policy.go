@@ -24,15 +24,29 @@ type conduct struct {
 	accepted int  // recipients
 	notfound int  // recipients that didn't exist
 	ended    bool // DATA is refused
+
+	heard    *qmail.List // the list that the greeting was looked up in last
+	greeting qmail.Match // what it says
+}
+
+// greeting looks the session's greeting up. It doesn't change, and sites have
+// one list or few.
+func (s *Session) greeting(l *qmail.List) qmail.Match {
+	if c := &s.conduct; c.heard != l {
+		c.heard, c.greeting = l, l.HELO(s.client.HELO)
+	}
+	return s.conduct.greeting
 }
 
 // judgement is what policies remember of a transaction.
 type judgement struct {
-	size     int64 // announced
-	offered  int   // recipients
-	settings map[*directory.Policy]*policy.Settings
-	answers  [policy.MailboxHere + 1]policy.Answer // of what doesn't change with the recipient
-	content  *policy.Content                       // of the recipients taken; nil: none yet
+	size     int64                                  // announced
+	offered  int                                    // recipients
+	policy   *directory.Policy                      // that was asked for first
+	holds    *policy.Settings                       // by it; nil: none yet
+	settings map[*directory.Policy]*policy.Settings // by others
+	answers  [policy.MailboxHere + 1]policy.Answer  // of what doesn't change with the recipient
+	content  *policy.Content                        // of the recipients taken; nil: none yet
 }
 
 // Refused is the answer to DATA that ends the session; nil if content may
@@ -51,6 +65,9 @@ func answer(st mail.Status) *smtp.SMTPError { return refuse(st.Code, st.Enhanced
 func (s *Session) settings(domain string) *policy.Settings {
 	j := &s.tx.judgement
 	p := s.tx.snap.Policy(s.record.Relay, s.record.Tenant, domain)
+	if j.holds != nil && j.policy == p {
+		return j.holds
+	}
 	if set := j.settings[p]; set != nil {
 		return set
 	}
@@ -63,6 +80,10 @@ func (s *Session) settings(domain string) *policy.Settings {
 	}
 	if s.client.CertSender && set.LocalSender == "" {
 		set.LocalSender = qmail.SenderInCert
+	}
+	if j.holds == nil { // nearly always the only one
+		j.policy, j.holds = p, set
+		return set
 	}
 	if j.settings == nil {
 		j.settings = map[*directory.Policy]*policy.Settings{}
@@ -81,10 +102,13 @@ func (s *Session) judge(a mail.Address, address string, owned bool) error {
 	set := s.settings(a.Domain)
 	f := policy.Facts{
 		Relay: s.record.Relay, Owned: owned, IP: s.client.Addr.Addr(), Name: s.client.Name,
-		User: s.client.User, CertEmail: s.certEmail(), HELO: s.client.HELO,
+		User: s.client.User, CertEmail: s.certEmail(), HELO: s.client.HELO, Greeting: s.greeting,
 		Sender: s.tx.envelope.ReversePath, Recipient: address, Size: j.size,
 		Offered: j.offered, Accepted: s.conduct.accepted, Notfound: s.conduct.notfound,
 		Answers: j.answers, Companion: j.content,
+	}
+	if p := set.Policy; p != nil && p.Recipients != nil && p.Recipients.Lists(address) {
+		f.Answers[policy.MailboxHere] = policy.Yes // nobody has to be asked
 	}
 	v, need := policy.Recipient(set, &f)
 	for need != policy.Nothing {

@@ -124,11 +124,10 @@ func (c *conn) nextCommand() ([]byte, error) {
 	}
 	for !c.over() {
 		line, err := c.readLine()
-		var stray *wire.StrayError
 		switch {
 		case err == nil:
 			return line, nil
-		case errors.As(err, &stray):
+		case errors.As(err, new(*wire.StrayError)):
 			c.protocolError(500, "5.5.2", err.Error()+" in command")
 		case errors.Is(err, wire.ErrLineTooLong):
 			c.protocolError(500, "5.5.2", "line too long")

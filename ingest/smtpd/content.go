@@ -36,6 +36,9 @@ func (b *body) Read(p []byte) (int, error) {
 
 // contentError is what the client is told about its content, if anything.
 func contentError(err error) error {
+	if err == io.EOF { // nearly always; the rest costs memory
+		return err
+	}
 	var stray *wire.StrayError
 	switch {
 	case errors.As(err, &stray):
