@@ -68,7 +68,7 @@ type Facts struct {
 	HELO      string
 	// Greeting is what a list says of HELO; nil: it is looked up. A session
 	// that remembers it saves a look at every pattern for each recipient.
-	Greeting func(*qmail.List) qmail.Match
+	Greeting  func(*qmail.List) qmail.Match
 	Sender    string // "" for the null path
 	Recipient string
 	Size      int64 // announced; 0 if not

@@ -79,6 +79,7 @@ func (c *conn) xclient(arg string) {
 	}
 	c.peer = Peer{Addr: x.peer.Addr, TLS: c.peer.TLS, Auth: x.peer.Auth, Gate: client}
 	c.agree()
+	c.peer.CertSender = c.terms.sender
 	if x.said && x.helo != "" && !c.greet(x.helo, x.proto) {
 		return
 	}
