@@ -33,9 +33,10 @@ func (s *Session) obeyed() error {
 func (m *message) search(ctx context.Context, scan *qmail.ContentScan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	giveUp := m.cancel // of the blob
 	watchdog := time.AfterFunc(m.in.cfg.Timeout, func() {
 		cancel()
-		m.cancel()
+		giveUp()
 	})
 	defer watchdog.Stop()
 	blob := m.blob
