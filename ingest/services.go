@@ -44,8 +44,14 @@ func (s *Ingest) addSMTP(d Deps, certs *certificates) error {
 				return err
 			}
 		}
+		if authorities != nil && front.TLS != nil {
+			if front.RuleTLS, err = certs.service(clientRequest, authorities); err != nil {
+				return err
+			}
+		}
+		front.RuleAuth, front.PlainAuth = users, s.cfg.PlainAuth
 		if of.offerAuth {
-			front.Auth, front.PlainAuth = users, s.cfg.PlainAuth
+			front.Auth = users
 		}
 		front.RequireAuth, front.RequireTLS, front.ImplicitTLS = of.submission, of.requireTLS, of.implicit
 		if front.TLS == nil && (of.requireTLS || of.implicit) {
@@ -70,7 +76,8 @@ func (s *Ingest) sessions(of serviceConfig) smtpd.Backend {
 	return func(ctx context.Context, p smtpd.Peer) (smtp.Session, error) {
 		return s.intake.NewSession(ctx, intake.Client{
 			Protocol: pb.Protocol_PROTOCOL_SMTP, Addr: p.Addr, Name: p.Gate.Name, Gate: p.Gate, Env: p.Gate.Rule.Env, HELO: p.HELO, ESMTP: p.ESMTP, TLS: p.TLS,
-			User: p.Auth.User, Vouched: p.Auth.Vouched, Submission: of.submission,
+			User: p.Auth.User, Vouched: p.Auth.Vouched, Mechanism: p.Auth.Mechanism, Submission: of.submission,
+			Proven: p.Proven, CertSender: p.CertSender,
 		})
 	}
 }

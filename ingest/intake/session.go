@@ -36,6 +36,9 @@ type Session struct {
 	taken   int64        // recipients of all transactions
 	conduct conduct
 	number  int // of the transaction
+
+	from, to string // of the command that is answered, as the client wrote them
+	told     int    // refusals that were logged
 }
 
 var _ smtp.Session = (*Session)(nil)
@@ -101,22 +104,6 @@ func (s *Session) Publish() error {
 	return s.publish()
 }
 
-// obeyed looks at content that came before anybody knew whose policy holds:
-// at its size, and at what it holds while that is still here. What was stored
-// in chunks is not read again.
-func (s *Session) obeyed() error {
-	m := s.ahead
-	if m.size > s.tx.maxSize {
-		return tooBig(s.tx.maxSize)
-	}
-	m.policy, m.scan = s.tx.judgement.scanned()
-	if m.blob == nil {
-		return m.obey(m.small.Bytes())
-	}
-	m.scan = nil
-	return m.obey(nil)
-}
-
 func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.Recipients) > 0 }
 
 // take reads content into s.ahead.
@@ -172,9 +159,15 @@ func (s *Session) explain(err error) error {
 	return s.fault("store mail", err)
 }
 
+// Refuse counts and tells a refusal that is a front end's, and returns it.
+func (s *Session) Refuse(reason string, reply *smtp.SMTPError) *smtp.SMTPError {
+	_ = s.refused(reason, reply) // it is the reply
+	return reply
+}
+
 func (s *Session) refused(reason string, reply *smtp.SMTPError) error {
 	s.in.metrics.refused(reason)
-	s.in.deps.Log.Debug("refused", "stage", "ingest", "host", s.record.ClientIp, "code", reply.Code, "err", reply.Message)
+	s.tell(reason, reply)
 	return reply
 }
 
@@ -284,6 +277,7 @@ type message struct {
 	size    int64
 	small   *bytes.Buffer // content up to bus.InlineLimit
 	blob    *bus.Blob     // content above it
+	stored  *pb.Content   // the same once it is committed ahead of the record; else nil
 	cancel  context.CancelFunc
 	held    bool // a place of in.large
 	policy  policy.Content
@@ -347,10 +341,14 @@ func (m *message) publish(ctx context.Context, received *pb.Received) error {
 	blob := m.blob
 	m.blob = nil
 	var record bus.Record
-	if blob == nil {
+	switch {
+	case m.stored != nil:
+		received.Content = m.stored
+		record = bus.NewReceived(received)
+	case blob == nil:
 		received.Content = m.inline()
 		record = bus.NewReceived(received)
-	} else {
+	default:
 		// What publishes may outlive this transaction.
 		received.Session = proto.Clone(received.Session).(*pb.Session)
 	}
