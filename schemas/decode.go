@@ -53,6 +53,8 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Command{}, nil
 	case Greylist:
 		return &pb.Greylisted{}, nil
+	case Idempotency:
+		return &pb.Submission{}, nil
 	case Deadletter:
 		return &pb.DeadletterRecord{}, nil
 	}

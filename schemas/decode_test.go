@@ -52,6 +52,7 @@ var kinds = map[string][2]string{
 	"command":    {Control, ""},
 	"deadletter": {Deadletter, ""},
 	"greylisted": {Greylist, ""},
+	"submission": {Idempotency, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -237,6 +238,11 @@ func samples() map[string]proto.Message {
 		"greylisted": &pb.Greylisted{
 			Network: "192.0.2.0/24", ReversePath: "sender@acme.example", Recipient: "a@one.example",
 			FirstMs: 1_763_900_000_000, PassedMs: 1_763_900_300_000, Passes: 2,
+		},
+		"submission": &pb.Submission{
+			State: pb.SubmissionState_SUBMISSION_STATE_DONE, Key: []byte("0123456789abcdef"), Base: 18, Fingerprint: ref().Sha256,
+			MessageIds: []string{"01JD0000000000000000000001"}, ClaimedMs: []int64{1_763_900_000_000}, LeaseMs: 60_000, Edge: "mx.example",
+			Status: 202, Answer: []byte(`{"id":"01JD0000000000000000000001"}`),
 		},
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,

@@ -19,6 +19,8 @@ const (
 	Control    = "qstream.control.v1"
 	Deadletter = "qstream.deadletter.v1"
 	Greylist   = "qstream.greylist.v1"
+	// Idempotency has one partition: the order of its records decides.
+	Idempotency = "qstream.idempotency.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.

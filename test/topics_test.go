@@ -29,6 +29,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Directory, "apply", "every role"},
 	{schemas.Control, "queue suspend, resume, flush", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
+	{schemas.Idempotency, "ingest", "ingest"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},
 }
 
