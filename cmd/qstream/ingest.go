@@ -23,7 +23,7 @@ type ingestFlags struct {
 	QMQPMaxSize    int64  `name:"qmqp-max-size" placeholder:"OCTETS" help:"Largest message by QMQP (default: as --max-size)."`
 	QMTPMaxSize    int64  `name:"qmtp-max-size" placeholder:"OCTETS" help:"Largest message by QMTP (default: as --max-size)."`
 	HTTPMaxJSON    int64  `name:"http-max-json" placeholder:"OCTETS" help:"Largest request in JSON by HTTP (default: 8388608)."`
-	MaxKeys        int    `placeholder:"N" help:"Most idempotency keys of a day, about 80 octets each (default: 1000000)."`
+	MaxKeys        int    `placeholder:"N" help:"Most idempotency keys of a day, up to 120 octets each (default: 1000000)."`
 	ClientCA       string `name:"client-ca" placeholder:"FILE" type:"path" help:"PEM file of authorities; who has a certificate of theirs may relay by QMTPS."`
 	Hostname       string `placeholder:"NAME" help:"Our name in greetings and Received lines (default: the host's)."`
 	tlsFlags       `embed:""`

@@ -47,6 +47,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil { // the client went away, or is too slow
 		h.deps.Log.Info("client turned away", "stage", "ingest", "host", x.who.peer.Addr.Addr().String(), "reason", "http body", "err", err)
 		a = problemAnswer(refuse(http.StatusRequestTimeout, "the request did not come to its end"))
+	}
+	if !x.whole { // what follows is no request
 		w.Header().Set("Connection", "close")
 	}
 	h.metrics.answered(a.status)
@@ -58,18 +60,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.deps.Log.Debug("answer not sent", "stage", "ingest", "err", err)
 		return
 	}
-	if a.status >= 400 && err == nil && r.Header.Get("Expect") == "" && control.Flush() == nil {
+	if !x.whole && err == nil && r.Header.Get("Expect") == "" && control.Flush() == nil {
 		_, _ = io.CopyN(io.Discard, r.Body, drainLimit) // whatever ends it, this is the end
 	}
 }
 
 // exchange is one request and its answer.
 type exchange struct {
-	h    *Handler
-	r    *http.Request
-	body io.Reader
-	who  client
-	once *once // nil: no idempotency key
+	h     *Handler
+	r     *http.Request
+	body  io.Reader
+	whole bool // the body was read to its end
+	who   client
+	once  *once // nil: no idempotency key
 }
 
 // serve makes the answer; an error is the client's connection's.
@@ -240,6 +243,7 @@ type streamed struct{ x *exchange }
 
 func (s streamed) Read(p []byte) (int, error) {
 	n, err := s.x.body.Read(p)
+	s.x.whole = s.x.whole || errors.Is(err, io.EOF)
 	if err != nil && !isEOF(err) {
 		err = &streamError{err}
 	}

@@ -44,7 +44,7 @@ func fold(was *entry, r record) (is entry, counts bool) {
 	case pb.SubmissionState_SUBMISSION_STATE_OPEN, pb.SubmissionState_SUBMISSION_STATE_DONE:
 		// Only who owns a claim that counts settles it. The records in between
 		// may be compacted away.
-		return is, r.base >= 0 && (was == nil || r.base >= was.claim)
+		return is, r.base >= 0 && (was == nil || r.base > was.claim || r.base == was.claim && was.state != pb.SubmissionState_SUBMISSION_STATE_DONE)
 	}
 	return is, false
 }

@@ -49,7 +49,7 @@ var (
 type Config struct {
 	Bus     *bus.Bus
 	Edge    string
-	MaxKeys int           // default 1,000,000, about 80 octets each
+	MaxKeys int           // default 1,000,000, up to 120 octets each
 	Lease   time.Duration // of a claim; default 60 s. Must exceed twice what a publish may take
 	Stale   time.Duration // after which a topic that isn't known to be read to its end is no longer trusted; default 10 s
 	Now     func() time.Time
