@@ -188,8 +188,10 @@ func TestHTTPEdgeDies(t *testing.T) {
 	for _, at := range []string{"ingest.http.claimed", "ingest.reply.before", "ingest.http.settled"} {
 		for name, p := range map[string]post{"raw": {query: fromAlice, body: note}, "JSON": {body: jsonNote}, "large": {query: fromAlice, body: huge}} {
 			t.Run(at+" "+name, func(t *testing.T) {
+				t.Parallel()
 				b, one, two, dies := edges(t, 500*time.Millisecond)
 				dies.Store(&at)
+				p := p
 				p.key = "k"
 				if got, ok := p.try(t, one); ok {
 					t.Fatalf("answered: %d %s", got.status, got.body)
