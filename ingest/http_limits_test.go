@@ -209,15 +209,20 @@ func TestHTTPJSONMemory(t *testing.T) {
 	in, _ := start(t, b, httpConfig())
 	text := strings.Repeat("01234567890123456789\\n", 350_000) // 7.7 MB
 	body := `{"message":{"from":"alice@acme.example","to":"bob@acme.example","text":"` + text + `"}}`
+	if got := (post{body: jsonNote}).to(t, in); got.status != 202 { // the password is known from now on
+		t.Fatal(got.body)
+	}
 	base := heap()
 	var most atomic.Uint64
 	stop := sample(&most)
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			if got := (post{body: body}).to(t, in); got.status != 202 {
-				t.Errorf("%d %s", got.status, got.body)
-			}
+			// On a busy machine some wait in vain for their turn.
+			waitFor(t, func() (posted, bool) {
+				got := post{body: body}.to(t, in)
+				return got, got.status == 202
+			})
 		})
 	}
 	wg.Wait()
