@@ -140,7 +140,9 @@ type Client struct {
 	// Submission says that this is a service for users: they alone may send,
 	// and what their programs forgot in a header is added.
 	Submission bool
-	Env        map[string]string // variables that the connection's rule sets
+	// Complete adds these fields for clients of other services, too.
+	Complete bool
+	Env      map[string]string // variables that the connection's rule sets
 }
 
 // NewSession starts a session of a client; ctx ends it by force. The error is

@@ -33,6 +33,7 @@ type Session struct {
 	tx      *transaction // nil between transactions
 	ahead   *message     // content that came before its envelope
 	id      string       // of the message that was taken last
+	next    string       // id of the next one; empty: a new one
 	taken   int64        // recipients of all transactions
 	conduct conduct
 	number  int // of the transaction
@@ -45,6 +46,10 @@ var _ smtp.Session = (*Session)(nil)
 
 // Accepted is the id of the message that Data took last.
 func (s *Session) Accepted() string { return s.id }
+
+// UseID names the message that is taken next: a submission that is repeated
+// keeps its id.
+func (s *Session) UseID(id string) { s.next = id }
 
 // Reset forgets the transaction, and content that came ahead.
 func (s *Session) Reset() {
@@ -109,7 +114,11 @@ func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.R
 // take reads content into s.ahead.
 func (s *Session) take(r io.Reader, class string, limit int64) error {
 	started := s.in.deps.Now()
-	s.ahead = &message{in: s.in, id: mail.NewID(started), started: started, class: class, limit: limit, verify: s.listen()}
+	id := s.next
+	if s.next = ""; id == "" {
+		id = mail.NewID(started)
+	}
+	s.ahead = &message{in: s.in, id: id, started: started, class: class, limit: limit, verify: s.listen()}
 	if s.tx != nil { // else nobody knows yet whose policy holds
 		s.ahead.policy, s.ahead.scan = s.tx.judgement.scanned()
 	}

@@ -18,6 +18,7 @@ import (
 	"qstream/schemas"
 	"qstream/test/fakedns"
 	"qstream/test/fakeqm"
+	"qstream/test/port"
 	"qstream/test/rig"
 )
 
@@ -41,6 +42,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"pause":     cmdPause,
 	"clock":     cmdClock,
 	"retention": cmdRetention,
+	"post":      cmdPost,
+	"failpoint": cmdFailpoint,
 
 	"dropins":    cmdDropins,
 	"qmsink":     cmdQmsink,
@@ -74,6 +77,11 @@ func setup(e *testscript.Env, broker string) error {
 		}
 	})
 	e.Setenv("SMTP", r.SMTP)
+	post, err := port.FreeAddr()
+	if err != nil {
+		return err
+	}
+	e.Setenv("POST", post)
 	return nil
 }
 
