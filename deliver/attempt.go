@@ -164,6 +164,7 @@ func (d *Deliverer) deliver(ctx context.Context, t *task, p plan, rs []*pb.Recip
 		Size: l.Content.Size, Prepend: l.Prepend, Content: d.content(l),
 		HELO: d.helo(p.queue), SourceIPs: p.queue.Identity.SourceIPs, Own: d.own(p.queue),
 		Revoked:   t.job.Revoked(),
+		Held:      t.job.Held,
 		BeforeDot: func() { d.deps.Failpoint("deliver.dot.before") },
 		AfterDot:  func() { d.deps.Failpoint("deliver.dot.after") },
 	}

@@ -14,12 +14,19 @@ func (c *checker) fail(d *Document, key, format string, args ...any) {
 	c.errs = append(c.errs, d.at(key, fmt.Sprintf(format, args...)))
 }
 
+// standing tells a document that was in force before from one of a file: only
+// the latter has lines.
+func (d *Document) standing() bool { return d.lines == nil }
+
 // claim notes that d has thing for itself; false if another has it.
 func (c *checker) claim(d *Document, key, thing string) bool {
 	other := c.claimed[thing]
 	if other == nil {
 		c.claimed[thing] = d
 		return true
+	}
+	if d.standing() && !other.standing() {
+		d, other = other, d // who comes is at fault, not who was there
 	}
 	place := ""
 	if other.file != "" {

@@ -66,7 +66,9 @@ var engineKeys = []key[Engine]{
 		e.LoaderTypes, e.LoaderTypesFile = s.Text, s.File
 	}},
 	{"blanks", func(e *Engine, v *value) { e.Blanks = v.boolean() }},
-	{"env", func(e *Engine, v *value) { v.list(maxProgram, func(a *value) { e.Env = append(e.Env, parseVariable(a)) }) }},
+	{"env", func(e *Engine, v *value) {
+		v.list(maxProgram, func(a *value) { e.Env = append(e.Env, parseVariable(a)) })
+	}},
 	{"exit_code", func(e *Engine, v *value) { e.Code = int(v.integer(1, 255)) }},
 	{"min_size", func(e *Engine, v *value) { e.MinSize = v.integer(0, maxScanned) }},
 	{"base64", func(e *Engine, v *value) { e.Base64 = v.boolean() }},

@@ -142,6 +142,8 @@ func TestConfigIsChecked(t *testing.T) {
 		"address":     {SMTP: "nowhere"},
 		"host name":   {Hostname: "a b"},
 		"line ends":   {LineEnds: "keep"},
+		"size":        {MaxSize: -5},
+		"time":        {DataTimeout: -time.Second},
 		"key missing": {TLSCert: []string{empty}},
 		"certificate": {TLSCert: []string{empty}, TLSKey: []string{empty}},
 	} {

@@ -36,7 +36,7 @@ verify: {spf: {level: 1}, dkim: true, dmarc: record}
 ---
 kind: tenant
 name: strict
-domains: [strict.example]
+domains: [strict.example, .strict.example]
 queue: default
 verify: {spf: {level: 3, explain: "%{i} may not speak for %{o}"}, dmarc: enforce}
 ---
@@ -45,6 +45,16 @@ name: grey
 domains: [grey.example]
 queue: default
 verify: {greylist: {delay: 1s}}
+---
+kind: policy
+name: grey
+match: {domains: grey.example}
+variables: {REPLY_GREYLISTED: (see our page)}
+---
+kind: policy
+name: open
+match: {domains: open.strict.example}
+verify: {spf: {level: 1}}
 ---
 kind: route
 name: all
@@ -114,6 +124,8 @@ func TestStrangersAreVerified(t *testing.T) {
 	c.say(forged+".\r\n", "250")
 	c.say("MAIL FROM:<ann@good.example>\r\nRCPT TO:<a@strict.example>\r\nDATA\r\n", "250", "250", "354")
 	c.say(forged+".\r\n", "550 5.7.1 refused as the DMARC policy of bad.example asks")
+	// Another policy holds for a domain of the same tenant.
+	c.say("MAIL FROM:<ann@bad.example>\r\nRCPT TO:<a@open.strict.example>\r\nRSET\r\n", "250", "250", "250")
 	asked := dns.Asked()
 	c.say("MAIL FROM:<ann@new.example>\r\nRCPT TO:<a@plain.example>\r\nDATA\r\n", "250", "250", "354")
 	c.say("Subject: plain\r\n\r\n.\r\n", "250")
@@ -171,7 +183,7 @@ func TestGreylistOfTwoEdges(t *testing.T) {
 		edges = append(edges, c)
 	}
 	const ask = "RSET\r\nMAIL FROM:<ann@good.example>\r\nRCPT TO:<a@grey.example>\r\n"
-	edges[0].say(ask, "250", "250", "450 4.7.1 greylisted")
+	edges[0].say(ask, "250", "250", "450 4.7.1 greylisted, try again later (see our page)")
 	time.Sleep(300 * time.Millisecond)
 	edges[1].say(ask, "250", "250", "450 4.7.1 greylisted")
 	time.Sleep(time.Second)

@@ -152,10 +152,14 @@ func (s *ContentScan) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// mayMatter are the octets that begin the field, go on with it or end a
+// header.
+var mayMatter = [256]bool{'c': true, 'C': true, ' ': true, '\t': true, '\r': true, '\n': true}
+
 // pass passes over whole lines that can't say that base64 comes, and returns
 // how far that was.
 func (s *ContentScan) pass(p []byte) (n int) {
-	for len(p) > n && !strings.ContainsRune("cC \t\r\n", rune(p[n])) {
+	for len(p) > n && !mayMatter[p[n]] {
 		end := bytes.IndexByte(p[n:], '\n')
 		if end < 0 {
 			break

@@ -55,6 +55,8 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Greylisted{}, nil
 	case Audit:
 		return &pb.Act{}, nil
+	case Idempotency:
+		return &pb.Submission{}, nil
 	case Deadletter:
 		return &pb.DeadletterRecord{}, nil
 	}

@@ -55,6 +55,7 @@ var kinds = map[string][2]string{
 	"deadletter": {Deadletter, ""},
 	"greylisted": {Greylist, ""},
 	"act":        {Audit, ""},
+	"submission": {Idempotency, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -290,6 +291,11 @@ func samples() map[string]proto.Message {
 		"act": &pb.Act{
 			AtMs: 1_795_885_071_768, Actor: "op@mx.example", Action: "replay", Job: "01M8HHEZCR67705K80B59F9RYK",
 			Reason: "their host refused all", Detail: "{}", Ended: true, Error: "no broker",
+		},
+		"submission": &pb.Submission{
+			State: pb.SubmissionState_SUBMISSION_STATE_DONE, Key: []byte("0123456789abcdef"), Base: 18, Fingerprint: ref().Sha256,
+			MessageIds: []string{"01JD0000000000000000000001"}, ClaimedMs: []int64{1_763_900_000_000}, LeaseMs: 60_000, Edge: "mx.example",
+			Status: 202, Answer: []byte(`{"id":"01JD0000000000000000000001"}`),
 		},
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,

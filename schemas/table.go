@@ -16,6 +16,7 @@ const (
 	eventsKept    = 30 * day
 	journalKept   = 7 * day
 	greylistKept  = 62 * day
+	answersKept   = 2 * day // twice what an idempotency key holds for
 	defaultMail   = 7 * day // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
 	legsBeyond    = 30 * day
 	defaultNumber = 3
@@ -108,6 +109,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Control, Key: "-", Value: "Command", Partitions: 1, Retention: Forever},
 		{Name: Audit, Key: "actor", Value: "Act", Partitions: 1, Retention: long},
 		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
+		{Name: Idempotency, Key: "hash of the scope and key", Value: "Submission", Partitions: 1, Retention: answersKept, Compact: true},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}
 	for _, delay := range DelayTopics() {

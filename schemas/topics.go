@@ -21,6 +21,8 @@ const (
 	Deadletter = "qstream.deadletter.v1"
 	Greylist   = "qstream.greylist.v1"
 	Audit      = "qstream.audit.v1"
+	// Idempotency has one partition: the order of its records decides.
+	Idempotency = "qstream.idempotency.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.

@@ -32,6 +32,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Control, "queue suspend, resume, flush", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
 	{schemas.Audit, "replay", "replay, operators"},
+	{schemas.Idempotency, "ingest", "ingest"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},
 }
 

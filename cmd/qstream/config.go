@@ -182,6 +182,10 @@ func (s *settings) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) 
 
 // flatten makes a list the text that kong splits again.
 func flatten(v any) any {
+	switch n := v.(type) {
+	case int64, uint64:
+		return fmt.Sprint(n) // as on the command line: a flag may want a text or a number
+	}
 	list, ok := v.([]any)
 	if !ok {
 		return v

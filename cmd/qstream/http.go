@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"qstream/ingest/httpd"
 )
 
 // newRegistry has the process's own figures; stages add theirs.
@@ -60,6 +62,9 @@ func taken(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; stop the process that has it, or choose another", err)
 	}
+	if a := (*net.AddrError)(nil); errors.As(err, &a) {
+		return fmt.Errorf("%w; want HOST:PORT, such as 127.0.0.1:8025", err)
+	}
 	return err
 }
 
@@ -78,6 +83,16 @@ func (w *web) tell(r Running) {
 func (w *web) serve(path string, h http.Handler) {
 	if w != nil {
 		w.mux.Handle(path, h)
+	}
+}
+
+// submit takes messages for the edge among the stages, from programs of this
+// host.
+func (w *web) submit(stages []stage) {
+	for _, s := range stages {
+		if edge, ok := s.(interface{ Local() http.Handler }); ok {
+			w.serve(httpd.Path, edge.Local())
+		}
 	}
 }
 

@@ -22,8 +22,8 @@ type handoverFlags struct {
 	Servers []string      `placeholder:"HOST:PORT" help:"QMQP servers in the order in which they are tried (default: those of qmqpservers in --control)."`
 	Control string        `placeholder:"DIR" default:"/var/qmail/control" help:"Where qmqpservers is (default: ${default})."`
 	Again   bool          `help:"Go on to the next server also when a connection broke before the answer: mail may be delivered twice."`
-	Connect time.Duration `default:"10s" help:"For a connection (default: ${default})."`
-	IO      time.Duration `name:"io" default:"60s" help:"For each read and write (default: ${default})."`
+	Connect time.Duration `default:"10s" help:"Longest wait for a connection (default: ${default})."`
+	IO      time.Duration `name:"io" default:"60s" help:"Longest wait for each read and write (default: ${default})."`
 }
 
 // config lists the servers: those named, else of the file.

@@ -17,6 +17,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -57,6 +58,7 @@ const (
 type Bus interface {
 	Publish(ctx context.Context, rs ...*bus.Record) error
 	Create(ctx context.Context, messageID, class string) *bus.Blob
+	Open(ctx context.Context, ref *pb.ContentRef) (io.ReadCloser, error)
 }
 
 // Deps are what an Intake works with; Bus and Snapshot are required.
@@ -126,15 +128,21 @@ type Client struct {
 	HELO     string
 	ESMTP    bool // it said EHLO
 	TLS      *tls.ConnectionState
-	MaxSize  int64        // octets of content; 0: Config.MaxSize
-	Proven   bool         // by a certificate, or a rule of QMQP: it may relay anywhere
-	Gate     *gate.Client // what is known from before the session; nil: nothing
-	User     string       // who signed in, as directory.NormalUser has it; empty: nobody
-	Vouched  bool         // a program knows the user, or a host that is believed; the directory need not
+	MaxSize  int64 // octets of content; 0: Config.MaxSize
+	Proven   bool  // by a certificate, or a rule of QMQP: it may relay anywhere
+	// CertSender says that the sender must be the address in the certificate,
+	// unless LOCALMFCHECK asks for something else.
+	CertSender bool
+	Gate       *gate.Client // what is known from before the session; nil: nothing
+	User       string       // who signed in, as directory.NormalUser has it; empty: nobody
+	Mechanism  string       // by which the user signed in
+	Vouched    bool         // a program knows the user, or a host that is believed; the directory need not
 	// Submission says that this is a service for users: they alone may send,
 	// and what their programs forgot in a header is added.
 	Submission bool
-	Env        map[string]string // variables that the connection's rule sets
+	// Complete adds these fields for clients of other services, too.
+	Complete bool
+	Env      map[string]string // variables that the connection's rule sets
 }
 
 // NewSession starts a session of a client; ctx ends it by force. The error is

@@ -15,7 +15,7 @@ const hosts = 10
 const shortLifetime = 8 * time.Second
 
 // concurrency is how many attempts one of the queues has open at most, and
-// queues how many there are. Their product bounds the duplicates of one fault.
+// queues how many there are. Their product bounds what a process may have open.
 const (
 	concurrency = 10
 	queues      = 5

@@ -19,6 +19,7 @@ import (
 	"qstream/test/fakeclamd"
 	"qstream/test/fakedns"
 	"qstream/test/fakeqm"
+	"qstream/test/port"
 	"qstream/test/rig"
 )
 
@@ -42,6 +43,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"pause":     cmdPause,
 	"clock":     cmdClock,
 	"retention": cmdRetention,
+	"post":      cmdPost,
+	"failpoint": cmdFailpoint,
 
 	"clamd":      cmdClamd,
 	"mood":       cmdMood,
@@ -78,6 +81,11 @@ func setup(e *testscript.Env, broker string) error {
 		}
 	})
 	e.Setenv("SMTP", r.SMTP)
+	post, err := port.FreeAddr()
+	if err != nil {
+		return err
+	}
+	e.Setenv("POST", post)
 	return nil
 }
 

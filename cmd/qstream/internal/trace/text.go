@@ -10,7 +10,7 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-const clock = "2006-01-02 15:04:05.000"
+const clock = "2006-01-02 15:04:05.000Z"
 
 // about is what a message is to its parent.
 var about = map[pb.Origin]string{
@@ -115,7 +115,7 @@ func (p *printer) event(e *pb.Event) {
 		if o.Status != nil {
 			text += " " + status(o.Status)
 		}
-		p.line("                           %s", text)
+		p.line("                            %s", text)
 	}
 }
 
