@@ -10,7 +10,6 @@ import (
 	"io"
 	"mime"
 	"mime/quotedprintable"
-	"net/textproto"
 	"slices"
 	"strings"
 	"time"
@@ -131,17 +130,22 @@ func (d Digest) text(ctx context.Context, b *bus.Bus, by Letter, id string) []by
 
 // heading is who a message says it is from, and its subject.
 func (l Leg) heading(ctx context.Context, b *bus.Bus) (from, subject string) {
-	from, subject = short(l.ReversePath), "-"
+	from = short(l.ReversePath)
 	body, err := b.Open(ctx, l.Content)
 	if err != nil {
 		return from, "(can't be read)"
 	}
 	defer body.Close()
-	h, _ := textproto.NewReader(bufio.NewReader(io.LimitReader(body, headerLooked))).ReadMIMEHeader() // what it has read is there
-	if v := h.Get("From"); v != "" {
+	lines := bufio.NewReader(io.LimitReader(body, headerLooked))
+	h, _, err := mail.ReadFields(func() ([]byte, error) { return lines.ReadBytes('\n') }, headerLooked)
+	if err != nil {
+		return from, "(can't be read)"
+	}
+	for _, v := range h.Values("from") {
 		from = short(decoded(v))
 	}
-	if v := h.Get("Subject"); v != "" {
+	subject = "-"
+	for _, v := range h.Values("subject") {
 		subject = short(decoded(v))
 	}
 	return from, subject

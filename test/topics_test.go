@@ -29,7 +29,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Journal, "deliver", "deliver, after a takeover"},
 	{schemas.Events, "router, scanner, deliver, delay", "ledger, trace, operators"},
 	{schemas.Directory, "apply", "every role"},
-	{schemas.Control, "queue suspend, resume, flush", "every role"},
+	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
 	{schemas.Audit, "replay", "replay, operators"},
 	{schemas.Idempotency, "ingest", "ingest"},
