@@ -45,7 +45,7 @@ type member struct {
 	broken error // why state is unknown
 	failed int   // in a row
 	until  time.Time
-	probes bool // one is under way
+	probes bool      // one is under way
 	good   time.Time // when it last gave a verdict
 	why    engine.Verdict
 }

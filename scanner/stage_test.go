@@ -235,7 +235,9 @@ func TestActions(t *testing.T) {
 			}
 		}},
 		{"elsewhere by now", "", eicar, func(l *pb.Leg) { l.Destination = "old.example" }, schemas.Reinject, pb.EventType_EVENT_TYPE_REROUTED, func(*testing.T, *pb.Leg, *pb.Event) {}},
-		{"of another policy", "", eicar, func(l *pb.Leg) { l.Tenant, l.Destination, l.Recipients[0].Address = "beta", "beta.example", "b@beta.example" }, schemas.Quarantine, pb.EventType_EVENT_TYPE_QUARANTINED, func(t *testing.T, l *pb.Leg, _ *pb.Event) {
+		{"of another policy", "", eicar, func(l *pb.Leg) {
+			l.Tenant, l.Destination, l.Recipients[0].Address = "beta", "beta.example", "b@beta.example"
+		}, schemas.Quarantine, pb.EventType_EVENT_TYPE_QUARANTINED, func(t *testing.T, l *pb.Leg, _ *pb.Event) {
 			if l.Scan.Policy != "q" {
 				t.Errorf("%v", l.Scan)
 			}
