@@ -16,11 +16,11 @@ import (
 
 // Kinds of entries, as bits.
 const (
-	kindParked   uint8 = 1 << iota // waits for a resume, not for the clock
-	kindBounce                     // null reverse-path: the bounce lifetime counts
-	kindRepeated                   // repeats an earlier record: dropped when its time comes
-	kindHeld                       // its content is on the hold topic already
-	kindQuarantined                // held back by a scan policy, until it is kept no longer
+	kindParked      uint8 = 1 << iota // waits for a resume, not for the clock
+	kindBounce                        // null reverse-path: the bounce lifetime counts
+	kindRepeated                      // repeats an earlier record: dropped when its time comes
+	kindHeld                          // its content is on the hold topic already
+	kindQuarantined                   // held back by a scan policy, until it is kept no longer
 )
 
 // far is when a parked leg would be due: never.

@@ -14,7 +14,7 @@ import (
 
 func TestTopicsVerbs(t *testing.T) {
 	v := verbs{t, bustest.Start(t).Seeds[0]}
-	v.wants(v.run(0, "", "topics", "create"), "all 17 topics are there")
+	v.wants(v.run(0, "", "topics", "create"), "all 18 topics are there")
 	v.run(0, "kind: queue\nname: acme\ncontent_class: archive\n", "apply", "-")
 	v.wants(v.run(0, "", "topics", "list"), "qstream.queue.acme.v1", "qstream.content.archive.v1", "qstream.deliver.default: 0", "for ever")
 	v.wants(v.run(0, "", "topics", "list", "--json"), `"topic":"qstream.received.v1"`)
