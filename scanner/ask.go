@@ -96,7 +96,7 @@ func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *member) (v said) {
 
 // maxChanges bounds what an engine may want done to a header: it travels with
 // the leg.
-const maxChanges = 64 << 10
+const maxChanges = 32 << 10
 
 // scanOnce gives the content to the engine, within its deadline.
 func (s *Scanner) scanOnce(ctx context.Context, l *pb.Leg, m *member) engine.Verdict {

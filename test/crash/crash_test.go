@@ -118,7 +118,16 @@ func (tr *trial) documents(settings string, hosts int) string {
 kind: queue
 name: acme
 schedule: {steps: [1s, 2s]}
+scan: measured
 %[1]s
+---
+kind: engine
+name: measure
+type: unpack
+---
+kind: scan
+name: measured
+engines: measure
 ---
 kind: queue
 name: beta
