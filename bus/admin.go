@@ -103,6 +103,9 @@ func settings(t schemas.Topic, o CreateOptions) map[string]string {
 			m["cleanup.policy"] = "compact,delete"
 		}
 	}
+	if t.Roll > 0 {
+		m["segment.ms"] = strconv.FormatInt(t.Roll.Milliseconds(), 10)
+	}
 	if o.Synced {
 		m["flush.messages"] = "1"
 	}

@@ -95,6 +95,13 @@ func NewEvent(e *pb.Event) Record {
 	}
 }
 
+// NewUsage is the record of a Usage. Of what one writer tells of a scope, the
+// topic keeps the newest for each minute of an hour.
+func NewUsage(u *pb.Usage) Record {
+	key := fmt.Sprintf("%d\x00%s\x00%s\x00%s\x00%d", u.Kind, u.Tenant, u.User, u.Writer, u.Minute%60)
+	return Record{Topic: schemas.Usage, Partition: AnyPartition, Key: []byte(key), Value: encode(u), Headers: headers(HeaderTenant, u.Tenant)}
+}
+
 func eventID(e *pb.Event) string {
 	id := make([]byte, 0, 64)
 	id = append(append(id, e.MessageId...), '.')

@@ -79,6 +79,7 @@ var reasons = map[string]string{
 	"min.insync.replicas":            "an acknowledged record could be on one disk only",
 	"unclean.leader.election.enable": "a replica without the newest records could become leader: acknowledged mail lost",
 	"max.message.bytes":              "large records would be refused",
+	"segment.ms":                     "old records would be read at every start",
 	"flush.messages":                 "durability is synced: an acknowledged record must be on disk",
 }
 
@@ -174,7 +175,7 @@ func compare(topic string, want, got map[string]string) []Difference {
 		case !told:
 			ds = append(ds, Difference{topic, k, want[k], "", false, "the broker doesn't tell it: " + reasons[k]})
 		case !enough(k, want[k], g):
-			ds = append(ds, Difference{topic, k, want[k], g, true, reasons[k]})
+			ds = append(ds, Difference{topic, k, want[k], g, k != "segment.ms", reasons[k]})
 		}
 	}
 	return ds
@@ -198,6 +199,8 @@ func enough(setting, want, got string) bool {
 		return g < 0 || w >= 0 && g >= w
 	case "min.insync.replicas", "max.message.bytes":
 		return g >= w
+	case "segment.ms":
+		return g <= w
 	}
 	return false
 }

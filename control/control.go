@@ -27,6 +27,9 @@ const (
 	Suspend = "suspend" // standing: no attempt in the scope until resume
 	Resume  = "resume"
 	Flush   = "flush" // once: what waits in delay is due now
+	// ResumeHeld lets mail in the scope go on that was held at a quota and
+	// accepted before the command.
+	ResumeHeld = "resume held"
 )
 
 // Errors of Send that are the sender's own.
@@ -93,6 +96,8 @@ var verbs = map[string]pb.Verb{
 	Flush:   pb.Verb_VERB_FLUSH,
 	Release: pb.Verb_VERB_RELEASE,
 	Delete:  pb.Verb_VERB_DELETE,
+
+	ResumeHeld: pb.Verb_VERB_RESUME_HELD,
 }
 
 func verbName(v pb.Verb) string {

@@ -14,6 +14,7 @@ import (
 	"qstream/bus"
 	"qstream/bus/bustest"
 	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
 )
 
 func TestSuspendedAgreesWithEveryScope(t *testing.T) {
@@ -96,6 +97,55 @@ func TestCommandsAreFollowed(t *testing.T) {
 	if all := f.State().Suspensions(); len(all) != 1 || all[0].Scope.Tenant != "early" || f.State().Number != 4 {
 		t.Errorf("%+v", all)
 	}
+}
+
+// TestResumeHeld: held mail goes on that was born before, in the scope alone,
+// also after the state was written as a whole.
+func TestResumeHeld(t *testing.T) {
+	b := bustest.New(t)
+	before := time.Now().Add(-time.Hour)
+	send(t, b, ResumeHeld, Scope{Tenant: "acme"})
+	send(t, b, ResumeHeld, Scope{Queue: "q", Destination: "d"})
+	check := func(s *State) {
+		t.Helper()
+		for _, c := range []struct {
+			tenant, queue, destination string
+			born                       time.Time
+			want                       bool
+		}{
+			{"acme", "x", "x", before, true},
+			{"acme", "x", "x", time.Now().Add(time.Hour), false},
+			{"beta", "x", "x", before, false},
+			{"beta", "q", "d", before, true},
+			{"beta", "q", "x", before, false},
+		} {
+			if got := s.Resumed(c.tenant, c.queue, c.destination, c.born); got != c.want {
+				t.Errorf("%+v: %v", c, got)
+			}
+		}
+		if _, ok := s.Suspended("acme", "q", "d"); ok {
+			t.Error("something is suspended")
+		}
+	}
+	s, err := Read(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(s)
+	for range snapshotEvery {
+		send(t, b, Flush, Scope{Tenant: "other"})
+	}
+	snapshots := 0
+	for _, r := range bustest.Records(t, b, schemas.Control) {
+		if c, err := decode(r); err == nil && c.Verb == pb.Verb_VERB_SNAPSHOT {
+			snapshots += len(c.Resumed)
+		}
+	}
+	if snapshots != 2 {
+		t.Errorf("%d resumes in snapshots", snapshots)
+	}
+	f := follow(t, b, nil)
+	check(f.State())
 }
 
 func TestSendRefuses(t *testing.T) {

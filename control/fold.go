@@ -26,6 +26,7 @@ type fold struct {
 	since    int   // commands since that
 	resume   bool  // the next record may be a snapshot of any base: reading starts there
 
+	at   time.Time      // append time of the newest record
 	next int64          // offset to read on from
 	won  map[int64]bool // records that counted in the last read
 }
@@ -43,7 +44,7 @@ func (f *fold) take(r bus.Record) (Command, error) {
 	if !first && p.Base != f.state.Number {
 		return Command{}, fmt.Errorf("%w: number %d is based on %d, the head is %d", errLost, p.Number, p.Base, f.state.Number)
 	}
-	f.resume = false
+	f.resume, f.at = false, r.Time
 	c := Command{
 		Number: p.Number, Verb: verbName(p.Verb), Scope: scopeOf(p.Scope),
 		At: r.Time, Actor: p.Actor, Reason: p.Reason, Held: p.Held, Rescan: p.Rescan,
@@ -52,7 +53,9 @@ func (f *fold) take(r bus.Record) (Command, error) {
 	if p.Verb == pb.Verb_VERB_SNAPSHOT {
 		f.snapshot, f.since = r.Offset, 0
 	}
+	resumed := f.resumed(p, c)
 	f.state = newState(c.Number, f.standing(p, c), ordered(f.state.orders, p, c))
+	f.state.resumed = resumed
 	return c, nil
 }
 
@@ -83,6 +86,26 @@ func (f *fold) standing(p *pb.Command, c Command) map[Scope]Suspension {
 	}
 	// A flush, or a verb of a later version, changes nothing that stands.
 	return f.state.standing
+}
+
+// resumed is up to when held mail goes on after a command.
+func (f *fold) resumed(p *pb.Command, c Command) map[Scope]time.Time {
+	switch p.Verb {
+	case pb.Verb_VERB_RESUME_HELD:
+		after := maps.Clone(f.state.resumed)
+		if after == nil {
+			after = map[Scope]time.Time{}
+		}
+		after[c.Scope] = c.At
+		return after
+	case pb.Verb_VERB_SNAPSHOT:
+		after := make(map[Scope]time.Time, len(p.Resumed))
+		for _, r := range p.Resumed {
+			after[scopeOf(r.Scope)] = time.UnixMilli(r.AtMs)
+		}
+		return after
+	}
+	return f.state.resumed
 }
 
 // read takes what was published since the last read, and remembers which

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -14,6 +15,10 @@ import (
 // snapshotEvery is after how many commands the standing state is written as a
 // whole.
 const snapshotEvery = 100
+
+// keptResumed is how long a resume of held mail is told: longer than the
+// parked topic keeps legs.
+const keptResumed = 500 * 24 * time.Hour
 
 // attempts bounds how often a command goes after a moving head.
 const attempts = 50
@@ -92,6 +97,11 @@ func (f *fold) condense(ctx context.Context, b *bus.Bus) error {
 		})
 	}
 	record.Orders = f.state.commands()
+	for scope, at := range f.state.resumed {
+		if f.at.Sub(at) < keptResumed { // else no leg is that old
+			record.Resumed = append(record.Resumed, &pb.Resumed{Scope: scope.proto(), AtMs: at.UnixMilli()})
+		}
+	}
 	if proto.Size(record) > schemas.MaxMessage(schemas.Control)-4096 {
 		return nil // the commands themselves still tell it
 	}

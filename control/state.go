@@ -11,7 +11,8 @@ type State struct {
 	Number uint64
 
 	standing map[Scope]Suspension
-	shapes   []Scope // which fields the scopes use: "*" where set
+	shapes   []Scope             // which fields the scopes use: "*" where set
+	resumed  map[Scope]time.Time // when held mail was last let go on
 
 	orders  map[Held]Order  // about the quarantine
 	ordered map[string]bool // messages that they are about
@@ -73,6 +74,17 @@ func (s *State) Suspended(tenant, queue, destination string) (since time.Time, o
 		}
 	}
 	return since, ok
+}
+
+// Resumed reports whether mail that was held at a quota may go on: its scope,
+// or one that covers it, was resumed after it was born.
+func (s *State) Resumed(tenant, queue, destination string, born time.Time) bool {
+	for scope, at := range s.resumed {
+		if born.Before(at) && scope.Matches(tenant, queue, destination, "") {
+			return true
+		}
+	}
+	return false
 }
 
 // Suspensions are all that stand, oldest first.

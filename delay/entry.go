@@ -21,6 +21,7 @@ const (
 	kindRepeated                      // repeats an earlier record: dropped when its time comes
 	kindHeld                          // its content is on the hold topic already
 	kindQuarantined                   // held back by a scan policy, until it is kept no longer
+	kindOverQuota                     // parked at a quota, until it is let go on
 )
 
 // far is when a parked leg would be due: never.
@@ -73,6 +74,9 @@ func newEntry(r bus.Record, l *pb.Leg) bus.Entry {
 	}
 	if r.Topic == schemas.Parked {
 		e.Kind |= kindParked
+		if schemas.Held(l) {
+			e.Kind |= kindOverQuota
+		}
 		e.Due = r.Time.Add(far)
 		return e
 	}

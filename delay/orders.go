@@ -46,7 +46,7 @@ func (d *Delay) command(c control.Command) {
 	switch c.Verb {
 	case control.Flush:
 		o.flushes = append(o.flushes, c.Scope)
-	case control.Resume:
+	case control.Resume, control.ResumeHeld:
 		o.resumed = true
 	case control.Release, control.Delete:
 		if o.held == nil {
@@ -158,7 +158,7 @@ func (d *Delay) pullAgain(ctx context.Context) {
 
 func (d *Delay) pullFreed(ctx context.Context) {
 	s := d.deps.Directory.Snapshot()
-	d.pull(ctx, "freed", freed(d.control.State().Suspended, s.Queue, d.deps.Now()))
+	d.pull(ctx, "freed", freed(d.control.State().Suspended, d.control.State().Resumed, s.Queue, d.deps.Now()))
 }
 
 // pull releases what matches, once our clock can be trusted. What can't be

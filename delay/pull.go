@@ -12,15 +12,19 @@ import (
 // suspended is control.State's predicate.
 type suspended func(tenant, queue, destination string) (since time.Time, ok bool)
 
+// resumed is control.State's predicate about held legs.
+type resumed func(tenant, queue, destination string, born time.Time) bool
+
 // freed matches parked legs that nothing holds back any more: their scope is
-// not suspended, or was so for longer than their queue's hold expiry.
-func freed(s suspended, queue func(string) *directory.Queue, now time.Time) func(bus.Entry) bool {
+// not suspended, and they were not held at a quota, or let go on; or either was so for longer than their queue's hold expiry.
+func freed(s suspended, r resumed, queue func(string) *directory.Queue, now time.Time) func(bus.Entry) bool {
 	return func(e bus.Entry) bool {
 		if e.Kind&kindParked == 0 {
 			return false
 		}
 		name := queueName(e.Queue)
-		if _, ok := s(e.Tenant, name, e.Destination); !ok {
+		_, ok := s(e.Tenant, name, e.Destination)
+		if !ok && (e.Kind&kindOverQuota == 0 || r(e.Tenant, name, e.Destination, e.Born)) {
 			return true
 		}
 		q := queue(name)

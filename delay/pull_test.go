@@ -97,11 +97,18 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// never is the predicate of held legs that nobody let go on.
+func never(string, string, string, time.Time) bool { return false }
+
 func TestPulls(t *testing.T) {
 	s, after := snapshot(t, documents), snapshot(t, documentsMoved)
 	nobody := inDirectory(t, documents, 0).suspended
 	acme := inDirectory(t, documents, 0).whileSuspended(0, "acme", "held").suspended
 	const tier = "qstream.delay.1h.v1"
+	overQuota := func(l *pb.Leg) { l.Recipients[0].Held = true }
+	before := func(days float64) resumed {
+		return func(_, _, _ string, born time.Time) bool { return born.Before(at(days)) }
+	}
 	held := func(l *pb.Leg) { l.Tenant, l.Queue = "held", "held" }
 	for _, c := range []struct {
 		name  string
@@ -109,11 +116,16 @@ func TestPulls(t *testing.T) {
 		entry bus.Entry
 		want  bool
 	}{
-		{"freed: nothing suspended", freed(nobody, s.Queue, at(2)), entryOf(schemas.Parked, nil), true},
-		{"freed: still suspended", freed(acme, s.Queue, at(200)), entryOf(schemas.Parked, nil), false},
-		{"freed: before the hold expiry", freed(acme, s.Queue, at(12.9)), entryOf(schemas.Parked, held), false},
-		{"freed: beyond the hold expiry", freed(acme, s.Queue, at(13)), entryOf(schemas.Parked, held), true},
-		{"freed: in a tier", freed(nobody, s.Queue, at(2)), entryOf(tier, nil), false},
+		{"freed: nothing suspended", freed(nobody, never, s.Queue, at(2)), entryOf(schemas.Parked, nil), true},
+		{"freed: held at a quota", freed(nobody, never, s.Queue, at(200)), entryOf(schemas.Parked, overQuota), false},
+		{"freed: held, beyond the hold expiry", freed(nobody, never, s.Queue, at(13)), entryOf(schemas.Parked, func(l *pb.Leg) { held(l); overQuota(l) }), true},
+		{"freed: let go on", freed(nobody, before(1), s.Queue, at(2)), entryOf(schemas.Parked, overQuota), true},
+		{"freed: held after others were let go on", freed(nobody, before(-1), s.Queue, at(2)), entryOf(schemas.Parked, overQuota), false},
+		{"freed: let go on, suspended", freed(acme, before(1), s.Queue, at(2)), entryOf(schemas.Parked, overQuota), false},
+		{"freed: still suspended", freed(acme, never, s.Queue, at(200)), entryOf(schemas.Parked, nil), false},
+		{"freed: before the hold expiry", freed(acme, never, s.Queue, at(12.9)), entryOf(schemas.Parked, held), false},
+		{"freed: beyond the hold expiry", freed(acme, never, s.Queue, at(13)), entryOf(schemas.Parked, held), true},
+		{"freed: in a tier", freed(nobody, never, s.Queue, at(2)), entryOf(tier, nil), false},
 
 		{"outlived", outlived(nobody, s.Queue, at(10)), entryOf(tier, nil), true},
 		{"outlived: in time", outlived(nobody, s.Queue, at(9.9)), entryOf(tier, nil), false},

@@ -34,6 +34,7 @@ func (h Rehearsal) Release(r bus.Record) ([]bus.Record, error) {
 	return release(l, false, world{
 		number: h.Directory.Number, decide: h.Directory.Decide, queue: h.Directory.Queue, now: h.Now(),
 		suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
+		resumed:   func(string, string, string, time.Time) bool { return false },
 		flushed:   func(*pb.Leg) bool { return false },
 	}).records(), nil
 }

@@ -18,7 +18,8 @@ type world struct {
 	scan      func(name string) *directory.ScanPolicy
 	order     func(control.Held) (control.Order, bool) // about the quarantine
 	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
-	flushed   func(*pb.Leg) bool // a flush that runs covers the leg
+	resumed   func(tenant, queue, destination string, born time.Time) bool // asked of held legs
+	flushed   func(*pb.Leg) bool                                           // a flush that runs covers the leg
 	now       time.Time
 }
 
@@ -52,13 +53,17 @@ type move struct {
 // pure: it changes l, and nothing else.
 func release(l *pb.Leg, parked bool, w world) move {
 	at := resolve(l, w)
-	since, suspended := w.suspended(at.tenant, l.Queue, l.Destination)
+	since, suspended := w.holds(l, at.tenant, l.Queue, l.Destination)
 	since = stoppedSince(l, parked, since, suspended)
 	stopped := time.Duration(l.StoppedMs) * time.Millisecond
 	if !since.IsZero() {
 		stopped += max(w.now.Sub(since), 0)
 	}
 	past, owing := pastLifetime(l, parked, stopped, w)
+	if past && owing && parked && suspended {
+		// Beyond the hold expiry of what is held back no attempt can be made.
+		l.Owed, owing = false, false
+	}
 	if past && !owing {
 		return toQueue(l, stopped, "", w)
 	}
@@ -73,6 +78,15 @@ func release(l *pb.Leg, parked bool, w world) move {
 		return round(l, w)
 	}
 	return toQueue(l, stopped, schemas.LegTopic(at.first.Scan, l), w)
+}
+
+// holds reports whether a leg would be held back in a scope, and since when.
+func (w world) holds(l *pb.Leg, tenant, queue, destination string) (since time.Time, ok bool) {
+	since, ok = w.suspended(tenant, queue, destination)
+	if born := time.UnixMilli(l.BornMs); !ok && schemas.Held(l) && !w.resumed(tenant, queue, destination, born) {
+		return born, true
+	}
+	return since, ok
 }
 
 // resolution is where the directory would put a leg's recipients now.
@@ -152,7 +166,7 @@ func (w world) movedStop(l *pb.Leg, at resolution, since time.Time, stopped time
 	if since.IsZero() || at.first.Queue == nil {
 		return stopped
 	}
-	next, ok := w.suspended(at.first.Tenant, at.first.Queue.Name, at.first.Destination)
+	next, ok := w.holds(l, at.first.Tenant, at.first.Queue.Name, at.first.Destination)
 	if !ok {
 		return stopped
 	}
@@ -169,6 +183,7 @@ func toQueue(l *pb.Leg, stopped time.Duration, topic string, w world) move {
 	l.Step++
 	l.StoppedMs, l.ParkedMs, l.DueMs = stopped.Milliseconds(), 0, 0
 	l.Expired, l.Directory = expired, w.number
+	schemas.LetGo(l)
 	m := move{fate: fateReleased, topic: topic, leg: l, event: event(l, pb.EventType_EVENT_TYPE_RELEASED, w)}
 	m.event.DueMs = due
 	if !expired && l.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
@@ -190,6 +205,9 @@ func rerouted(l *pb.Leg, stopped time.Duration, w world) move {
 func park(l *pb.Leg, parked bool, since time.Time, w world) move {
 	l.Step++
 	l.ParkedMs, l.DueMs, l.Reason, l.Owed = since.UnixMilli(), 0, pb.Reason_REASON_SUSPENDED, false
+	if schemas.Held(l) && !w.resumed(l.Tenant, l.Queue, l.Destination, time.UnixMilli(l.BornMs)) {
+		l.Reason = pb.Reason_REASON_HELD
+	}
 	m := move{fate: fateKept, topic: schemas.Parked, leg: l}
 	if !parked {
 		m.fate, m.event = fateParked, event(l, pb.EventType_EVENT_TYPE_PARKED, w)

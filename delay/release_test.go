@@ -105,6 +105,7 @@ func inDirectory(t testing.TB, text string, now float64) world {
 	return world{
 		number: 9, decide: s.Decide, queue: s.Queue, now: at(now),
 		suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
+		resumed:   never,
 		flushed:   func(*pb.Leg) bool { return false },
 	}
 }
@@ -118,6 +119,18 @@ func (w world) whileSuspended(since float64, tenants ...string) world {
 		}
 		return time.Time{}, false
 	}
+	return w
+}
+
+func overQuota(l *pb.Leg) {
+	l.Attempt, l.ParkedMs, l.DueMs = 0, l.BornMs, 0
+	for _, r := range l.Recipients {
+		r.Held = true
+	}
+}
+
+func (w world) resumedAt(hours float64) world {
+	w.resumed = func(_, _, _ string, born time.Time) bool { return born.Before(at(hours)) }
 	return w
 }
 
@@ -193,6 +206,19 @@ func TestRelease(t *testing.T) {
 				l.Tenant, l.Queue, l.Destination = "held", "held", "held.example"
 				l.Recipients = []*pb.Recipient{{Address: "b@held.example"}}
 			}, parked: true, want: fateExpired, topic: "qstream.queue.held.v1", stopped: 5},
+
+		{name: "parked beyond the hold expiry, never attempted", world: inDirectory(t, documents, 14).whileSuspended(9, "held"),
+			leg: func(l *pb.Leg) {
+				parked(9)(l)
+				l.Attempt = 0
+				l.Tenant, l.Queue, l.Destination = "held", "held", "held.example"
+				l.Recipients = []*pb.Recipient{{Address: "b@held.example"}}
+			}, parked: true, want: fateExpired, topic: "qstream.queue.held.v1", stopped: 5},
+		{name: "held at a quota", world: inDirectory(t, documents, 100), leg: overQuota, parked: true, want: fateKept, topic: schemas.Parked},
+		{name: "held at a quota, let go on", world: inDirectory(t, documents, 100).resumedAt(1),
+			leg: overQuota, parked: true, want: fateReleased, topic: "qstream.queue.acme.v1", stopped: 100},
+		{name: "held after others were let go on", world: inDirectory(t, documents, 100).resumedAt(-1),
+			leg: overQuota, parked: true, want: fateKept, topic: schemas.Parked},
 
 		{name: "moved to another tenant and queue", world: inDirectory(t, documentsMoved, 1),
 			leg: func(l *pb.Leg) {
@@ -349,6 +375,13 @@ func TestReleaseProperties(t *testing.T) {
 		if isParked {
 			l.ParkedMs = ms(hours.Draw(t, "parked at"))
 		}
+		isHeld, isResumed := rapid.Bool().Draw(t, "held"), rapid.Bool().Draw(t, "resumed")
+		if isHeld {
+			l.Recipients[0].Held, l.Recipients[1].Held = true, true
+		}
+		if isResumed {
+			w = w.resumedAt(1)
+		}
 		isSuspended := rapid.Bool().Draw(t, "suspended")
 		if isSuspended {
 			w = w.whileSuspended(hours.Draw(t, "since"), "acme")
@@ -368,8 +401,8 @@ func TestReleaseProperties(t *testing.T) {
 		if !w.now.Before(expires) && (!l.Owed || before.Owed) {
 			t.Fatal("released past its lifetime")
 		}
-		if isSuspended {
-			t.Fatal("released while suspended")
+		if isSuspended || isHeld && !isResumed || schemas.Held(l) {
+			t.Fatal("released while it is held back")
 		}
 		if !isParked && before.DueMs > w.now.UnixMilli() && !w.flushed(l) && !l.Owed {
 			t.Fatal("released before due")

@@ -208,7 +208,7 @@ func (d *Delay) entry(r bus.Record) (bus.Entry, error) {
 // failed to be copied.
 func (d *Delay) overlooked(e bus.Entry, appended time.Time) bool {
 	now := d.deps.Now()
-	if freed(d.control.State().Suspended, d.deps.Directory.Snapshot().Queue, now)(e) {
+	if freed(d.control.State().Suspended, d.control.State().Resumed, d.deps.Directory.Snapshot().Queue, now)(e) {
 		return true
 	}
 	return appended.Before(d.since) && d.kept().ending(e, now)
@@ -261,7 +261,7 @@ func (d *Delay) world() world {
 	flush := d.flush.Load()
 	return world{
 		number: s.Number, decide: s.Decide, queue: s.Queue, scan: s.Scan,
-		suspended: d.control.State().Suspended, order: d.control.State().Order,
+		suspended: d.control.State().Suspended, resumed: d.control.State().Resumed, order: d.control.State().Order,
 		flushed: func(l *pb.Leg) bool { return flushes(flush, l) },
 		now:     d.deps.Now(),
 	}

@@ -16,6 +16,7 @@ type view struct {
 	queue     func(name string) *directory.Queue // nil: no such queue
 	tenant    func(name string) *directory.Tenant
 	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
+	resumed   func(tenant, queue, destination string, born time.Time) bool // asked of held legs
 	now       time.Time
 }
 
@@ -39,6 +40,7 @@ type plan struct {
 	tenant   string
 	status   mail.Status // of a refusal
 	since    time.Time   // of a suspension
+	held     bool        // at a quota
 }
 
 // planFor decides about a leg as it lies on its queue topic. Refusal and
@@ -46,6 +48,9 @@ type plan struct {
 func planFor(l *pb.Leg, v view) plan {
 	p, same := resolve(l, v)
 	since, suspended := v.suspended(p.tenant, l.Queue, l.Destination)
+	if born := time.UnixMilli(l.BornMs); !suspended && schemas.Held(l) && !v.resumed(p.tenant, l.Queue, l.Destination, born) {
+		since, suspended, p.held = born, true, true
+	}
 	switch {
 	case l.Refusal != nil && status(l.Refusal).Permanent():
 		p.action, p.status = toRefuse, status(l.Refusal)

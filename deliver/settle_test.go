@@ -8,6 +8,7 @@ import (
 	"qstream/deliver/dsn"
 	"qstream/directory"
 	"qstream/mail"
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 	"qstream/transport"
 )
@@ -64,6 +65,7 @@ func testView(t *testing.T) view {
 	return view{
 		number: s.Number, decide: s.Decide, queue: s.Queue, tenant: s.Tenant, now: noon,
 		suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
+		resumed:   func(string, string, string, time.Time) bool { return false },
 	}
 }
 
@@ -114,6 +116,28 @@ func TestPlan(t *testing.T) {
 				t.Errorf("%v, want %v", actionNames[p.action], actionNames[c.want])
 			}
 		})
+	}
+}
+
+// TestPlanOfHeldMail: what was taken above a quota is parked until somebody
+// lets it go on, and says why.
+func TestPlanOfHeldMail(t *testing.T) {
+	v, l := testView(t), testLeg("a@acme.example", "b@acme.example")
+	l.Attempt, l.Recipients[0].Held, l.Recipients[1].Held = 0, true, true
+	p := planFor(l, v)
+	if p.action != toPark || p.since.UnixMilli() != l.BornMs {
+		t.Errorf("%v since %v", actionNames[p.action], p.since)
+	}
+	if parked := parkedLeg(l, p, v); parked.Reason != pb.Reason_REASON_HELD || parked.ParkedMs != l.BornMs || !schemas.Held(parked) {
+		t.Errorf("parked as %v", parked)
+	}
+	v.resumed = func(_, _, _ string, born time.Time) bool { return born.Before(noon) }
+	if p := planFor(l, v); p.action != toAttempt {
+		t.Errorf("let go on: %v", actionNames[p.action])
+	}
+	v.suspended = func(string, string, string) (time.Time, bool) { return noon, true }
+	if p := planFor(l, v); p.action != toPark || parkedLeg(l, p, v).Reason != pb.Reason_REASON_SUSPENDED {
+		t.Errorf("let go on and suspended: %v", actionNames[p.action])
 	}
 }
 

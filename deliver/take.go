@@ -110,7 +110,7 @@ func (d *Deliverer) view() view {
 	s := d.deps.Directory.Snapshot()
 	return view{
 		number: s.Number, decide: s.Decide, queue: s.Queue, tenant: s.Tenant,
-		suspended: d.deps.Control.State().Suspended, now: d.deps.Now(),
+		suspended: d.deps.Control.State().Suspended, resumed: d.deps.Control.State().Resumed, now: d.deps.Now(),
 	}
 }
 
@@ -167,6 +167,9 @@ func spilledEvent(l, next *pb.Leg, p plan, v view) *pb.Event {
 func parkedLeg(l *pb.Leg, p plan, v view) *pb.Leg {
 	next := onward(l, p, v.number)
 	next.Reason, next.DueMs, next.ParkedMs = pb.Reason_REASON_SUSPENDED, 0, p.since.UnixMilli()
+	if p.held {
+		next.Reason = pb.Reason_REASON_HELD
+	}
 	return next
 }
 

@@ -74,6 +74,7 @@ func (c *checker) add(d *Document) {
 
 func (c *checker) addTenant(d *Document, t *Tenant) {
 	c.tenants[t.Name] = t
+	c.quotas = c.quotas || t.Quota != nil
 	for i, domain := range t.Domains {
 		if c.claim(d, element("domains", i), "domain "+domain) {
 			c.owners[domain] = t

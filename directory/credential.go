@@ -33,8 +33,9 @@ type Credential struct {
 	Senders       []string
 	Networks      []netip.Prefix // where it may sign in from; empty: anywhere
 	Disabled      bool
-	MaxRecipients int   // of a message; 0: the edge's limit
-	MaxSize       int64 // octets of a message; 0: the edge's limit
+	MaxRecipients int    // of a message; 0: the edge's limit
+	MaxSize       int64  // octets of a message; 0: the edge's limit
+	Quota         *Quota // nil: nothing is counted
 }
 
 const (
@@ -64,6 +65,7 @@ var credentialKeys = []key[Credential]{
 	{"disabled", func(c *Credential, v *value) { c.Disabled = v.boolean() }},
 	{"max_recipients", func(c *Credential, v *value) { c.MaxRecipients = int(v.integer(1, 1_000_000)) }},
 	{"max_size", func(c *Credential, v *value) { c.MaxSize = v.integer(1, 1<<40) }},
+	{"quota", func(c *Credential, v *value) { c.Quota = &Quota{Action: QuotaDefer}; nested(v, c.Quota, userQuotaKeys) }},
 }
 
 // NormalUser is the form in which users' names are compared: lower case, as
@@ -214,6 +216,7 @@ func (s *Snapshot) Decoy() []byte { return s.decoy }
 
 func (c *checker) addCredential(d *Document, u *Credential) {
 	c.credentials[u.User] = u
+	c.quotas = c.quotas || u.Quota != nil
 	for i, name := range u.Certificates {
 		if c.claim(d, element("certificates", i), "certificate "+name) {
 			c.certificates[name] = u

@@ -41,6 +41,11 @@ func TestConfigurationPage(t *testing.T) {
 			named(KindTenant, k)
 		}
 	}
+	for prefix, keys := range map[string][]string{"": namesOf(tenantQuotaKeys), "in.": namesOf(hourKeys), "waiting.": namesOf(waitKeys)} {
+		for _, k := range keys {
+			named(KindTenant, "quota."+prefix+k)
+		}
+	}
 	for _, k := range append(namesOf(routeKeys), "match.domain", "match.null_sender") {
 		if k != "match" {
 			named(KindRoute, k)

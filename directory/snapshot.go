@@ -35,6 +35,7 @@ type Snapshot struct {
 	certificates map[string]*Credential
 	allSCRAM     bool
 	decoy        []byte
+	quotas       bool // somebody has one
 
 	memo *memo
 }

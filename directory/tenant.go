@@ -21,6 +21,7 @@ type Tenant struct {
 	// nothing.
 	Verify *Verification
 	Scan   string // the scan policy of its mail; empty: its queue's
+	Quota  *Quota // nil: nothing is counted
 }
 
 const (
@@ -43,6 +44,7 @@ var tenantKeys = []key[Tenant]{
 	{"dsn_rate", func(t *Tenant, v *value) { t.DSNRate = int(v.integer(0, 1_000_000)) }},
 	{"scan", func(t *Tenant, v *value) { t.Scan = parsed(v, parseName) }},
 	{"verify", func(t *Tenant, v *value) { t.Verify = &Verification{}; nested(v, t.Verify, verificationKeys) }},
+	{"quota", func(t *Tenant, v *value) { t.Quota = newTenantQuota(); nested(v, t.Quota, tenantQuotaKeys) }},
 }
 
 // parseNetwork reads a prefix or an address. What would let most of the

@@ -32,6 +32,7 @@ import (
 	"qstream/ingest/idempotency"
 	"qstream/ingest/intake"
 	"qstream/ingest/lookup"
+	"qstream/ingest/quota"
 	"qstream/ingest/verify"
 	"qstream/transport/resolver"
 )
@@ -58,6 +59,7 @@ type Ingest struct {
 	verify *intake.Verifier
 	keys   *idempotency.Keys
 	local  *httpd.Handler
+	quota  *quota.Book
 
 	services []*service // SMTP first
 
@@ -111,8 +113,14 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if s.verify, err = verifier(d); err != nil {
 		return nil, err
 	}
+	s.quota, err = quota.New(quota.Config{
+		Bus: d.Bus, Edge: cfg.Hostname, Wanted: s.hasQuota, Now: d.Now, Log: d.Log, Metrics: d.Metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
 	s.intake, err = intake.New(cfg.intake(asked), intake.Deps{
-		Bus: d.Bus, Snapshot: s.snapshot, Lookup: facts, Verify: s.verify, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
+		Bus: d.Bus, Snapshot: s.snapshot, Lookup: facts, Verify: s.verify, Quota: s.quota, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
 	})
 	if err != nil {
 		return nil, err
@@ -154,6 +162,13 @@ func (s *Ingest) snapshot() *directory.Snapshot {
 	default:
 		return nil
 	}
+}
+
+// hasQuota reports whether a tenant's or user's mail is counted; everybody's is
+// until the directory has been read.
+func (s *Ingest) hasQuota(tenant, user string) bool {
+	snap := s.snapshot()
+	return snap == nil || snap.Quota(tenant, user) != nil
 }
 
 // Listen opens the sockets, so that Addr is known before Run. Run does it by
@@ -224,6 +239,11 @@ func (s *Ingest) follow(ctx context.Context) (stop func()) {
 			s.log.Error("idempotency keys aren't followed any more", "stage", "ingest", "err", err)
 		}
 	})
+	following.Go(func() {
+		if err := s.quota.Run(ctx); err != nil {
+			s.log.Error("counts of quotas aren't followed any more", "stage", "ingest", "err", err)
+		}
+	})
 	return func() { cancel(); following.Wait() }
 }
 
@@ -240,6 +260,8 @@ func (s *Ingest) Ready() error {
 	switch {
 	case s.snapshot() == nil:
 		return errors.New("ingest: directory not read yet")
+	case !s.quota.Known():
+		return errors.New("ingest: counts of quotas not read yet")
 	case !s.serving:
 		return errors.New("ingest: not serving")
 	}

@@ -59,7 +59,7 @@ func testView(t testing.TB, cfg Config) *view {
 	}
 	t.Cleanup(s.Close)
 	l := &Ledger{cfg: cfg, deps: Deps{Log: slog.New(slog.DiscardHandler), Now: time.Now}, metrics: newMetrics(nil, func() float64 { return 0 })}
-	v := &view{Ledger: l, store: s, batch: &fold.Batch{}}
+	v := &view{Ledger: l, store: s, batch: &fold.Batch{}, waits: fold.Waits{}}
 	if v.done, err = s.Progress(context.Background()); err != nil {
 		t.Fatal(err)
 	}

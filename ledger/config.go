@@ -25,6 +25,9 @@ type Config struct {
 	Retry time.Duration
 	// Look is how often it is looked for records that no router reads; default 1 s.
 	Look time.Duration
+	// Tell is how often the edges are told what waits of who has a quota;
+	// default 2 s.
+	Tell time.Duration
 	// Audit is how the account of mail is audited.
 	Audit audit.Config
 }
@@ -39,7 +42,7 @@ func (c Config) complete() (Config, error) {
 	for _, d := range []struct {
 		set   *time.Duration
 		value time.Duration
-	}{{&c.Every, time.Second}, {&c.Wait, 3 * time.Second}, {&c.Retry, 2 * time.Second}, {&c.Look, time.Second}} {
+	}{{&c.Every, time.Second}, {&c.Wait, 3 * time.Second}, {&c.Retry, 2 * time.Second}, {&c.Look, time.Second}, {&c.Tell, 2 * time.Second}} {
 		if *d.set == 0 {
 			*d.set = d.value
 		}

@@ -161,6 +161,7 @@ func (l *Ledger) keep(ctx context.Context, reset bool) error {
 	all.Go(func() error { return v.flushing(ctx) })
 	all.Go(func() error { return v.noting(ctx) })
 	all.Go(func() error { return v.pruning(ctx) })
+	all.Go(func() error { return v.telling(ctx) })
 	return all.Wait()
 }
 
@@ -193,6 +194,9 @@ func (v *view) resume(ctx context.Context) error {
 		return err
 	}
 	v.next = v.done.Clone()
+	if v.waits, err = v.store.Waits(ctx); err != nil {
+		return err
+	}
 	ends, err := v.deps.Bus.Ends(ctx, schemas.Events)
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start(cfg Config) {
 	r.t.Helper()
 	cfg.Dir = r.dir
-	cfg.Retry, cfg.Look, cfg.Every = 50*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
+	cfg.Retry, cfg.Look, cfg.Every, cfg.Tell = 50*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond
 	r.metrics = prometheus.NewRegistry()
 	b := r.broker.Dial(r.t, bus.Config{})
 	d, c := directory.Follow(b), control.Follow(b, nil)

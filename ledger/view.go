@@ -34,6 +34,7 @@ type view struct {
 	begun time.Time      // when the batch's first event came
 	next  store.Progress // with the batch
 	done  store.Progress // as written
+	waits fold.Waits     // what waits, as written
 }
 
 // take gives an event to the batch, and waits while there is no room for it.
@@ -78,6 +79,7 @@ func (v *view) flush() error {
 	v.metrics.seconds.Add(time.Since(began).Seconds())
 	v.batch, v.size, v.begun = &fold.Batch{}, 0, time.Time{}
 	v.done = v.next.Clone()
+	v.waits.Join(res.Waits)
 	v.failed(nil)
 	return nil
 }

@@ -57,6 +57,7 @@ type group struct {
 	scan        string
 	refused     bool
 	refusal     mail.Status
+	held        bool // at a quota
 }
 
 // decide is the group of one recipient.
@@ -69,7 +70,7 @@ func (m *message) decide(r *pb.Recipient, v view) group {
 	})
 	g := group{
 		tenant: d.Tenant, queue: d.Queue.Name, generation: d.Queue.Generation,
-		destination: d.Destination, route: d.Route, scan: d.Scan,
+		destination: d.Destination, route: d.Route, scan: d.Scan, held: r.Held,
 	}
 	// What is refused just for now waits like any deferred leg: the attempt
 	// finds the refusal again, or a route that has changed.

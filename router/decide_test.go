@@ -122,6 +122,9 @@ func TestRoute(t *testing.T) {
 		{"grouped by destination, in order of the envelope",
 			received(envelope("a@blue.example", "b@x.example", "b@acme.example", "c@x.example", "c@acme.example")),
 			[]string{"0 blue/default.1 x.example via internet [0 2]", "1 acme/acme.2 acme.example via acme-inbound [1 3]"}},
+		{"held recipients apart", received(&pb.Envelope{ReversePath: "a@blue.example", Recipients: []*pb.Recipient{
+			{Number: 0, Address: "b@x.example"}, {Number: 1, Address: "c@x.example", Held: true}, {Number: 2, Address: "d@x.example"}}}),
+			[]string{"0 blue/default.1 x.example via internet [0 2]", "1 blue/default.1 x.example via internet [1]"}},
 		{"refused recipients apart", received(envelope("a@blue.example", "b@none.example", "b@x.example")),
 			[]string{"0 blue/default.1 none.example via internet [0] refused 550 5.1.2", "1 blue/default.1 x.example via internet [1]"}},
 		{"refused for now is no refusal", received(envelope("a@blue.example", "b@later.example")),

@@ -56,6 +56,7 @@ var kinds = map[string][2]string{
 	"greylisted": {Greylist, ""},
 	"act":        {Audit, ""},
 	"submission": {Idempotency, ""},
+	"usage":      {Usage, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -296,6 +297,14 @@ func samples() map[string]proto.Message {
 			State: pb.SubmissionState_SUBMISSION_STATE_DONE, Key: []byte("0123456789abcdef"), Base: 18, Fingerprint: ref().Sha256,
 			MessageIds: []string{"01JD0000000000000000000001"}, ClaimedMs: []int64{1_763_900_000_000}, LeaseMs: 60_000, Edge: "mx.example",
 			Status: 202, Answer: []byte(`{"id":"01JD0000000000000000000001"}`),
+		},
+		"usage-hour": &pb.Usage{
+			Kind: pb.UsageKind_USAGE_KIND_OUT, Writer: "edge1.example 01JD0000000000000000000001", Tenant: "acme", User: "ann@acme.example",
+			Minute: 29_398_333, Messages: 12, Recipients: 30, Bytes: 123_456,
+		},
+		"usage-waiting": &pb.Usage{
+			Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "ledger 01JD0000000000000000000002", Tenant: "acme",
+			Messages: 7, Recipients: 9, Bytes: 70_000, OldestMs: 1_763_900_000_000, AtMs: 1_763_900_300_000,
 		},
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,

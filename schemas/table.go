@@ -16,8 +16,10 @@ const (
 	eventsKept    = 30 * day
 	journalKept   = 7 * day
 	greylistKept  = 62 * day
-	answersKept   = 2 * day // twice what an idempotency key holds for
-	defaultMail   = 7 * day // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
+	answersKept   = 2 * day          // twice what an idempotency key holds for
+	defaultMail   = 7 * day          // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
+	usageKept     = 3 * time.Hour    // an hour counts
+	usageRolled   = 15 * time.Minute // who starts reads an hour back: what is compacted by then is less
 	legsBeyond    = 30 * day
 	defaultNumber = 3
 )
@@ -38,6 +40,7 @@ type Topic struct {
 	Partitions int32
 	Compact    bool          // by key, and deleted by age as well; else by age alone
 	Retention  time.Duration // Forever: -1
+	Roll       time.Duration // how long a segment is written, before compaction and deletion can reach it; 0: the broker's choice
 	MaxMessage int           // bytes
 	Groups     []string      // groups that consume it from a commit
 	Private    bool          // not meant for readers
@@ -110,6 +113,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Audit, Key: "actor", Value: "Act", Partitions: 1, Retention: long},
 		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
 		{Name: Idempotency, Key: "hash of the scope and key", Value: "Submission", Partitions: 1, Retention: answersKept, Compact: true},
+		{Name: Usage, Key: "scope, writer and minute", Value: "Usage", Partitions: 1, Retention: usageKept, Compact: true, Roll: usageRolled},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}
 	for _, delay := range DelayTopics() {

@@ -23,6 +23,7 @@ const (
 	Audit      = "qstream.audit.v1"
 	// Idempotency has one partition: the order of its records decides.
 	Idempotency = "qstream.idempotency.v1"
+	Usage       = "qstream.usage.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.

@@ -33,6 +33,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Greylist, "ingest", "ingest"},
 	{schemas.Audit, "replay", "replay, operators"},
 	{schemas.Idempotency, "ingest", "ingest"},
+	{schemas.Usage, "ingest, ledger", "ingest, queue usage"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},
 }
 
@@ -76,6 +77,8 @@ func topicsTable(t *testing.T) string {
 
 func cleanup(r schemas.Topic) string {
 	switch {
+	case r.Compact && r.Retention < 24*time.Hour:
+		return fmt.Sprintf("compact; delete, %d h", r.Retention/time.Hour)
 	case r.Compact:
 		return fmt.Sprintf("compact; delete, %d d", r.Retention/(24*time.Hour))
 	case r.Retention < 0:

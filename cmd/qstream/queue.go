@@ -17,8 +17,9 @@ type queueCmd struct {
 	List        queueListCmd   `cmd:"" help:"Count what waits, by queue, tenant, destination and more."`
 	Show        queueShowCmd   `cmd:"" help:"Show one queue: what waits where, for whom and why."`
 	Legs        queueLegsCmd   `cmd:"" help:"List what waits, leg by leg."`
+	Usage       queueUsageCmd  `cmd:"" help:"Show what tenants and users with a quota have used of it."`
 	Suspend     suspendCmd     `cmd:"" help:"Attempt nothing for a tenant, queue or destination until resume; mail is kept."`
-	Resume      resumeCmd      `cmd:"" help:"End a suspension; what waited for it goes on."`
+	Resume      resumeCmd      `cmd:"" help:"End a suspension, or let go on what was held at a quota."`
 	Flush       flushCmd       `cmd:"" help:"Try now what waits for a later attempt."`
 	Suspensions suspensionsCmd `cmd:"" help:"List what is suspended."`
 	Deadletter  deadletterCmd  `cmd:"" help:"Records that no handler could process."`
@@ -132,9 +133,13 @@ func (c *suspendCmd) Run(ctx context.Context, p *Process) error {
 type resumeCmd struct {
 	System
 	scopeFlags
+	Held bool `help:"Let mail go on instead that was held at a quota until now."`
 }
 
 func (c *resumeCmd) Run(ctx context.Context, p *Process) error {
+	if c.Held {
+		return c.send(ctx, p, &c.System, control.ResumeHeld, "")
+	}
 	err := c.send(ctx, p, &c.System, control.Resume, "")
 	if errors.Is(err, control.ErrNotSuspended) {
 		return notFoundf("%w; what there is: qstream queue suspensions", err)

@@ -56,6 +56,10 @@ func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
 		Body:        bodies[opts.Body],
 		Smtputf8:    opts.UTF8,
 	}}
+	if err := s.quotaMail(user); err != nil {
+		s.tx = nil
+		return err
+	}
 	return nil
 }
 
@@ -106,11 +110,16 @@ func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	if s.tx.has(address) {
 		return nil
 	}
+	hold, err := s.quotaRcpt(address)
+	if err != nil {
+		return err
+	}
 	if err := s.verifyRecipient(address); err != nil {
 		return err
 	}
 	s.tx.note(address)
-	r := &pb.Recipient{Number: uint32(len(e.Recipients)), Address: address}
+	s.admittedQuota(address)
+	r := &pb.Recipient{Number: uint32(len(e.Recipients)), Address: address, Held: hold || s.tx.accounts.hold}
 	if opts != nil {
 		for _, n := range opts.Notify {
 			r.Notify = append(r.Notify, notifies[n])
@@ -178,6 +187,7 @@ type transaction struct {
 	seen      map[string]bool
 	class     string // of the queues' content, if they agree
 	verified  verified
+	accounts  accounts // of quotas
 
 	maxRecipients int
 	maxSize       int64

@@ -69,7 +69,9 @@ type Deps struct {
 	// Lookup finds out what policies ask for; nil: none are asked.
 	Lookup *lookup.Lookup
 	// Verify asks who strangers' mail is from; nil: nobody does.
-	Verify    *Verifier
+	Verify *Verifier
+	// Quota counts mail of who has a quota; nil: nobody's is.
+	Quota     Quotas
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time

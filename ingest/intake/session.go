@@ -150,6 +150,7 @@ func (s *Session) publish() error {
 	}
 	s.id = m.id
 	s.in.metrics.accepted(len(received.Envelope.Recipients), m.size)
+	s.count(m.size)
 	s.in.deps.Log.Info("accepted", "msg_id", m.id, "stage", "ingest", "tenant", s.record.Tenant, "host", s.record.ClientIp)
 	s.in.deps.Failpoint("ingest.reply.before")
 	return nil

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"cmp"
 	"strings"
 
 	"qstream/schemas"
@@ -129,6 +130,7 @@ func (m *Message) move(e *pb.Event, at At, place Place, rates *Rates) {
 	l.Place, l.SinceMs, l.DueMs, l.Reason = place, e.AtMs, 0, pb.Reason_REASON_UNSPECIFIED
 	switch e.Type {
 	case pb.EventType_EVENT_TYPE_ROUTED:
+		l.Size, l.Report = e.Size, e.ReversePath == ""
 		rates.came(e)
 	case pb.EventType_EVENT_TYPE_REROUTED:
 		rates.left(e)
@@ -172,6 +174,9 @@ func (m *Message) tell(e *pb.Event, at At) {
 		for _, o := range e.Outcomes {
 			m.recipient(o, Accepted).touch(e, at)
 		}
+		if l := m.known(Unrouted); l != nil {
+			l.User = bounded(e.GetSession().GetAuthUser())
+		}
 		return
 	}
 	if l := m.known(int64(e.Leg)); l != nil && e.Type == pb.EventType_EVENT_TYPE_ATTEMPTED {
@@ -184,11 +189,15 @@ func (m *Message) attach(r *Recipient, number int64) {
 	if r.Leg == number {
 		return
 	}
+	user := ""
 	if from := m.known(r.Leg); from != nil {
 		from.Recipients--
+		user = from.User
 	}
 	r.Leg = number
-	m.leg(number).Recipients++
+	l := m.leg(number)
+	l.Recipients++
+	l.User = cmp.Or(l.User, user)
 }
 
 func (r *Recipient) touch(e *pb.Event, at At) {
@@ -224,7 +233,7 @@ func (m *Message) sweep() {
 	kept := m.Legs[:0]
 	for _, l := range m.Legs {
 		if l.Recipients == 0 && l.stored {
-			l = Leg{Number: l.Number, SinceMs: m.BornMs, stored: true, changed: true}
+			l = Leg{Number: l.Number, SinceMs: m.BornMs, stored: true, changed: true, was: l.was}
 		}
 		if l.Recipients > 0 || l.stored {
 			kept = append(kept, l)

@@ -93,13 +93,14 @@ type Result struct {
 	Messages []*Message // those that changed
 	Accounts map[Account]*Sums
 	Rates    Rates
+	Waits    Waits
 	Repeated int // events that repeat others
 }
 
 // Fold folds the batch into the messages that are known, with the parts that
 // it wants; it changes them. Minutes before since count in no rate.
 func (b *Batch) Fold(known map[ID]*Message, since int64) Result {
-	res := Result{Accounts: map[Account]*Sums{}, Rates: Rates{Since: since}}
+	res := Result{Accounts: map[Account]*Sums{}, Rates: Rates{Since: since}, Waits: Waits{}}
 	messages := make(map[ID]*Message, len(b.ids))
 	for _, e := range b.entries {
 		m := messages[e.id]
@@ -119,6 +120,7 @@ func (b *Batch) Fold(known map[ID]*Message, since int64) Result {
 	}
 	for _, m := range res.Messages {
 		m.account(res.Accounts)
+		m.wait(res.Waits)
 	}
 	return res
 }

@@ -136,8 +136,12 @@ type Leg struct {
 	Recipients  int    // open ones
 	Offset      int64  // of the last event about it
 	Seq         int64
+	User        string // who handed it in, if somebody had signed in
+	Size        int64  // of the content
+	Report      bool   // null reverse-path
 
 	stored, changed bool
+	was             counted // as stored
 }
 
 // New is a message of which nothing is known.
@@ -158,6 +162,7 @@ func (m *Message) Stored() {
 	}
 	for i := range m.Legs {
 		m.Legs[i].stored, m.Legs[i].changed = true, false
+		m.Legs[i].was = m.Legs[i].counts(m.BornMs)
 	}
 }
 

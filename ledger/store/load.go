@@ -143,7 +143,7 @@ func scanRecipient(scan scanner) (fold.ID, fold.Recipient, error) {
 	return id, r, err
 }
 
-const legColumns = `id, number, tenant, queue, destination, step, attempt, place, since_ms, due_ms, reason, code, reply, host, recipients, offset, seq`
+const legColumns = `id, number, tenant, queue, destination, step, attempt, place, since_ms, due_ms, reason, code, reply, host, recipients, offset, seq, user, size, report`
 
 func (s *Store) legs(ctx context.Context, into map[fold.ID]*fold.Message, wants map[fold.ID]*fold.Wanted) error {
 	var keys []any
@@ -171,7 +171,7 @@ func scanLeg(scan scanner) (fold.ID, fold.Leg, error) {
 		l      fold.Leg
 	)
 	err := scan(&raw, &l.Number, &l.Tenant, &l.Queue, &l.Destination, &l.Step, &l.Attempt, &l.Place, &l.SinceMs, &l.DueMs,
-		&reason, &l.Code, &l.Reply, &l.Host, &l.Recipients, &l.Offset, &l.Seq)
+		&reason, &l.Code, &l.Reply, &l.Host, &l.Recipients, &l.Offset, &l.Seq, &l.User, &l.Size, &l.Report)
 	copy(id[:], raw)
 	l.Reason = pb.Reason(reason)
 	return id, l, err

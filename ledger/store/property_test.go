@@ -129,6 +129,10 @@ func genEvents(t *rapid.T) []placed {
 			Tenant: rapid.SampledFrom([]string{"acme", "globex"}).Draw(t, "tenant"),
 			Queue:  "q", Destination: rapid.SampledFrom([]string{"acme.example", "globex.example"}).Draw(t, "destination"),
 			ReversePath: "ann@sender.example", HeaderMessageId: fmt.Sprintf("<%d@sender.example>", n), Size: 7,
+			Attempt: uint32(rapid.IntRange(0, 1).Draw(t, "attempt")), Reason: pb.Reason(rapid.IntRange(0, 6).Draw(t, "reason")),
+		}
+		if e.Type == pb.EventType_EVENT_TYPE_ACCEPTED && n > 1 {
+			e.Session = &pb.Session{AuthUser: "ann@acme.example"}
 		}
 		first := rapid.IntRange(0, 3).Draw(t, "first")
 		for i := first; i < first+rapid.IntRange(0, 3).Draw(t, "outcomes"); i++ {
@@ -192,6 +196,30 @@ func TestBatches(t *testing.T) {
 			t.Fatalf("in one batch (-), in several (+):\n%s", diff)
 		}
 		check(t, whole)
+	})
+}
+
+// TestWaits: what batches change adds up to what all legs make.
+func TestWaits(t *testing.T) {
+	root := quick(t)
+	n := 0
+	rapid.Check(t, func(t *rapid.T) {
+		n++
+		s := testStore(t, filepath.Join(root, fmt.Sprint(n)))
+		defer s.Close()
+		sums := fold.Waits{}
+		for rest := genEvents(t); len(rest) > 0; {
+			k := rapid.IntRange(1, len(rest)).Draw(t, "batch")
+			sums.Join(put(t, s, rest[:k]...).Waits)
+			rest = rest[k:]
+			counted, err := s.Waits(context.Background())
+			if err != nil {
+				t.Fatalf("%v", err)
+			}
+			if diff := cmp.Diff(counted, sums); diff != "" {
+				t.Fatalf("counted (-), added up (+):\n%s\n%s", diff, strings.Join(dump(t, s), "\n"))
+			}
+		}
 	})
 }
 

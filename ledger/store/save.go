@@ -37,7 +37,7 @@ func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
 	}{
 		{&w.messages, "INSERT OR REPLACE INTO messages VALUES ", 8, ""},
 		{&w.recipients, "INSERT OR REPLACE INTO recipients VALUES ", 13, ""},
-		{&w.legs, "INSERT OR REPLACE INTO legs VALUES ", 18, ""},
+		{&w.legs, "INSERT OR REPLACE INTO legs VALUES ", 21, ""},
 		{&w.names, "INSERT OR IGNORE INTO names VALUES ", 3, ""},
 		{&w.gone, "DELETE FROM legs WHERE (id, number) IN (VALUES ", 2, ")"},
 		{&w.positions, "INSERT OR REPLACE INTO positions VALUES ", 2, ""},
@@ -155,7 +155,8 @@ func (w *writer) leg(ctx context.Context, m *fold.Message, l *fold.Leg) error {
 		return w.gone.add(ctx, m.ID[:], l.Number)
 	}
 	return w.legs.add(ctx, m.ID[:], l.Number, m.BornMs, l.Tenant, l.Queue, l.Destination, int64(l.Step), int64(l.Attempt),
-		int64(l.Place), l.SinceMs, l.DueMs, int64(l.Reason), int64(l.Code), l.Reply, l.Host, int64(l.Recipients), l.Offset, l.Seq)
+		int64(l.Place), l.SinceMs, l.DueMs, int64(l.Reason), int64(l.Code), l.Reply, l.Host, int64(l.Recipients), l.Offset, l.Seq,
+		l.User, l.Size, l.Report)
 }
 
 func (w *writer) sums(ctx context.Context, r fold.Result) error {

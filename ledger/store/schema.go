@@ -1,7 +1,7 @@
 package store
 
 // version is the schema's: a file of another one is made anew from the log.
-const version = 2
+const version = 3
 
 // schema is made when a file is new. Rows of messages and recipients come in the
 // order of time, so that what is written stays together.
@@ -58,6 +58,9 @@ CREATE TABLE legs (
 	recipients  INTEGER NOT NULL, -- open ones
 	offset      INTEGER NOT NULL,
 	seq         INTEGER NOT NULL,
+	user        TEXT NOT NULL,    -- who handed it in
+	size        INTEGER NOT NULL,
+	report      INTEGER NOT NULL, -- 1: null reverse-path
 	PRIMARY KEY (id, number)
 ) WITHOUT ROWID;
 

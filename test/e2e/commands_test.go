@@ -45,6 +45,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"retention": cmdRetention,
 	"post":      cmdPost,
 	"failpoint": cmdFailpoint,
+	"refused":   cmdRefused,
+	"taken":     cmdTaken,
 
 	"clamd":      cmdClamd,
 	"mood":       cmdMood,

@@ -332,6 +332,8 @@ const (
 	Reason_REASON_SCAN Reason = 7
 	// Held back by a scan policy.
 	Reason_REASON_QUARANTINE Reason = 8
+	// Taken above a quota: somebody has to release it.
+	Reason_REASON_HELD Reason = 9
 )
 
 // Enum value maps for Reason.
@@ -346,6 +348,7 @@ var (
 		6: "REASON_BREAKER",
 		7: "REASON_SCAN",
 		8: "REASON_QUARANTINE",
+		9: "REASON_HELD",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -357,6 +360,7 @@ var (
 		"REASON_BREAKER":      6,
 		"REASON_SCAN":         7,
 		"REASON_QUARANTINE":   8,
+		"REASON_HELD":         9,
 	}
 )
 
@@ -621,7 +625,9 @@ type Recipient struct {
 	Address string   `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	Notify  []Notify `protobuf:"varint,3,rep,packed,name=notify,proto3,enum=qstream.v1.Notify" json:"notify,omitempty"`
 	// RFC 3461 4.2: "addr-type;decoded address", empty if not given.
-	Orcpt         string `protobuf:"bytes,4,opt,name=orcpt,proto3" json:"orcpt,omitempty"`
+	Orcpt string `protobuf:"bytes,4,opt,name=orcpt,proto3" json:"orcpt,omitempty"`
+	// Taken above a quota: it waits, parked, until it is released.
+	Held          bool `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,6 +688,13 @@ func (x *Recipient) GetOrcpt() string {
 		return x.Orcpt
 	}
 	return ""
+}
+
+func (x *Recipient) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
 }
 
 // Status is a reply in SMTP's terms.
@@ -2106,12 +2119,13 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x06env_id\x18\x03 \x01(\tR\x05envId\x12!\n" +
 	"\x03ret\x18\x04 \x01(\x0e2\x0f.qstream.v1.RetR\x03ret\x12$\n" +
 	"\x04body\x18\x05 \x01(\x0e2\x10.qstream.v1.BodyR\x04body\x12\x1a\n" +
-	"\bsmtputf8\x18\x06 \x01(\bR\bsmtputf8\"\x7f\n" +
+	"\bsmtputf8\x18\x06 \x01(\bR\bsmtputf8\"\x93\x01\n" +
 	"\tRecipient\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12*\n" +
 	"\x06notify\x18\x03 \x03(\x0e2\x12.qstream.v1.NotifyR\x06notify\x12\x14\n" +
-	"\x05orcpt\x18\x04 \x01(\tR\x05orcpt\"L\n" +
+	"\x05orcpt\x18\x04 \x01(\tR\x05orcpt\x12\x12\n" +
+	"\x04held\x18\x05 \x01(\bR\x04held\"L\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x1a\n" +
 	"\benhanced\x18\x02 \x01(\tR\benhanced\x12\x12\n" +
@@ -2280,7 +2294,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x0eORIGIN_RELEASE\x10\x03\x12\x11\n" +
 	"\rORIGIN_REPLAY\x10\x04\x12\x12\n" +
 	"\x0eORIGIN_FORWARD\x10\x05\x12\x11\n" +
-	"\rORIGIN_DIGEST\x10\x06*\xca\x01\n" +
+	"\rORIGIN_DIGEST\x10\x06*\xdb\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_DEFERRED\x10\x01\x12\x17\n" +
@@ -2290,7 +2304,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\fREASON_ROUND\x10\x05\x12\x12\n" +
 	"\x0eREASON_BREAKER\x10\x06\x12\x0f\n" +
 	"\vREASON_SCAN\x10\a\x12\x15\n" +
-	"\x11REASON_QUARANTINE\x10\bB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\x11REASON_QUARANTINE\x10\b\x12\x0f\n" +
+	"\vREASON_HELD\x10\tB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_mail_proto_rawDescOnce sync.Once

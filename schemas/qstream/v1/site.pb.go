@@ -36,6 +36,9 @@ const (
 	// For a day: legs in quarantine go on, or end as discarded.
 	Verb_VERB_RELEASE Verb = 5
 	Verb_VERB_DELETE  Verb = 6
+	// Mail in the scope that was held at a quota, and was accepted before the
+	// command, goes on.
+	Verb_VERB_RESUME_HELD Verb = 7
 )
 
 // Enum value maps for Verb.
@@ -48,6 +51,7 @@ var (
 		4: "VERB_SNAPSHOT",
 		5: "VERB_RELEASE",
 		6: "VERB_DELETE",
+		7: "VERB_RESUME_HELD",
 	}
 	Verb_value = map[string]int32{
 		"VERB_UNSPECIFIED": 0,
@@ -57,6 +61,7 @@ var (
 		"VERB_SNAPSHOT":    4,
 		"VERB_RELEASE":     5,
 		"VERB_DELETE":      6,
+		"VERB_RESUME_HELD": 7,
 	}
 )
 
@@ -460,7 +465,9 @@ type Command struct {
 	// A released leg is scanned again first.
 	Rescan bool `protobuf:"varint,11,opt,name=rescan,proto3" json:"rescan,omitempty"`
 	// For snapshots: orders about the quarantine that are in force, with at_ms.
-	Orders        []*Command `protobuf:"bytes,12,rep,name=orders,proto3" json:"orders,omitempty"`
+	Orders []*Command `protobuf:"bytes,12,rep,name=orders,proto3" json:"orders,omitempty"`
+	// For snapshots: when held mail of each scope was last resumed.
+	Resumed       []*Resumed `protobuf:"bytes,13,rep,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -579,6 +586,13 @@ func (x *Command) GetOrders() []*Command {
 	return nil
 }
 
+func (x *Command) GetResumed() []*Resumed {
+	if x != nil {
+		return x.Resumed
+	}
+	return nil
+}
+
 // HeldLeg is a leg in quarantine, or some of its recipients.
 type HeldLeg struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -651,6 +665,59 @@ func (x *HeldLeg) GetRecipients() []uint32 {
 	return nil
 }
 
+// Resumed is up to when held mail of a scope goes on.
+type Resumed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	AtMs          int64                  `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resumed) Reset() {
+	*x = Resumed{}
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resumed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resumed) ProtoMessage() {}
+
+func (x *Resumed) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resumed.ProtoReflect.Descriptor instead.
+func (*Resumed) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Resumed) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Resumed) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
 // Suspension is a standing order not to attempt a scope.
 type Suspension struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -664,7 +731,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +743,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +756,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Suspension) GetScope() *Scope {
@@ -734,7 +801,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	mi := &file_qstream_v1_site_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +813,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	mi := &file_qstream_v1_site_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +826,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Journaled) GetTopic() string {
@@ -814,7 +881,7 @@ type Act struct {
 
 func (x *Act) Reset() {
 	*x = Act{}
-	mi := &file_qstream_v1_site_proto_msgTypes[8]
+	mi := &file_qstream_v1_site_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +893,7 @@ func (x *Act) String() string {
 func (*Act) ProtoMessage() {}
 
 func (x *Act) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[8]
+	mi := &file_qstream_v1_site_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +906,7 @@ func (x *Act) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Act.ProtoReflect.Descriptor instead.
 func (*Act) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{8}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Act) GetAtMs() int64 {
@@ -945,7 +1012,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x04 \x01(\tR\tmessageId\"\x98\x03\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\xc7\x03\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12$\n" +
@@ -959,7 +1026,8 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x04held\x18\n" +
 	" \x03(\v2\x13.qstream.v1.HeldLegR\x04held\x12\x16\n" +
 	"\x06rescan\x18\v \x01(\bR\x06rescan\x12+\n" +
-	"\x06orders\x18\f \x03(\v2\x13.qstream.v1.CommandR\x06orders\"u\n" +
+	"\x06orders\x18\f \x03(\v2\x13.qstream.v1.CommandR\x06orders\x12-\n" +
+	"\aresumed\x18\r \x03(\v2\x13.qstream.v1.ResumedR\aresumed\"u\n" +
 	"\aHeldLeg\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x10\n" +
@@ -967,7 +1035,10 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\bsince_ms\x18\x03 \x01(\x03R\asinceMs\x12\x1e\n" +
 	"\n" +
 	"recipients\x18\x04 \x03(\rR\n" +
-	"recipients\"~\n" +
+	"recipients\"G\n" +
+	"\aResumed\x12'\n" +
+	"\x05scope\x18\x01 \x01(\v2\x11.qstream.v1.ScopeR\x05scope\x12\x13\n" +
+	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\"~\n" +
 	"\n" +
 	"Suspension\x12'\n" +
 	"\x05scope\x18\x01 \x01(\v2\x11.qstream.v1.ScopeR\x05scope\x12\x19\n" +
@@ -987,7 +1058,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05ended\x18\a \x01(\bR\x05ended\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error*\x85\x01\n" +
+	"\x05error\x18\b \x01(\tR\x05error*\x9b\x01\n" +
 	"\x04Verb\x12\x14\n" +
 	"\x10VERB_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERB_SUSPEND\x10\x01\x12\x0f\n" +
@@ -996,7 +1067,8 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"VERB_FLUSH\x10\x03\x12\x11\n" +
 	"\rVERB_SNAPSHOT\x10\x04\x12\x10\n" +
 	"\fVERB_RELEASE\x10\x05\x12\x0f\n" +
-	"\vVERB_DELETE\x10\x06B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\vVERB_DELETE\x10\x06\x12\x14\n" +
+	"\x10VERB_RESUME_HELD\x10\aB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_site_proto_rawDescOnce sync.Once
@@ -1011,7 +1083,7 @@ func file_qstream_v1_site_proto_rawDescGZIP() []byte {
 }
 
 var file_qstream_v1_site_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_qstream_v1_site_proto_goTypes = []any{
 	(Verb)(0),          // 0: qstream.v1.Verb
 	(*Document)(nil),   // 1: qstream.v1.Document
@@ -1020,28 +1092,31 @@ var file_qstream_v1_site_proto_goTypes = []any{
 	(*Scope)(nil),      // 4: qstream.v1.Scope
 	(*Command)(nil),    // 5: qstream.v1.Command
 	(*HeldLeg)(nil),    // 6: qstream.v1.HeldLeg
-	(*Suspension)(nil), // 7: qstream.v1.Suspension
-	(*Journaled)(nil),  // 8: qstream.v1.Journaled
-	(*Act)(nil),        // 9: qstream.v1.Act
-	nil,                // 10: qstream.v1.Apply.GenerationsEntry
-	nil,                // 11: qstream.v1.Apply.ScannedEntry
+	(*Resumed)(nil),    // 7: qstream.v1.Resumed
+	(*Suspension)(nil), // 8: qstream.v1.Suspension
+	(*Journaled)(nil),  // 9: qstream.v1.Journaled
+	(*Act)(nil),        // 10: qstream.v1.Act
+	nil,                // 11: qstream.v1.Apply.GenerationsEntry
+	nil,                // 12: qstream.v1.Apply.ScannedEntry
 }
 var file_qstream_v1_site_proto_depIdxs = []int32{
 	1,  // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
-	10, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
+	11, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
 	3,  // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
-	11, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
+	12, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
 	0,  // 4: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
 	4,  // 5: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
-	7,  // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
+	8,  // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
 	6,  // 7: qstream.v1.Command.held:type_name -> qstream.v1.HeldLeg
 	5,  // 8: qstream.v1.Command.orders:type_name -> qstream.v1.Command
-	4,  // 9: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 9: qstream.v1.Command.resumed:type_name -> qstream.v1.Resumed
+	4,  // 10: qstream.v1.Resumed.scope:type_name -> qstream.v1.Scope
+	4,  // 11: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_site_proto_init() }
@@ -1055,7 +1130,7 @@ func file_qstream_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_site_proto_rawDesc), len(file_qstream_v1_site_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

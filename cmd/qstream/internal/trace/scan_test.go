@@ -32,9 +32,9 @@ func TestScanned(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"to be scanned by policy p", "not scanned yet, waits until 2027-01-15 08:00:00.000 by policy p; icap failed (late) no answer",
+		"to be scanned by policy p", "not scanned yet, waits until 2027-01-15 08:00:00.000Z by policy p; icap failed (late) no answer",
 		"scanned in 12ms, redirect to queue junk by policy p for spam; clam malware Eicar [2J; rspamd spam 7.25 of 15; measure unscannable (too deep)",
-		"to quarantine until 2027-01-15 08:00:00.000 by policy p for malware", "in quarantine until 2027-01-15 08:00:00.000",
+		"to quarantine until 2027-01-15 08:00:00.000Z by policy p for malware", "in quarantine until 2027-01-15 08:00:00.000",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, b.String())

@@ -1,0 +1,1 @@
+(edge1.example 01JD0000000000000000000001acme"ann@acme.example(½ª‚08@ÀÄ
