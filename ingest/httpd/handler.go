@@ -48,7 +48,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.deps.Log.Info("client turned away", "stage", "ingest", "host", x.who.peer.Addr.Addr().String(), "reason", "http body", "err", err)
 		a = problemAnswer(refuse(http.StatusRequestTimeout, "the request did not come to its end"))
 	}
-	if !x.whole { // what follows is no request
+	// What follows a body that wasn't read is no request. Behind a chunked one
+	// it could be one that a proxy in between never saw: net/http hides whether
+	// there was a Content-Length, too (RFC 9112 6.1).
+	if !x.whole || len(r.TransferEncoding) > 0 {
 		w.Header().Set("Connection", "close")
 	}
 	h.metrics.answered(a.status)
@@ -139,7 +142,7 @@ func (x *exchange) admissible() error {
 		who = client{peer: Peer{Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, ctx: context.WithoutCancel(x.r.Context())}
 	}
 	x.who = who
-	if x.h.Loopback && !(who.peer.Addr.Addr().IsLoopback() && isLoopback(x.r.Host)) {
+	if x.h.Loopback && !(who.peer.Addr.Addr().IsLoopback() && LoopbackName(x.r.Host)) {
 		return refuse(http.StatusForbidden, "only programs of this host are served here")
 	}
 	if x.r.URL.Path != Path {
@@ -156,7 +159,10 @@ func (x *exchange) admissible() error {
 
 var crossOrigin = http.NewCrossOriginProtection()
 
-func isLoopback(host string) bool {
+// LoopbackName reports whether a request's Host names the host that it was sent
+// from. A page that a browser loaded from elsewhere can't ask by such a name,
+// whatever address its own name has come to lead to.
+func LoopbackName(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
