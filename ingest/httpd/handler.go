@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"qstream/ingest/idempotency"
 	"qstream/ingest/listener"
 )
@@ -32,7 +30,7 @@ type Handler struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
-	json    *semaphore.Weighted // memory for JSON
+	json    *shares // memory for JSON
 	// Loopback serves only clients of this host, who ask it by such a name: a
 	// page that a browser loaded elsewhere can't.
 	Loopback bool
@@ -180,11 +178,7 @@ func (x *exchange) lookUp() error {
 	if !ok {
 		return refuse(http.StatusBadRequest, "the idempotency key has to be one string of 1 to 255 visible characters")
 	}
-	scope := "user " + x.who.peer.Auth.User
-	if x.who.peer.Auth.User == "" {
-		scope = "host " + x.who.peer.Addr.Addr().String()
-	}
-	key := idempotency.KeyOf(scope, text)
+	key := idempotency.KeyOf(x.scope(), text)
 	former, err := x.h.deps.Keys.Look(x.who.ctx, key)
 	if err != nil {
 		return refuse(http.StatusServiceUnavailable, "idempotency keys can't be looked up at the moment")
@@ -194,6 +188,14 @@ func (x *exchange) lookUp() error {
 	}
 	x.once = &once{x: x, key: key, former: former}
 	return nil
+}
+
+// scope names who asks: a user, or without one a host.
+func (x *exchange) scope() string {
+	if x.who.peer.Auth.User == "" {
+		return "host " + x.who.peer.Addr.Addr().String()
+	}
+	return "user " + x.who.peer.Auth.User
 }
 
 // taken is the answer to a key that another request has: the client tries
