@@ -233,3 +233,26 @@ func TestHTTPJSONMemory(t *testing.T) {
 		t.Errorf("%d octets of heap above the start", above)
 	}
 }
+
+// What stands behind a chunked body is not obeyed: with a Content-Length beside
+// it a proxy in between could have taken it for a part of the body.
+func TestHTTPNothingBehindChunks(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, usersSite(t))
+	in, _ := start(t, b, httpConfig())
+	for name, more := range map[string][]string{"with a length": {"Transfer-Encoding: chunked"}, "a second, another way": {"transfer-encoding:\tChunked"}} {
+		c := rawHTTP(t, in)
+		chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(note), note)
+		hidden := head(len(note)) + "\r\n" + note
+		if _, err := io.WriteString(c, head(len(chunked)+len(hidden), more...)+"\r\n"+chunked+hidden); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(c)
+		if err != nil || strings.Count(string(got), "HTTP/1.1 202 ") != 1 || strings.Count(string(got), "HTTP/1.1 ") != 1 {
+			t.Errorf("%s: %q %v", name, got, err)
+		}
+	}
+	if n := messages(t, b); n != 2 {
+		t.Errorf("%d messages", n)
+	}
+}

@@ -110,13 +110,35 @@ func (w *web) close() {
 	}
 }
 
+// maxWebHeader bounds a request's header, in octets.
+const maxWebHeader = 64 << 10
+
+// forPages are paths that hold nothing of anybody's.
+var forPages = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+
+// guarded is what a loopback listener serves: what is for this host alone is
+// asked for by a name of it, and not by a page from elsewhere. Otherwise a page
+// whose name comes to lead to 127.0.0.1 could read in a browser who mails whom.
+func (w *web) guarded() http.Handler {
+	if !loopback(w.listener.Addr()) {
+		return w.mux
+	}
+	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if !forPages[r.URL.Path] && (!httpd.LoopbackName(r.Host) || r.Header.Get("Sec-Fetch-Site") == "cross-site") {
+			http.Error(out, "only programs of this host are served here", http.StatusForbidden)
+			return
+		}
+		w.mux.ServeHTTP(out, r)
+	})
+}
+
 // run serves until ctx ends.
 func (w *web) run(ctx context.Context) error {
 	if w == nil {
 		<-ctx.Done()
 		return nil
 	}
-	server := &http.Server{Handler: w.mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: w.guarded(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: maxWebHeader}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(w.listener) }()
 	select {

@@ -272,10 +272,13 @@ func (a attachment) part() (part, error) {
 		kind = "application/octet-stream"
 	}
 	name, params, err := mime.ParseMediaType(kind)
-	if err != nil || !strings.Contains(name, "/") || strings.HasPrefix(name, "multipart/") || strings.HasPrefix(name, "message/") {
+	if err != nil || slices.ContainsFunc(slices.Collect(maps.Values(params)), hasControl) || !strings.Contains(name, "/") || strings.HasPrefix(name, "multipart/") || strings.HasPrefix(name, "message/") {
 		return part{}, fmt.Errorf("an attachment can't be of content type %q", a.ContentType)
 	}
 	disposition := map[string]string{}
+	if hasControl(a.Filename) { // encoded, it would come out where it is stored
+		return part{}, fmt.Errorf("a control character in file name %q", a.Filename)
+	}
 	if a.Filename != "" {
 		disposition["filename"] = a.Filename
 	}

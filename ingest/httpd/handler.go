@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"qstream/ingest/idempotency"
 	"qstream/ingest/listener"
 )
@@ -32,7 +30,7 @@ type Handler struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
-	json    *semaphore.Weighted // memory for JSON
+	json    *shares // memory for JSON
 	// Loopback serves only clients of this host, who ask it by such a name: a
 	// page that a browser loaded elsewhere can't.
 	Loopback bool
@@ -48,7 +46,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.deps.Log.Info("client turned away", "stage", "ingest", "host", x.who.peer.Addr.Addr().String(), "reason", "http body", "err", err)
 		a = problemAnswer(refuse(http.StatusRequestTimeout, "the request did not come to its end"))
 	}
-	if !x.whole { // what follows is no request
+	// What follows a body that wasn't read is no request. Behind a chunked one
+	// it could be one that a proxy in between never saw: net/http hides whether
+	// there was a Content-Length, too (RFC 9112 6.1).
+	if !x.whole || len(r.TransferEncoding) > 0 {
 		w.Header().Set("Connection", "close")
 	}
 	h.metrics.answered(a.status)
@@ -139,7 +140,7 @@ func (x *exchange) admissible() error {
 		who = client{peer: Peer{Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, ctx: context.WithoutCancel(x.r.Context())}
 	}
 	x.who = who
-	if x.h.Loopback && !(who.peer.Addr.Addr().IsLoopback() && isLoopback(x.r.Host)) {
+	if x.h.Loopback && !(who.peer.Addr.Addr().IsLoopback() && LoopbackName(x.r.Host)) {
 		return refuse(http.StatusForbidden, "only programs of this host are served here")
 	}
 	if x.r.URL.Path != Path {
@@ -156,7 +157,10 @@ func (x *exchange) admissible() error {
 
 var crossOrigin = http.NewCrossOriginProtection()
 
-func isLoopback(host string) bool {
+// LoopbackName reports whether a request's Host names the host that it was sent
+// from. A page that a browser loaded from elsewhere can't ask by such a name,
+// whatever address its own name has come to lead to.
+func LoopbackName(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
@@ -174,11 +178,7 @@ func (x *exchange) lookUp() error {
 	if !ok {
 		return refuse(http.StatusBadRequest, "the idempotency key has to be one string of 1 to 255 visible characters")
 	}
-	scope := "user " + x.who.peer.Auth.User
-	if x.who.peer.Auth.User == "" {
-		scope = "host " + x.who.peer.Addr.Addr().String()
-	}
-	key := idempotency.KeyOf(scope, text)
+	key := idempotency.KeyOf(x.scope(), text)
 	former, err := x.h.deps.Keys.Look(x.who.ctx, key)
 	if err != nil {
 		return refuse(http.StatusServiceUnavailable, "idempotency keys can't be looked up at the moment")
@@ -188,6 +188,14 @@ func (x *exchange) lookUp() error {
 	}
 	x.once = &once{x: x, key: key, former: former}
 	return nil
+}
+
+// scope names who asks: a user, or without one a host.
+func (x *exchange) scope() string {
+	if x.who.peer.Auth.User == "" {
+		return "host " + x.who.peer.Addr.Addr().String()
+	}
+	return "user " + x.who.peer.Auth.User
 }
 
 // taken is the answer to a key that another request has: the client tries

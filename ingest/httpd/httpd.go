@@ -26,7 +26,6 @@ import (
 
 	"github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"qstream/ingest/auth"
 	"qstream/ingest/gate"
@@ -44,7 +43,7 @@ type Config struct {
 	MaxRecipients  int   // of a request; default 1000
 	MaxMessages    int   // of a request; default 100
 	MaxJSON        int64 // octets of a request in JSON; default 8 MiB
-	JSONMemory     int64 // octets for all of them, four for each of a request's; default 256 MiB
+	JSONMemory     int64 // octets for all of them, four for each of a request's; default 256 MiB. One client has half of it at most, or room for one request
 	MaxConnections int   // default 1000
 	MaxLine        int   // octets of a text line; default 2000; below 0: no limit
 	LineEnds       wire.Policy
@@ -172,5 +171,5 @@ func NewHandler(cfg Config, d Deps) (*Handler, error) {
 		d.Failpoint = func(string) {}
 	}
 	cfg = cfg.withDefaults()
-	return &Handler{cfg: cfg, deps: d, metrics: newMetrics(d.Metrics), json: semaphore.NewWeighted(cfg.JSONMemory)}, nil
+	return &Handler{cfg: cfg, deps: d, metrics: newMetrics(d.Metrics), json: newShares(cfg.JSONMemory, max(cfg.JSONMemory/2, jsonCost*cfg.MaxJSON))}, nil
 }

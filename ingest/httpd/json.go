@@ -212,10 +212,11 @@ func (m *jsonMessage) made() (s submission, err error) {
 func (x *exchange) memory(n int64) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(x.who.ctx, jsonPatience)
 	defer cancel()
-	if err := x.h.json.Acquire(ctx, n); err != nil {
+	release, err = x.h.json.take(ctx, x.scope(), n)
+	if err != nil {
 		return nil, refuse(http.StatusServiceUnavailable, "too many requests in JSON at once")
 	}
-	return func() { x.h.json.Release(n) }, nil
+	return release, nil
 }
 
 // counted reads up to a limit, and notes what is above it.
