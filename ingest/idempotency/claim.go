@@ -63,6 +63,7 @@ func (k *Keys) look(ctx context.Context, key Key) (f *Former, result string, err
 		return nil, "fault", ErrBehind
 	}
 	k.mu.Lock()
+	k.trim() // here too: with no room left no record comes that makes any
 	e, ok := k.known[key]
 	full := len(k.known) >= k.cfg.MaxKeys
 	k.mu.Unlock()

@@ -110,7 +110,8 @@ func TestClaims(t *testing.T) {
 // is gone when its lease is over. What was published under it is found.
 func TestTakeover(t *testing.T) {
 	b := bustest.New(t)
-	one, two := follow(t, b, Config{Lease: time.Second}), follow(t, b, Config{Lease: time.Second})
+	const lease = 8 * time.Second // a loaded machine publishes within a quarter of it
+	one, two := follow(t, b, Config{Lease: lease}), follow(t, b, Config{Lease: lease})
 	key := KeyOf("s", "k")
 	c, err := one.Claim(t.Context(), key, look(t, one, key), []string{"m1", "m2"}, []byte("print"))
 	if err != nil {
@@ -132,7 +133,8 @@ func TestTakeover(t *testing.T) {
 	if err := b.Publish(t.Context(), &r, &other); err != nil {
 		t.Fatal(err)
 	}
-	f = eventually(t, one, key, func(f *Former) bool { return f.Taken() == 0 && !f.New() })
+	first := f.claim
+	f = eventually(t, one, key, func(f *Former) bool { return f.Taken() == 0 && f.claim > first })
 	last, err := one.Claim(t.Context(), key, f, ids, []byte("print"))
 	if err != nil {
 		t.Fatal(err)
@@ -169,8 +171,10 @@ func TestRoom(t *testing.T) {
 		k.known[key] = e
 	}
 	k.trimmed = time.Time{}
-	k.trim()
 	k.mu.Unlock()
+	if f := look(t, k, KeyOf("s", "3")); !f.New() {
+		t.Errorf("a day later: %+v", f)
+	}
 	if n := k.Len(); n != 0 {
 		t.Errorf("%d keys left", n)
 	}
