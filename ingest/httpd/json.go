@@ -13,8 +13,9 @@ import (
 )
 
 // jsonCost is how much memory an octet of JSON may take in all: as it is read,
-// its strings, what base64 stands for, and the message that is made of it.
-const jsonCost = 4
+// its strings, what base64 stands for, and the message that is made of it: a
+// control character becomes three octets, in a buffer that doubles.
+const jsonCost = 8
 
 // maxValues bounds the values of a request: each takes up to a hundred octets
 // of memory, however short it is.
