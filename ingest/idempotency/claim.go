@@ -21,9 +21,6 @@ type Former struct {
 	wait   time.Duration
 }
 
-// New reports a key that nobody has used.
-func (f *Former) New() bool { return f.record == nil && f.wait == 0 }
-
 // Taken is how long another request may yet have the key, at most; 0: none
 // has it.
 func (f *Former) Taken() time.Duration { return f.wait }
