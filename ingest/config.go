@@ -86,6 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 	for name, n := range map[string]int64{
 		"qmqp_max_size": c.QMQPMaxSize, "qmtp_max_size": c.QMTPMaxSize, "max_size": c.MaxSize, "max_recipients": int64(c.MaxRecipients),
 		"max_hops": int64(c.MaxHops), "max_connections": int64(c.MaxConnections), "max_large": int64(c.MaxLarge),
+		"http_max_json": c.HTTPMaxJSON, "max_keys": int64(c.MaxKeys),
 		"publish_timeout": int64(c.PublishTimeout), "command_timeout": int64(c.CommandTimeout), "data_timeout": int64(c.DataTimeout),
 	} {
 		if n < 0 {

@@ -42,7 +42,7 @@ func TestHTTPSlowClients(t *testing.T) {
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	cfg := httpConfig()
-	cfg.CommandTimeout, cfg.DataTimeout = 300*time.Millisecond, 300*time.Millisecond
+	cfg.CommandTimeout, cfg.DataTimeout = time.Second, time.Second
 	in, _ := start(t, b, cfg)
 	var said sync.WaitGroup
 	for name, tt := range map[string]struct{ say, status string }{

@@ -108,7 +108,7 @@ func TestProgramEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := bustest.New(t)
-	apply(t, b, site+"\n---\nkind: policy\nname: p\nrecipients: {program: ["+program+"]}\n---\nkind: rules\nname: smtp\nrules: '127.:allow,DELIVERTO=\"log@acme.example\",MINE=\"a b\",TCPREMOTEIP=\"192.0.2.9\"'\n")
+	apply(t, b, site+"\n---\nkind: policy\nname: p\nrecipients: {program: ["+program+"]}\n---\nkind: rules\nname: smtp\nrules: '127.:allow,DELIVERTO=\"log@acme.example\",MINE=\"a b\",TCPREMOTEIP=\"192.0.2.9\",AUTHUSER=\"eve\",SSL_CLIENT_S_DN_CN=\"eve\"'\n")
 	in, _ := start(t, b, withCertificate(t, Config{}))
 	c := dialService(t, in, ServiceSMTP, anyServer)
 	c.say("MAIL FROM:<a@strange.example>\r\nRCPT TO:<b@acme.example>\r\n", "250", "250")
@@ -123,5 +123,8 @@ func TestProgramEnvironment(t *testing.T) {
 		if !strings.Contains("\n"+string(text), "\n"+want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+	if strings.Contains(string(text), "=eve") {
+		t.Errorf("a rule says who the client is:\n%s", text)
 	}
 }

@@ -69,10 +69,17 @@ func (h Fields) Sent() string {
 // mailbox files have before a message is passed over.
 func ReadFields(next func() ([]byte, error), limit int) (h Fields, rest []byte, err error) {
 	size := 0
+	var open []byte // the last field, which may go on
+	ended := func() Fields {
+		if len(open) > 0 {
+			h, open = append(h, Field{string(open)}), open[:0]
+		}
+		return h
+	}
 	for {
 		line, err := next()
 		if errors.Is(err, io.EOF) && len(line) == 0 {
-			return h, nil, nil
+			return ended(), nil, nil
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, nil, err
@@ -83,15 +90,16 @@ func ReadFields(next func() ([]byte, error), limit int) (h Fields, rest []byte, 
 		}
 		switch {
 		case text == "":
-			return h, nil, nil
+			return ended(), nil, nil
 		case size == len(line) && strings.HasPrefix(text, "From "):
 			size++
-		case (text[0] == ' ' || text[0] == '\t') && len(h) > 0:
-			h[len(h)-1].Text += text + "\n"
+		case (text[0] == ' ' || text[0] == '\t') && len(open) > 0:
+			open = append(open, text+"\n"...)
 		case isFieldLine(text):
-			h = append(h, Field{text + "\n"})
+			ended()
+			open = append(open, text+"\n"...)
 		default:
-			return h, line, nil
+			return ended(), line, nil
 		}
 	}
 }

@@ -206,14 +206,15 @@ func (r *redelivery) flush(ctx context.Context) error {
 		return err
 	}
 	r.Again += len(records)
-	for _, p := range r.pending {
+	published := r.pending
+	r.pending = nil // whatever ends the job now
+	for _, p := range published {
 		if r.job.Each != nil {
 			if err := r.job.Each(p.old, p.id); err != nil {
 				return err
 			}
 		}
 	}
-	r.pending = r.pending[:0]
 	if r.job.Told != nil {
 		r.job.Told(r.Progress)
 	}

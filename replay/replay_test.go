@@ -290,6 +290,21 @@ func TestRedeliverIsResumed(t *testing.T) {
 	}
 }
 
+// Who can't be told what was done ends a job, and makes nothing twice.
+func TestRedeliverTellsNobody(t *testing.T) {
+	h := newHistory(t)
+	h.accept(t, "ann@sender.example", small, "bob@acme.example")
+	h.accept(t, "ann@sender.example", small, "bob@acme.example")
+	deaf := errors.New("nobody listens")
+	job := &Job{ID: mail.NewID(time.Now()), Rate: 100, Each: func(*Message, string) error { return deaf }}
+	if got, err := h.Redeliver(t.Context(), job); !errors.Is(err, deaf) || got.Again != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if n := len(reinjected(t, h.Bus)); n != 1 { // and none twice
+		t.Errorf("%d messages were put in again", n)
+	}
+}
+
 func TestExport(t *testing.T) {
 	h := newHistory(t)
 	id := h.accept(t, "ann@sender.example", small, "bob@acme.example")

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"qstream/mail"
 	"qstream/replay"
 )
 
@@ -50,7 +51,7 @@ func (c *replayListCmd) print(ctx context.Context, p *Process, h *replay.History
 			fmt.Fprintln(t, "MESSAGE\tACCEPTED\tSIZE\tFROM\tTO\tMESSAGE-ID")
 		}
 		_, err := fmt.Fprintln(t, strings.Join([]string{
-			m.ID(), m.Accepted.UTC().Format(time.RFC3339), fmt.Sprint(m.Content.Size), "<" + strings.Trim(shown(m.Received.GetEnvelope().GetReversePath()), "-") + ">",
+			m.ID(), m.Accepted.UTC().Format(time.RFC3339), fmt.Sprint(m.Content.Size), "<" + mail.Printable(m.Received.GetEnvelope().GetReversePath()) + ">",
 			recipientsMeant(m), shown(m.Received.HeaderMessageId),
 		}, "\t"))
 		return err

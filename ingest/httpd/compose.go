@@ -73,11 +73,7 @@ func (d *description) into(s *submission, hasFrom bool) error {
 		s.from = from
 	}
 	if len(s.to) == 0 {
-		for _, a := range to {
-			if !slices.ContainsFunc(s.to, func(r recipient) bool { return r.Address == a.Address }) {
-				s.to = append(s.to, recipient{Address: a.Address})
-			}
-		}
+		s.addressTo(to)
 	}
 	if len(s.to) == 0 {
 		return errors.New("no recipients")
@@ -90,7 +86,7 @@ func (d *description) into(s *submission, hasFrom bool) error {
 }
 
 // header writes the fields before the body's own.
-func (d *description) header(out *bytes.Buffer) (from string, to []*netmail.Address, err error) {
+func (d *description) header(out *bytes.Buffer) (from string, to []string, err error) {
 	if d.From == "" {
 		return "", nil, errors.New("from is missing")
 	}
@@ -111,10 +107,10 @@ func (d *description) header(out *bytes.Buffer) (from string, to []*netmail.Addr
 			if f.name == "From" || f.name == "Sender" {
 				from = a.Address
 			}
+			if f.recipient {
+				to = append(to, a.Address)
+			}
 			texts = append(texts, a.String())
-		}
-		if f.recipient {
-			to = append(to, all...)
 		}
 		if len(texts) > 0 && f.name != "Bcc" {
 			if err := field(out, f.name, strings.Join(texts, ", ")); err != nil {

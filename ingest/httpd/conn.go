@@ -91,7 +91,7 @@ func (c *conn) serve(over net.Conn, who client) {
 	ended := make(chan struct{})
 	s := &http.Server{
 		Handler: c.h, ReadHeaderTimeout: c.h.cfg.HeaderTimeout, IdleTimeout: c.h.cfg.IdleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog:    slog.NewLogLogger(c.h.deps.Log.Handler(), slog.LevelDebug),
+		ErrorLog:    slog.NewLogLogger(c.h.deps.Log.Handler(), slog.LevelError), // of bugs: it catches panics
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context { return context.WithValue(ctx, clientKey{}, who) },
 		ConnState:   c.state(ended),
 	}

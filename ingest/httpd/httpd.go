@@ -43,7 +43,7 @@ type Config struct {
 	MaxRecipients  int   // of a request; default 1000
 	MaxMessages    int   // of a request; default 100
 	MaxJSON        int64 // octets of a request in JSON; default 8 MiB
-	JSONMemory     int64 // octets for all of them, four for each of a request's; default 256 MiB. One client has half of it at most, or room for one request
+	JSONMemory     int64 // octets for all of them, eight for each of a request's; default 256 MiB. One client has half of it at most, or room for one request
 	MaxConnections int   // default 1000
 	MaxLine        int   // octets of a text line; default 2000; below 0: no limit
 	LineEnds       wire.Policy

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -14,8 +13,13 @@ import (
 )
 
 // jsonCost is how much memory an octet of JSON may take in all: as it is read,
-// its strings, what base64 stands for, and the message that is made of it.
-const jsonCost = 4
+// its strings, what base64 stands for, and the message that is made of it: a
+// control character becomes three octets, in a buffer that doubles.
+const jsonCost = 8
+
+// maxValues bounds the values of a request: each takes up to a hundred octets
+// of memory, however short it is.
+const maxValues = 100_000
 
 // jsonPatience is how long a request waits for memory.
 const jsonPatience = 10 * time.Second
@@ -79,6 +83,7 @@ func (x *exchange) fromJSON() (answer, error) {
 		return answer{}, refuse(http.StatusBadRequest, "the envelope of a message in JSON is in it, not in the query")
 	}
 	limit := x.h.cfg.MaxJSON
+	tooMany := refuse(http.StatusRequestEntityTooLarge, "more than %d values in JSON", maxValues)
 	tooBig := refuse(http.StatusRequestEntityTooLarge, "more than %d octets of JSON: post a large message as message/rfc822", limit)
 	if x.r.ContentLength > limit {
 		return answer{}, tooBig
@@ -94,12 +99,14 @@ func (x *exchange) fromJSON() (answer, error) {
 	defer release()
 	sum := sha256.New()
 	sum.Write([]byte("application/json\n"))
-	body := &counted{r: io.TeeReader(streamed{x}, sum), left: limit}
+	body := &counted{r: io.TeeReader(streamed{x}, sum), left: limit, values: maxValues}
 	var req jsonRequest
 	err = strict(body, &req)
 	switch {
-	case body.over:
+	case body.left < 0:
 		return answer{}, tooBig
+	case body.values < 0:
+		return answer{}, tooMany
 	case lost(err):
 		return answer{}, err
 	case err != nil:
@@ -219,18 +226,38 @@ func (x *exchange) memory(n int64) (release func(), err error) {
 	return release, nil
 }
 
-// counted reads up to a limit, and notes what is above it.
+// counted reads JSON up to limits of octets and of values; below 0: it was
+// more. A decoder reads a value whole before it makes anything of it.
 type counted struct {
-	r    io.Reader
-	left int64
-	over bool
+	r      io.Reader
+	left   int64
+	values int
+
+	quoted, escaped bool // where it stands
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p[:min(int64(len(p)), c.left+1)])
-	if c.left -= int64(n); c.left < 0 {
-		c.over = true
-		return 0, fmt.Errorf("above the limit")
+	c.left -= int64(n)
+	c.count(p[:n])
+	if c.left < 0 || c.values < 0 {
+		return 0, errors.New("above the limit")
 	}
 	return n, err
+}
+
+// count counts what values begin behind.
+func (c *counted) count(p []byte) {
+	for _, b := range p {
+		switch {
+		case c.escaped:
+			c.escaped = false
+		case c.quoted && b == '\\':
+			c.escaped = true
+		case b == '"':
+			c.quoted = !c.quoted
+		case !c.quoted && (b == ',' || b == '[' || b == '{'):
+			c.values--
+		}
+	}
 }

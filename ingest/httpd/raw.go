@@ -151,6 +151,7 @@ func parseNotify(words []string) (all []smtp.DSNNotify, err error) {
 func (m *submission) fromHeader(body io.Reader, hasFrom bool) error {
 	lines := bufio.NewReaderSize(body, 4<<10)
 	fields, rest, err := mail.ReadFields(func() ([]byte, error) { return wholeLine(lines) }, maxFields)
+	var all []string
 	switch {
 	case errors.Is(err, mail.ErrHeaderTooLong):
 		return refuse(http.StatusRequestEntityTooLarge, "a header of more than %d octets: name the recipients by to", maxFields)
@@ -158,10 +159,13 @@ func (m *submission) fromHeader(body io.Reader, hasFrom bool) error {
 		return err
 	}
 	for _, list := range fields.Recipients() {
-		if err := m.add(list); err != nil {
-			return err
+		found, err := mail.ParseList(list, "")
+		if err != nil {
+			return refuse(http.StatusUnprocessableEntity, "recipient: %v", err)
 		}
+		all = append(all, found...)
 	}
+	m.addressTo(all)
 	if len(m.to) == 0 {
 		return refuse(http.StatusUnprocessableEntity, "no recipients, by to or in the header")
 	}
@@ -172,24 +176,6 @@ func (m *submission) fromHeader(body io.Reader, hasFrom bool) error {
 	}
 	head := fields.Sent() + "\n"
 	m.content = io.MultiReader(strings.NewReader(head), bytes.NewReader(bytes.Clone(rest)), lines)
-	return nil
-}
-
-// add adds the recipients of a list; who is there already is kept once.
-func (m *submission) add(list string) error {
-	found, err := mail.ParseList(list, "")
-	if err != nil {
-		return refuse(http.StatusUnprocessableEntity, "recipient: %v", err)
-	}
-	for _, a := range found {
-		there := false
-		for _, r := range m.to {
-			there = there || r.Address == a
-		}
-		if !there {
-			m.to = append(m.to, recipient{Address: a})
-		}
-	}
 	return nil
 }
 

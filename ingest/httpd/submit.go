@@ -28,6 +28,17 @@ type recipient struct {
 	ORCPT   string
 }
 
+// addressTo makes addresses the recipients; one that comes again is kept once.
+func (m *submission) addressTo(all []string) {
+	seen := make(map[string]bool, len(all))
+	for _, a := range all {
+		if !seen[a] {
+			seen[a] = true
+			m.to = append(m.to, recipient{Address: a})
+		}
+	}
+}
+
 var (
 	stored   = reply{250, "2.0.0", "ok"}
 	accepted = reply{250, "2.1.5", "ok"}

@@ -21,9 +21,6 @@ type Former struct {
 	wait   time.Duration
 }
 
-// New reports a key that nobody has used.
-func (f *Former) New() bool { return f.record == nil && f.wait == 0 }
-
 // Taken is how long another request may yet have the key, at most; 0: none
 // has it.
 func (f *Former) Taken() time.Duration { return f.wait }
@@ -63,6 +60,7 @@ func (k *Keys) look(ctx context.Context, key Key) (f *Former, result string, err
 		return nil, "fault", ErrBehind
 	}
 	k.mu.Lock()
+	k.trim() // here too: with no room left no record comes that makes any
 	e, ok := k.known[key]
 	full := len(k.known) >= k.cfg.MaxKeys
 	k.mu.Unlock()

@@ -54,6 +54,9 @@ func look(t *testing.T, k *Keys, key Key) *Former {
 	return f
 }
 
+// unused reports a key that nobody has used.
+func unused(f *Former) bool { return f.record == nil && f.wait == 0 }
+
 // eventually looks a key up until it is as wanted.
 func eventually(t *testing.T, k *Keys, key Key, want func(*Former) bool) *Former {
 	t.Helper()
@@ -75,7 +78,7 @@ func TestClaims(t *testing.T) {
 		t.Error("keys that are alike")
 	}
 	unknown := look(t, one, key)
-	if !unknown.New() || !unknown.Same([]byte("x")) {
+	if !unused(unknown) || !unknown.Same([]byte("x")) {
 		t.Errorf("%+v", unknown)
 	}
 	c, err := one.Claim(t.Context(), key, unknown, []string{"m1"}, []byte("print"))
@@ -85,7 +88,7 @@ func TestClaims(t *testing.T) {
 	if _, err := two.Claim(t.Context(), key, &Former{claim: -1}, []string{"m2"}, []byte("print")); !errors.Is(err, ErrTaken) {
 		t.Errorf("second claim: %v", err)
 	}
-	if f := look(t, two, key); f.Taken() <= 0 || f.New() {
+	if f := look(t, two, key); f.Taken() <= 0 || unused(f) {
 		t.Errorf("%+v", f)
 	}
 	if found, err := c.Published(t.Context()); err != nil || len(found) > 0 {
@@ -94,7 +97,7 @@ func TestClaims(t *testing.T) {
 	if err := c.Done(t.Context(), 202, []byte("answer")); err != nil {
 		t.Fatal(err)
 	}
-	f := eventually(t, two, key, func(f *Former) bool { return f.Taken() == 0 && !f.New() })
+	f := eventually(t, two, key, func(f *Former) bool { return f.Taken() == 0 && !unused(f) })
 	status, answer, done := f.Done()
 	if status != 202 || string(answer) != "answer" || !done || !f.Same([]byte("print")) || f.Same([]byte("other")) {
 		t.Errorf("%d %q %v", status, answer, done)
@@ -110,7 +113,8 @@ func TestClaims(t *testing.T) {
 // is gone when its lease is over. What was published under it is found.
 func TestTakeover(t *testing.T) {
 	b := bustest.New(t)
-	one, two := follow(t, b, Config{Lease: time.Second}), follow(t, b, Config{Lease: time.Second})
+	const lease = 8 * time.Second // a loaded machine publishes within a quarter of it
+	one, two := follow(t, b, Config{Lease: lease}), follow(t, b, Config{Lease: lease})
 	key := KeyOf("s", "k")
 	c, err := one.Claim(t.Context(), key, look(t, one, key), []string{"m1", "m2"}, []byte("print"))
 	if err != nil {
@@ -119,7 +123,7 @@ func TestTakeover(t *testing.T) {
 	if err := c.Open(t.Context(), []byte("so far")); err != nil {
 		t.Fatal(err)
 	}
-	f := eventually(t, two, key, func(f *Former) bool { return f.Taken() == 0 && !f.New() })
+	f := eventually(t, two, key, func(f *Former) bool { return f.Taken() == 0 && !unused(f) })
 	ids, answer := f.Unfinished()
 	if len(ids) != 2 || string(answer) != "so far" {
 		t.Errorf("%v %q", ids, answer)
@@ -132,7 +136,8 @@ func TestTakeover(t *testing.T) {
 	if err := b.Publish(t.Context(), &r, &other); err != nil {
 		t.Fatal(err)
 	}
-	f = eventually(t, one, key, func(f *Former) bool { return f.Taken() == 0 && !f.New() })
+	first := f.claim
+	f = eventually(t, one, key, func(f *Former) bool { return f.Taken() == 0 && f.claim > first })
 	last, err := one.Claim(t.Context(), key, f, ids, []byte("print"))
 	if err != nil {
 		t.Fatal(err)
@@ -169,8 +174,10 @@ func TestRoom(t *testing.T) {
 		k.known[key] = e
 	}
 	k.trimmed = time.Time{}
-	k.trim()
 	k.mu.Unlock()
+	if f := look(t, k, KeyOf("s", "3")); !unused(f) {
+		t.Errorf("a day later: %+v", f)
+	}
 	if n := k.Len(); n != 0 {
 		t.Errorf("%d keys left", n)
 	}

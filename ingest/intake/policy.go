@@ -180,17 +180,18 @@ func (s *Session) environment(set *policy.Settings, address string) []string {
 	for _, r := range s.tx.envelope.Recipients {
 		rcpts = append(rcpts, r.Address)
 	}
+	known := append(s.ofConnection(), [][2]string{
+		{"PROTO", "TCP"}, {"HELOHOST", s.client.HELO}, {"AUTHUSER", s.client.User}, {"AUTHPROTOCOL", strings.ToLower(s.client.Mechanism)},
+		{"MAILFROM", s.tx.envelope.ReversePath}, {"RCPTTO", strings.Join(append(rcpts, address), " ")},
+	}...)
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(s.client.Env)) {
-		env = append(env, name+"="+s.client.Env[name])
+		// A rule can't say who the client is, not even of what isn't known.
+		if !slices.ContainsFunc(known, func(v [2]string) bool { return v[0] == name }) {
+			env = append(env, name+"="+s.client.Env[name])
+		}
 	}
-	// Of a name that comes twice the last counts: a rule can't say who the
-	// client is.
-	env = append(env, "PROTO=TCP")
-	for _, v := range append(s.ofConnection(), [][2]string{
-		{"HELOHOST", s.client.HELO}, {"AUTHUSER", s.client.User}, {"AUTHPROTOCOL", strings.ToLower(s.client.Mechanism)},
-		{"MAILFROM", s.tx.envelope.ReversePath}, {"RCPTTO", strings.Join(append(rcpts, address), " ")},
-	}...) {
+	for _, v := range known {
 		if v[1] != "" || v[0] == "MAILFROM" {
 			env = append(env, v[0]+"="+mail.Printable(v[1]))
 		}
@@ -198,28 +199,31 @@ func (s *Session) environment(set *policy.Settings, address string) []string {
 	return env
 }
 
-// ofConnection is what tcpserver and sslserver tell.
+// ofConnection is what tcpserver and sslserver tell; empty: it isn't known.
 func (s *Session) ofConnection() [][2]string {
-	vars := [][2]string{
+	info, local, port := s.client.User, "", ""
+	if g := s.client.Gate; g != nil {
+		if info == "" {
+			info = g.Info
+		}
+		if g.Local.IsValid() {
+			local, port = g.Local.Addr().String(), strconv.Itoa(int(g.Local.Port()))
+		}
+	}
+	var version, cipher, subject, name string
+	if c := s.client.TLS; c != nil {
+		version, cipher = strings.ReplaceAll(s.record.TlsVersion, "TLS 1", "TLSv1"), s.record.TlsCipher
+		if len(c.VerifiedChains) > 0 {
+			who := c.PeerCertificates[0].Subject
+			subject, name = who.String(), who.CommonName
+		}
+	}
+	return [][2]string{
 		{"TCPREMOTEIP", s.record.ClientIp}, {"TCPREMOTEPORT", strconv.Itoa(int(s.record.ClientPort))},
-		{"TCPREMOTEHOST", s.client.Name}, {"TCPREMOTEINFO", s.client.User},
+		{"TCPREMOTEHOST", s.client.Name}, {"TCPREMOTEINFO", info}, {"TCPLOCALIP", local}, {"TCPLOCALPORT", port},
+		{"SSL_PROTOCOL", version}, {"SSL_CIPHER", cipher},
+		{"SSL_CLIENT_S_DN", subject}, {"SSL_CLIENT_S_DN_CN", name}, {"SSL_CLIENT_S_DN_Email", s.certEmail()},
 	}
-	if s.client.User == "" && s.client.Gate != nil {
-		vars[3][1] = s.client.Gate.Info
-	}
-	if g := s.client.Gate; g != nil && g.Local.IsValid() {
-		vars = append(vars, [2]string{"TCPLOCALIP", g.Local.Addr().String()}, [2]string{"TCPLOCALPORT", strconv.Itoa(int(g.Local.Port()))})
-	}
-	if s.client.TLS == nil {
-		return vars
-	}
-	vars = append(vars, [2]string{"SSL_PROTOCOL", strings.ReplaceAll(s.record.TlsVersion, "TLS 1", "TLSv1")}, [2]string{"SSL_CIPHER", s.record.TlsCipher})
-	if len(s.client.TLS.VerifiedChains) > 0 {
-		subject := s.client.TLS.PeerCertificates[0].Subject
-		vars = append(vars, [2]string{"SSL_CLIENT_S_DN", subject.String()}, [2]string{"SSL_CLIENT_S_DN_CN", subject.CommonName},
-			[2]string{"SSL_CLIENT_S_DN_Email", s.certEmail()})
-	}
-	return vars
 }
 
 // scanned is a search of a message's content, nil if nothing is searched for.

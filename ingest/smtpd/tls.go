@@ -19,7 +19,7 @@ func (c *conn) handshake() bool {
 	}
 	t := tls.Server(c.Conn(), secure)
 	if c.Within(min(c.cfg.CommandTimeout, handshakeTimeout)) != nil {
-		c.closing = true
+		c.closing, c.ended = true, endBroken
 		return false
 	}
 	if err := t.HandshakeContext(c.ctx); err != nil {
