@@ -214,12 +214,6 @@ func TestRelease(t *testing.T) {
 				l.Tenant, l.Queue, l.Destination = "held", "held", "held.example"
 				l.Recipients = []*pb.Recipient{{Address: "b@held.example"}}
 			}, parked: true, want: fateExpired, topic: "qstream.queue.held.v1", stopped: 5},
-		{name: "held at a quota", world: inDirectory(t, documents, 100), leg: overQuota, parked: true, want: fateKept, topic: schemas.Parked},
-		{name: "held at a quota, let go on", world: inDirectory(t, documents, 100).resumedAt(1),
-			leg: overQuota, parked: true, want: fateReleased, topic: "qstream.queue.acme.v1", stopped: 100},
-		{name: "held after others were let go on", world: inDirectory(t, documents, 100).resumedAt(-1),
-			leg: overQuota, parked: true, want: fateKept, topic: schemas.Parked},
-
 		{name: "moved to another tenant and queue", world: inDirectory(t, documentsMoved, 1),
 			leg: func(l *pb.Leg) {
 				l.Destination = "x.acme.example"
@@ -249,6 +243,31 @@ func TestRelease(t *testing.T) {
 				return
 			}
 			checkLeg(t, m, c.stopped, c.owed)
+		})
+	}
+}
+
+// What was taken above a quota waits until it is let go on.
+func TestReleaseAboveQuota(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		world   world
+		want    fate
+		topic   string
+		stopped float64 // hours
+	}{
+		{"held", inDirectory(t, documents, 100), fateKept, schemas.Parked, 0},
+		{"let go on", inDirectory(t, documents, 100).resumedAt(1), fateReleased, "qstream.queue.acme.v1", 100},
+		{"held after others were let go on", inDirectory(t, documents, 100).resumedAt(-1), fateKept, schemas.Parked, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := waiting()
+			overQuota(l)
+			m := release(l, true, c.world)
+			if m.fate != c.want || m.topic != c.topic {
+				t.Fatalf("want %s to %q, got %s to %q", c.want, c.topic, m.fate, m.topic)
+			}
+			checkLeg(t, m, c.stopped, false)
 		})
 	}
 }

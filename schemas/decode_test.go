@@ -298,14 +298,8 @@ func samples() map[string]proto.Message {
 			MessageIds: []string{"01JD0000000000000000000001"}, ClaimedMs: []int64{1_763_900_000_000}, LeaseMs: 60_000, Edge: "mx.example",
 			Status: 202, Answer: []byte(`{"id":"01JD0000000000000000000001"}`),
 		},
-		"usage-hour": &pb.Usage{
-			Kind: pb.UsageKind_USAGE_KIND_OUT, Writer: "edge1.example 01JD0000000000000000000001", Tenant: "acme", User: "ann@acme.example",
-			Minute: 29_398_333, Messages: 12, Recipients: 30, Bytes: 123_456,
-		},
-		"usage-waiting": &pb.Usage{
-			Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "ledger 01JD0000000000000000000002", Tenant: "acme",
-			Messages: 7, Recipients: 9, Bytes: 70_000, OldestMs: 1_763_900_000_000, AtMs: 1_763_900_300_000,
-		},
+		"usage-hour":    usage(),
+		"usage-waiting": usageWaiting(),
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,
 			Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "sender@acme.example"}}},
@@ -360,5 +354,19 @@ func samples() map[string]proto.Message {
 			Key: []byte("one.example"), Value: []byte{255, 0}, Headers: []*pb.Header{{Key: "id", Value: []byte("01JD")}},
 		}}},
 		"deadletter-end": &pb.DeadletterRecord{What: &pb.DeadletterRecord_End{End: &pb.DeadletterEnd{Offset: 7, Action: "retry", Actor: "root@host"}}},
+	}
+}
+
+func usage() *pb.Usage {
+	return &pb.Usage{
+		Kind: pb.UsageKind_USAGE_KIND_OUT, Writer: "edge1.example 01JD0000000000000000000001", Tenant: "acme", User: "ann@acme.example",
+		Minute: 29_398_333, Messages: 12, Recipients: 30, Bytes: 123_456,
+	}
+}
+
+func usageWaiting() *pb.Usage {
+	return &pb.Usage{
+		Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "ledger 01JD0000000000000000000002", Tenant: "acme",
+		Messages: 7, Recipients: 9, Bytes: 70_000, OldestMs: 1_763_900_000_000, AtMs: 1_763_900_300_000,
 	}
 }

@@ -11,18 +11,18 @@ import (
 func TestSharesAreFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShares(100, 50)
-		take := func(who string, n int64) (func(), error) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		take := func(who string, n int64, within time.Duration) (func(), error) {
+			ctx, cancel := context.WithTimeout(t.Context(), within)
 			defer cancel()
 			return s.take(ctx, who, n)
 		}
-		first, err := take("a", 50)
+		first, err := take("a", 50, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
 		waited := make(chan func())
 		go func() {
-			release, err := take("a", 50)
+			release, err := take("a", 50, time.Hour)
 			if err != nil {
 				t.Error(err)
 			}
@@ -30,11 +30,11 @@ func TestSharesAreFair(t *testing.T) {
 		}()
 		synctest.Wait()
 		started := time.Now()
-		other, err := take("b", 50)
+		other, err := take("b", 50, time.Minute)
 		if err != nil || time.Since(started) != 0 {
 			t.Fatalf("%v after %v", err, time.Since(started))
 		}
-		if _, err := take("c", 1); err == nil {
+		if _, err := take("c", 1, time.Minute); err == nil {
 			t.Error("more than there is")
 		}
 		first()
