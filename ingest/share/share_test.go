@@ -1,4 +1,4 @@
-package httpd
+package share
 
 import (
 	"context"
@@ -10,19 +10,19 @@ import (
 // One client that holds all it can, and waits for more, leaves room for others.
 func TestSharesAreFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShares(100, 50)
-		take := func(who string, n int64) (func(), error) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		s := New(100, 50)
+		take := func(who string, n int64, wait time.Duration) (func(), error) {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
 			defer cancel()
-			return s.take(ctx, who, n)
+			return s.Take(ctx, who, n)
 		}
-		first, err := take("a", 50)
+		first, err := take("a", 50, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
 		waited := make(chan func())
 		go func() {
-			release, err := take("a", 50)
+			release, err := take("a", 50, time.Minute)
 			if err != nil {
 				t.Error(err)
 			}
@@ -30,11 +30,11 @@ func TestSharesAreFair(t *testing.T) {
 		}()
 		synctest.Wait()
 		started := time.Now()
-		other, err := take("b", 50)
+		other, err := take("b", 50, time.Minute)
 		if err != nil || time.Since(started) != 0 {
 			t.Fatalf("%v after %v", err, time.Since(started))
 		}
-		if _, err := take("c", 1); err == nil {
+		if _, err := take("c", 1, time.Second); err == nil {
 			t.Error("more than there is")
 		}
 		first()
