@@ -13,6 +13,7 @@ import (
 
 	"qstream/ingest/idempotency"
 	"qstream/ingest/listener"
+	"qstream/ingest/share"
 )
 
 // maxHeader bounds a request's header, in octets.
@@ -30,7 +31,7 @@ type Handler struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
-	json    *shares // memory for JSON
+	json    *share.Shares // memory for JSON
 	// Loopback serves only clients of this host, who ask it by such a name: a
 	// page that a browser loaded elsewhere can't.
 	Loopback bool

@@ -31,6 +31,7 @@ import (
 	"qstream/ingest/gate"
 	"qstream/ingest/idempotency"
 	"qstream/ingest/listener"
+	"qstream/ingest/share"
 	"qstream/wire"
 )
 
@@ -171,5 +172,5 @@ func NewHandler(cfg Config, d Deps) (*Handler, error) {
 		d.Failpoint = func(string) {}
 	}
 	cfg = cfg.withDefaults()
-	return &Handler{cfg: cfg, deps: d, metrics: newMetrics(d.Metrics), json: newShares(cfg.JSONMemory, max(cfg.JSONMemory/2, jsonCost*cfg.MaxJSON))}, nil
+	return &Handler{cfg: cfg, deps: d, metrics: newMetrics(d.Metrics), json: share.New(cfg.JSONMemory, max(cfg.JSONMemory/2, jsonCost*cfg.MaxJSON))}, nil
 }

@@ -219,7 +219,7 @@ func (m *jsonMessage) made() (s submission, err error) {
 func (x *exchange) memory(n int64) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(x.who.ctx, jsonPatience)
 	defer cancel()
-	release, err = x.h.json.take(ctx, x.scope(), n)
+	release, err = x.h.json.Take(ctx, x.scope(), n)
 	if err != nil {
 		return nil, refuse(http.StatusServiceUnavailable, "too many requests in JSON at once")
 	}

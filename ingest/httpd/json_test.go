@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"qstream/ingest/share"
 )
 
 // Values of two octets would take fifty times that: there is a limit to them,
@@ -22,7 +24,7 @@ func TestJSONValues(t *testing.T) {
 	} {
 		cfg := Config{}.withDefaults()
 		r := httptest.NewRequest(http.MethodPost, Path, strings.NewReader(body))
-		x := &exchange{h: &Handler{cfg: cfg, json: newShares(cfg.JSONMemory, cfg.JSONMemory)}, r: r, body: r.Body, who: client{ctx: t.Context()}}
+		x := &exchange{h: &Handler{cfg: cfg, json: share.New(cfg.JSONMemory, cfg.JSONMemory)}, r: r, body: r.Body, who: client{ctx: t.Context()}}
 		_, err := x.fromJSON()
 		var p *problem
 		if !errors.As(err, &p) || p.Status != http.StatusRequestEntityTooLarge || !strings.Contains(p.Detail, "values") {

@@ -30,6 +30,7 @@ import (
 	"qstream/directory"
 	"qstream/ingest/gate"
 	"qstream/ingest/lookup"
+	"qstream/ingest/share"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -83,7 +84,7 @@ type Intake struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
-	large   chan struct{} // one for each large message that may be held
+	large   *share.Shares // places of large messages that may be held
 	pending sync.WaitGroup
 }
 
@@ -109,7 +110,7 @@ func New(cfg Config, d Deps) (*Intake, error) {
 	if d.Failpoint == nil {
 		d.Failpoint = func(string) {}
 	}
-	return &Intake{cfg: cfg, deps: d, metrics: newMetrics(d.Metrics), large: make(chan struct{}, cfg.Large)}, nil
+	return &Intake{cfg: cfg, deps: d, metrics: newMetrics(d.Metrics), large: share.New(int64(cfg.Large), int64(max(cfg.Large/2, 1)))}, nil
 }
 
 func setDefault[T int | int64 | time.Duration](v *T, to T) {
@@ -145,6 +146,21 @@ type Client struct {
 	// Complete adds these fields for clients of other services, too.
 	Complete bool
 	Env      map[string]string // variables that the connection's rule sets
+}
+
+// share names who shares with others what there is of the edge: a user, else an
+// IPv4 address or an IPv6 /64.
+func (c Client) share() string {
+	if c.User != "" {
+		return "user " + c.User
+	}
+	a := c.Addr.Addr().Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.String()
 }
 
 // NewSession starts a session of a client; ctx ends it by force. The error is

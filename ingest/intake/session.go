@@ -118,7 +118,7 @@ func (s *Session) take(r io.Reader, class string, limit int64) error {
 	if s.next = ""; id == "" {
 		id = mail.NewID(started)
 	}
-	s.ahead = &message{in: s.in, id: id, started: started, class: class, limit: limit, verify: s.listen()}
+	s.ahead = &message{in: s.in, client: s.client.share(), id: id, started: started, class: class, limit: limit, verify: s.listen()}
 	if s.tx != nil { // else nobody knows yet whose policy holds
 		s.ahead.policy, s.ahead.scan = s.tx.judgement.scanned()
 	}
@@ -289,7 +289,8 @@ type message struct {
 	blob    *bus.Blob     // content above it
 	stored  *pb.Content   // the same once it is committed ahead of the record; else nil
 	cancel  context.CancelFunc
-	held    bool // a place of in.large
+	client  string // whose place of in.large it takes
+	release func() // gives the place back; nil: it has none
 	policy  policy.Content
 	scan    *qmail.ContentScan // nil: nothing is searched for
 }

@@ -1,4 +1,4 @@
-package httpd
+package share
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 // One client that holds all it can, and waits for more, leaves room for others.
 func TestSharesAreFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShares(100, 50)
-		take := func(who string, n int64, within time.Duration) (func(), error) {
-			ctx, cancel := context.WithTimeout(t.Context(), within)
+		s := New(100, 50)
+		take := func(who string, n int64, wait time.Duration) (func(), error) {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
 			defer cancel()
-			return s.take(ctx, who, n)
+			return s.Take(ctx, who, n)
 		}
 		first, err := take("a", 50, time.Minute)
 		if err != nil {
@@ -22,7 +22,7 @@ func TestSharesAreFair(t *testing.T) {
 		}
 		waited := make(chan func())
 		go func() {
-			release, err := take("a", 50, time.Hour)
+			release, err := take("a", 50, time.Minute)
 			if err != nil {
 				t.Error(err)
 			}
@@ -34,7 +34,7 @@ func TestSharesAreFair(t *testing.T) {
 		if err != nil || time.Since(started) != 0 {
 			t.Fatalf("%v after %v", err, time.Since(started))
 		}
-		if _, err := take("c", 1, time.Minute); err == nil {
+		if _, err := take("c", 1, time.Second); err == nil {
 			t.Error("more than there is")
 		}
 		first()
