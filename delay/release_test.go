@@ -385,6 +385,40 @@ func TestRecordsOfAMove(t *testing.T) {
 	}
 }
 
+// TestReleaseOfHeldMail: what was taken above a quota stays parked until
+// somebody lets it go on, or its hold expires.
+func TestReleaseOfHeldMail(t *testing.T) {
+	elsewhere := func(l *pb.Leg) {
+		overQuota(l)
+		l.Tenant, l.Queue, l.Destination = "held", "held", "held.example"
+		l.Recipients = []*pb.Recipient{{Address: "b@held.example", Held: true}}
+	}
+	for _, c := range []struct {
+		name   string
+		world  world
+		leg    func(*pb.Leg)
+		want   fate
+		topic  string
+		reason pb.Reason
+	}{
+		{"held", inDirectory(t, documents, 100), overQuota, fateKept, schemas.Parked, pb.Reason_REASON_HELD},
+		{"let go on", inDirectory(t, documents, 100).resumedAt(1), overQuota, fateReleased, "qstream.queue.acme.v1", 0},
+		{"after others were let go on", inDirectory(t, documents, 100).resumedAt(-1), overQuota, fateKept, schemas.Parked, pb.Reason_REASON_HELD},
+		{"let go on, suspended", inDirectory(t, documents, 100).resumedAt(1).whileSuspended(2, "acme"), overQuota, fateKept, schemas.Parked, pb.Reason_REASON_SUSPENDED},
+		{"before its hold expires", inDirectory(t, documents, 12.9), elsewhere, fateKept, schemas.Parked, pb.Reason_REASON_HELD},
+		{"beyond its hold expiry, never attempted", inDirectory(t, documents, 13), elsewhere, fateExpired, "qstream.queue.held.v1", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := waiting()
+			c.leg(l)
+			m := release(l, true, c.world)
+			if m.fate != c.want || m.topic != c.topic || c.reason != 0 && m.leg.Reason != c.reason || schemas.Held(m.leg) != (c.want == fateKept) {
+				t.Errorf("%s to %s: %v", m.fate, m.topic, m.leg)
+			}
+		})
+	}
+}
+
 // Whatever the state, a leg goes to exactly one place, its step grows by one,
 // it is never attempted past its lifetime unless that is owed, never while its
 // scope is suspended, and never before it is due unless it is flushed.

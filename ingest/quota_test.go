@@ -152,7 +152,7 @@ func quotaMet(t *testing.T, r *prometheus.Registry, limit, action string) float6
 	return 0
 }
 
-func await(t *testing.T, edges ...*Ingest) {
+func await(t testing.TB, edges ...*Ingest) {
 	t.Helper()
 	for _, e := range edges {
 		for end := time.Now().Add(20 * time.Second); e.Ready() != nil; time.Sleep(5 * time.Millisecond) {
@@ -230,6 +230,42 @@ func TestQuotaOfSubmitters(t *testing.T) {
 	c.mails(1, "a@inside.example", "b@x.example", "250")
 	c.say("MAIL FROM:<a@inside.example>\r\n", "452 4.7.1 too many messages in an hour, try again later")
 	c.mails(1, "", "b@x.example", "250")
+}
+
+// TestQuotaOfNetstrings: by QMTP each recipient has its answer, by QMQP one
+// stands for all; the size is known in advance.
+func TestQuotaOfNetstrings(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, stranger)
+	in, _ := start(t, b, anyPort(Config{}))
+	await(t, in)
+	ask := func(text, want string) {
+		t.Helper()
+		if got := answers(t, talk(t, connect(t, in, "qmtp"), text+"x")); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	ask(qmtp(strings.Repeat("x", 1500)+"\r\n"+strings.Repeat("x", 1500)+"\r\n", "a@x.example", "a@small.example", "a@calm.example"), "D5.7.1 K")
+	for range 5 {
+		ask(qmtp("x\r\n", "a@x.example", "a@flood.example"), "K")
+	}
+	ask(qmtp("x\r\n", "a@x.example", "a@calm.example", "a@flood.example", "b@calm.example"), "K Z4.7.1 K")
+
+	apply(t, b, quotaSite)
+	await(t, in)
+	for end := time.Now().Add(20 * time.Second); in.snapshot().Number < 2 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	send := func(want string) {
+		t.Helper()
+		if got := answers(t, talk(t, connect(t, in, "qmqp"), qmqp("x\n", "a@inside.example", "a@x.example", "b@x.example"))); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for range 4 {
+		send("K")
+	}
+	send("Z4.7.1")
 }
 
 // TestQuotaOfUsers: a user's limits, and those of its tenant; the hardest

@@ -48,6 +48,7 @@ type Progress struct {
 	Recipients int
 	Again      int // messages delivered again by this run
 	Before     int // that the job had delivered again earlier
+	Unreadable int // whose content isn't there any more, or isn't what was stored: passed over
 }
 
 // batch is how many messages are published together.
@@ -183,6 +184,10 @@ func (r *redelivery) take(ctx context.Context, made time.Time, m *Message) error
 		return err
 	}
 	record, err := r.record(ctx, id, m)
+	if errors.Is(err, bus.ErrContent) { // one that is lost must not keep the others back
+		r.Unreadable++
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("message %s: %w", m.ID(), err)
 	}

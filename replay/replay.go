@@ -120,7 +120,7 @@ func (h *History) Select(ctx context.Context, s Selection, each func(*Message) e
 			return nil
 		}
 	}
-	return h.Bus.Read(ctx, []string{schemas.Received}, bus.Start{Since: s.Since, Pace: h.Pace}, func(r bus.Record) error {
+	return h.Bus.Read(ctx, []string{schemas.Received}, bus.Start{Since: s.Since, Until: s.Until, Pace: h.Pace}, func(r bus.Record) error {
 		m, err := h.message(r, s, told)
 		if err != nil || m == nil {
 			return err

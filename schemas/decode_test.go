@@ -326,15 +326,16 @@ func samples() map[string]proto.Message {
 			Directory: 18, TookMs: 92, Stage: "scanner",
 			Scan: &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: "standard", Directory: 18, Verdicts: verdicts(), Action: "reject", Finding: "malware"},
 		},
-		"leg":        leg(),
-		"leg-tagged": tagged(),
-		"scan":       wanted(),
-		"waiting":    waiting(),
-		"parked":     parked(),
-		"quarantine": quarantined(),
-		"marker":     &pb.Marker{Offsets: []int64{5, 9, 12}},
-		"chunk":      &pb.Chunk{MessageId: "01JD0000000000000000000001", Number: 1, Data: []byte{0, 1, 255}, Compressed: true},
-		"journaled":  &pb.Journaled{Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 99, Result: []byte{8, 1}},
+		"leg":         leg(),
+		"leg-tagged":  tagged(),
+		"scan":        wanted(),
+		"waiting":     waiting(),
+		"parked":      parked(),
+		"quarantine":  quarantined(),
+		"parked-held": parkedHeld(),
+		"marker":      &pb.Marker{Offsets: []int64{5, 9, 12}},
+		"chunk":       &pb.Chunk{MessageId: "01JD0000000000000000000001", Number: 1, Data: []byte{0, 1, 255}, Compressed: true},
+		"journaled":   &pb.Journaled{Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 99, Result: []byte{8, 1}},
 		"event": &pb.Event{
 			Id: "01JD0000000000000000000001.1.3.4", Type: pb.EventType_EVENT_TYPE_DELIVERED, AtMs: 1_763_900_001_000,
 			MessageId: "01JD0000000000000000000001", Leg: 1, Step: 3, Tenant: "acme", Queue: "acme", Destination: "one.example",
@@ -348,6 +349,10 @@ func samples() map[string]proto.Message {
 		"command": &pb.Command{
 			Number: 4, Base: 3, Verb: pb.Verb_VERB_SUSPEND, Scope: &pb.Scope{Tenant: "acme", Destination: "one.example"}, Actor: "root@host",
 			Reason: "asked", AtMs: 1_763_900_000_000, Suspensions: []*pb.Suspension{{Scope: &pb.Scope{Queue: "acme"}, SinceMs: 1_763_900_000_000}},
+		},
+		"command-resumed": &pb.Command{
+			Number: 5, Base: 4, Verb: pb.Verb_VERB_RESUME_HELD, Scope: &pb.Scope{Tenant: "acme"}, Actor: "root@host", AtMs: 1_763_900_000_000,
+			Resumed: []*pb.Resumed{{Scope: &pb.Scope{Queue: "acme"}, AtMs: 1_763_900_000_000}},
 		},
 		"deadletter-dead": &pb.DeadletterRecord{What: &pb.DeadletterRecord_Dead{Dead: &pb.Deadletter{
 			Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 98, AppendedMs: 1_763_900_000_000, Stage: "deliver", Error: "decode leg",
@@ -368,5 +373,13 @@ func usageWaiting() *pb.Usage {
 	return &pb.Usage{
 		Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "ledger 01JD0000000000000000000002", Tenant: "acme",
 		Messages: 7, Recipients: 9, Bytes: 70_000, OldestMs: 1_763_900_000_000, AtMs: 1_763_900_300_000,
+	}
+}
+
+func parkedHeld() *pb.Leg {
+	return &pb.Leg{
+		MessageId: "01JD0000000000000000000001", Number: 1, Step: 2, Tenant: "acme", Queue: "acme", Destination: "one.example",
+		Recipients: []*pb.Recipient{{Address: "a@one.example", Held: true}}, Content: ref(), BornMs: 1_763_900_000_456,
+		ParkedMs: 1_763_900_000_456, Reason: pb.Reason_REASON_HELD,
 	}
 }

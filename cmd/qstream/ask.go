@@ -115,7 +115,7 @@ type legFlags struct {
 	Destination string   `placeholder:"DESTINATION" help:"Mail for this destination: a domain, host:port or path, as trace shows it."`
 	Host        string   `placeholder:"NAME" help:"Mail whose last attempt was at this host."`
 	Place       string   `placeholder:"PLACE" help:"Mail that is there: received, reinject, queue, delay, parked or deadletter."`
-	Reason      string   `placeholder:"REASON" help:"Mail that waits for this reason: deferred, backpressure, unconfirmed, suspended, round or breaker."`
+	Reason      string   `placeholder:"REASON" help:"Mail that waits for this reason: deferred, backpressure, unconfirmed, suspended, round, breaker or held."`
 	Reply       string   `placeholder:"TEXT" help:"Mail whose last reply contains this."`
 	Older       duration `placeholder:"DURATION" help:"Mail accepted longer ago than this."`
 	Limit       int      `placeholder:"N" default:"50" help:"Show at most so many (default: ${default})."`

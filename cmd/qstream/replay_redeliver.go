@@ -71,5 +71,8 @@ func (f redeliverFlags) redeliver(ctx context.Context, p *Process, h *replay.His
 	default:
 		fmt.Fprintf(p.Stderr, "%d messages delivered again, to %d recipients meant\n", r.Again, r.Recipients)
 	}
+	if r.Unreadable > 0 {
+		return fmt.Errorf("%d messages were passed over: their content can't be read any more", r.Unreadable)
+	}
 	return nil
 }

@@ -118,7 +118,7 @@ func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
 		return err
 	}
 	s.tx.note(address)
-	s.admittedQuota(address)
+	s.admittedQuota()
 	r := &pb.Recipient{Number: uint32(len(e.Recipients)), Address: address, Held: hold || s.tx.accounts.hold}
 	if opts != nil {
 		for _, n := range opts.Notify {

@@ -27,6 +27,7 @@ type account struct {
 type accounts struct {
 	all       []account
 	submitter int  // how many of them every recipient counts for
+	owner     int  // that of the owner of the recipient asked about; -1: it has none
 	hold      bool // all recipients wait for a release
 }
 
@@ -113,6 +114,7 @@ func (s *Session) quotaRcpt(address string) (hold bool, err error) {
 	a := &s.tx.accounts
 	domain := mail.Domain(address)
 	owner := s.tx.snap.Owner(domain)
+	a.owner = -1
 	var found verdict
 	for i := range a.all[:a.submitter] {
 		found.harden(s.hour(&a.all[i], s.client.User))
@@ -120,7 +122,8 @@ func (s *Session) quotaRcpt(address string) (hold bool, err error) {
 	tenant := s.submitting()
 	if owner != nil {
 		if owner.Quota != nil && owner.Name != tenant {
-			found.harden(s.hour(&a.all[a.owner(owner, s.report())], domain))
+			a.owner = a.of(owner, s.report())
+			found.harden(s.hour(&a.all[a.owner], domain))
 		}
 		tenant = owner.Name
 	}
@@ -166,8 +169,8 @@ func (a *accounts) add(s quota.Scope, l directory.HourLimits, action string) int
 	return len(a.all) - 1
 }
 
-// owner is the place of the account of a recipient's owner.
-func (a *accounts) owner(t *directory.Tenant, report bool) int {
+// of is the place of the account of a recipient's owner.
+func (a *accounts) of(t *directory.Tenant, report bool) int {
 	s, l := quota.Scope{Tenant: t.Name, Kind: quota.In}, t.Quota.In
 	if report {
 		s.Kind, l = quota.ReportsIn, t.Quota.Reports
@@ -180,8 +183,9 @@ func (a *accounts) owner(t *directory.Tenant, report bool) int {
 	return a.add(s, l, t.Quota.Action)
 }
 
-// admittedQuota notes a recipient that was taken.
-func (s *Session) admittedQuota(address string) {
+// admittedQuota notes that the recipient that quotaRcpt was asked about was
+// taken.
+func (s *Session) admittedQuota() {
 	if !s.quotas() {
 		return
 	}
@@ -189,8 +193,8 @@ func (s *Session) admittedQuota(address string) {
 	for i := range a.all[:a.submitter] {
 		a.all[i].recipients++
 	}
-	if owner := s.tx.snap.Owner(mail.Domain(address)); owner != nil && owner.Quota != nil && owner.Name != s.submitting() {
-		a.all[a.owner(owner, s.report())].recipients++
+	if a.owner >= 0 {
+		a.all[a.owner].recipients++
 	}
 }
 

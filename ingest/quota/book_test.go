@@ -182,6 +182,9 @@ func TestHostileRecords(t *testing.T) {
 	if n := missed(t, b, "room"); n < 80 {
 		t.Errorf("%v misses are counted", n)
 	}
+	if n := missed(t, b, "clock"); n != 1 {
+		t.Errorf("%v wrong clocks are counted", n)
+	}
 	for i := range 20 {
 		b.Count(Scope{Tenant: fmt.Sprint("own", i), Kind: Out}, Use{1, 1, 1})
 	}

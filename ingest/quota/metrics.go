@@ -10,7 +10,7 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer, b *Book) *metrics {
 	m := &metrics{
 		missed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "qstream_ingest_quota_missed_total",
-			Help: "What couldn't be counted or asked: room for so many tenants and users, publish to the other edges, ledger if none tells what waits."}, []string{"what"}),
+			Help: "What couldn't be counted or asked: room for so many tenants and users, publish to the other edges, ledger if none tells what waits, clock of an edge that is minutes ahead."}, []string{"what"}),
 		limits: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "qstream_ingest_quota_limits_total",
 			Help: "Mail above a limit of a quota, by limit and by what was done: defer, reject or hold."}, []string{"limit", "action"}),
 	}

@@ -167,7 +167,11 @@ func (b *Book) take(r bus.Record) error {
 // takeMinute adds what another edge counted since it last told.
 func (b *Book) takeMinute(u *pb.Usage) {
 	now := minuteOf(b.cfg.Now())
-	if u.Minute <= now-span || u.Minute > now+early || !b.cfg.Wanted(u.Tenant, u.User) {
+	if u.Minute > now+early {
+		b.metrics.missed.WithLabelValues("clock").Inc()
+		return
+	}
+	if u.Minute <= now-span || !b.cfg.Wanted(u.Tenant, u.User) {
 		return
 	}
 	s := Scope{u.Tenant, u.User, Kind(u.Kind)}

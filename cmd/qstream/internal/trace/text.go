@@ -153,6 +153,9 @@ func said(e *pb.Event) string {
 		}
 	case pb.EventType_EVENT_TYPE_PARKED:
 		word += ": suspended"
+		if e.Reason == pb.Reason_REASON_HELD {
+			word = strings.TrimSuffix(word, "suspended") + "held at a quota"
+		}
 	case pb.EventType_EVENT_TYPE_HELD:
 		word = "content copied to hold"
 	case pb.EventType_EVENT_TYPE_DSN:
