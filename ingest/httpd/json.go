@@ -94,12 +94,14 @@ func (x *exchange) fromJSON() (answer, error) {
 	defer release()
 	sum := sha256.New()
 	sum.Write([]byte("application/json\n"))
-	body := &counted{r: io.TeeReader(streamed{x}, sum), left: limit}
+	body := &counted{r: io.TeeReader(streamed{x}, sum), left: limit, values: maxValues}
 	var req jsonRequest
 	err = strict(body, &req)
 	switch {
 	case body.over:
 		return answer{}, tooBig
+	case body.values <= 0:
+		return answer{}, refuse(http.StatusRequestEntityTooLarge, "more than %d values in JSON", maxValues)
 	case lost(err):
 		return answer{}, err
 	case err != nil:
@@ -219,11 +221,19 @@ func (x *exchange) memory(n int64) (release func(), err error) {
 	return release, nil
 }
 
-// counted reads up to a limit, and notes what is above it.
+// maxValues bounds the values in a request, keys included: an empty one takes
+// three octets of JSON, and a hundred of memory once it is read.
+const maxValues = 100_000
+
+// counted reads JSON up to a limit of octets and one of values, and notes what
+// is above them.
 type counted struct {
-	r    io.Reader
-	left int64
-	over bool
+	r      io.Reader
+	left   int64
+	values int // 0: maxValues were read
+	over   bool
+
+	quoted, escaped bool
 }
 
 func (c *counted) Read(p []byte) (int, error) {
@@ -232,5 +242,24 @@ func (c *counted) Read(p []byte) (int, error) {
 		c.over = true
 		return 0, fmt.Errorf("above the limit")
 	}
+	if c.count(p[:n]); c.values <= 0 {
+		return 0, fmt.Errorf("more than %d values", maxValues)
+	}
 	return n, err
+}
+
+// count counts what begins or separates values outside of strings.
+func (c *counted) count(p []byte) {
+	for _, b := range p {
+		switch {
+		case c.escaped:
+			c.escaped = false
+		case c.quoted:
+			c.escaped, c.quoted = b == '\\', b != '"'
+		case b == '"':
+			c.quoted = true
+		case b == ',' || b == ':' || b == '[' || b == '{':
+			c.values--
+		}
+	}
 }
