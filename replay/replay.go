@@ -120,7 +120,11 @@ func (h *History) Select(ctx context.Context, s Selection, each func(*Message) e
 			return nil
 		}
 	}
-	return h.Bus.Read(ctx, []string{schemas.Received}, bus.Start{Since: s.Since, Until: s.Until, Pace: h.Pace}, func(r bus.Record) error {
+	start := bus.Start{Since: s.Since, Pace: h.Pace}
+	if !s.Until.IsZero() { // brokers look for whole milliseconds
+		start.Until = s.Until.Add(time.Millisecond)
+	}
+	return h.Bus.Read(ctx, []string{schemas.Received}, start, func(r bus.Record) error {
 		m, err := h.message(r, s, told)
 		if err != nil || m == nil {
 			return err
