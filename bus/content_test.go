@@ -268,3 +268,28 @@ func FuzzPlaces(f *testing.F) {
 		}
 	})
 }
+
+// Messages that are given up amid their content take no other's down.
+func TestAbortedContentHarmsNoOther(t *testing.T) {
+	b := newContentBus(t)
+	data := bytes.Repeat([]byte("0123456789abcdef"), 3*ChunkSize/16)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 25 {
+				w := b.Create(t.Context(), fmt.Sprintf("%026d", i), "")
+				if _, err := w.Write(data); err != nil {
+					t.Errorf("write: %v", err)
+				}
+				if i%5 < 4 {
+					w.Abort()
+					continue
+				}
+				if _, err := w.Commit(); err != nil {
+					t.Errorf("commit: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

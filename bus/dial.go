@@ -137,6 +137,12 @@ func (b *Bus) clientOpts(extra ...kgo.Opt) []kgo.Opt {
 	return append(opts, extra...)
 }
 
+// patientOfEOF is for clients that begin once brokers have answered others: a
+// connection that ends before its first answer is then no wrong setting but a
+// broker that stops or is killed. The client would take it for final: give up
+// its membership of a group, with all that is under way, and fail records.
+var patientOfEOF = kgo.AlwaysRetryEOF()
+
 // oneAtATime are the versions of requests that a broker in this process is
 // asked in. The library has five produce requests under way from version 4 on,
 // and one before: what comes meanwhile shares the next.

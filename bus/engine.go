@@ -178,6 +178,7 @@ func kafkaVersions() *kversion.Versions {
 func (e *engine) consumerOpts(names []string) []kgo.Opt {
 	session := e.bus.cfg.Session
 	return e.bus.clientOpts(
+		patientOfEOF,
 		kgo.ConsumerGroup(e.group),
 		kgo.ConsumeTopics(names...),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),

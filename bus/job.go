@@ -27,9 +27,8 @@ func (j *Job) Marks() [][]byte {
 }
 
 // Begin asks for leave to do something that can't be undone. It waits for
-// room, for the partition's claim to be committed, for the lease and for
-// WorkConfig.Ready; it returns false once the
-// partition is revoked or the process stops, or ctx ends: forget the job
+// room, for the partition's claim to be committed, for the lease, for the
+// journal and for WorkConfig.Ready; it returns false once the partition is revoked or the process stops, or ctx ends: forget the job
 // then. ctx bounds the wait alone: the context returned carries its values
 // and ends when the drain's time is over; finish the job as unconfirmed then.
 func (j *Job) Begin(ctx context.Context) (context.Context, bool) {
@@ -65,7 +64,7 @@ func (j *Job) admit(cancel context.CancelFunc) bool {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	stale := !e.waiting.IsZero() && time.Since(e.waiting) > staleCommit
+	stale := !e.waiting.IsZero() && time.Since(e.waiting) > staleCommit || e.journal.late()
 	// Without a claim the next owner would not know what to fence, nor where
 	// in the journal to look.
 	if stale || !j.part.claimed || j.part.draining || j.begun || j.ended || !e.lease.valid() {
@@ -91,6 +90,13 @@ func (j *Job) waitGate(ctx context.Context) bool {
 // Revoked ends when the partition is being given up: begin nothing new, cut
 // what is not past its point of no return, and let the rest end.
 func (j *Job) Revoked() context.Context { return j.part.revoked }
+
+// Held reports whether the partition is still this process's, as far as it may
+// know: asked right before a point of no return, it tells also a process that
+// wakes up, or was cut off, and hasn't heard of the next owner yet.
+func (j *Job) Held() bool {
+	return j.part.revoked.Err() == nil && j.work.engine.lease.valid()
+}
 
 // Mark journals a result: durable when it returns nil.
 func (j *Job) Mark(ctx context.Context, result []byte) error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"qstream/schemas"
@@ -21,7 +22,19 @@ type journal struct {
 	engine     *engine
 	client     *kgo.Client
 	partitions int32
+	writes     []*write // under way, the oldest first; under the engine's lock
 }
+
+// write is an entry on its way. It is over once the broker has answered and
+// nobody waits for it any more.
+type write struct {
+	began time.Time
+	left  int // of these two
+}
+
+// lateWrite is how long an entry may be under way before nothing more begins:
+// what is done meanwhile is done again if this process loses its partitions.
+const lateWrite = 500 * time.Millisecond
 
 // journalMark is a partition's part of the journal.
 type journalMark struct {
@@ -46,7 +59,7 @@ func (e *engine) newJournal(ctx context.Context) (*journal, error) {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	// A client of its own: it waits for no other records when it is flushed.
-	cl, err := kgo.NewClient(e.bus.clientOpts()...)
+	cl, err := kgo.NewClient(e.bus.clientOpts(patientOfEOF)...)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
@@ -64,23 +77,15 @@ func (j *journal) home(topic string, partition int32) int32 {
 // that everything below next is acknowledged.
 func (j *journal) write(ctx context.Context, p *part, offset int64, result []byte) error {
 	j.engine.bus.cfg.Failpoint("journal.before")
-	done := make(chan error, 1)
-	rec := &Record{
-		Topic: schemas.Journal, Partition: p.journal.part,
-		Value: encode(&pb.Journaled{Topic: p.topic, Partition: p.partition, Offset: offset, Result: result}),
-	}
-	j.client.Produce(context.WithoutCancel(ctx), j.engine.bus.toClient(rec), func(k *kgo.Record, err error) {
+	w := j.begin()
+	defer j.end(w)
+	entry := &pb.Journaled{Topic: p.topic, Partition: p.partition, Offset: offset, Result: result}
+	_, err := j.put(ctx, p.journal.part, entry, func(k *kgo.Record, err error) {
 		if err == nil {
 			j.acknowledged(p, offset, k.Offset)
 		}
-		done <- err
+		j.end(w)
 	})
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
 	if err == nil {
 		err = j.engine.bus.barrier(ctx)
 	}
@@ -89,6 +94,54 @@ func (j *journal) write(ctx context.Context, p *part, offset int64, result []byt
 	}
 	j.engine.bus.cfg.Failpoint("journal.after")
 	return nil
+}
+
+// put returns the offset of an entry once the broker has acknowledged it. An
+// entry is never taken back: note is called with its outcome, also when ctx
+// ended before.
+func (j *journal) put(ctx context.Context, part int32, entry *pb.Journaled, note func(*kgo.Record, error)) (int64, error) {
+	type outcome struct {
+		at  int64
+		err error
+	}
+	done := make(chan outcome, 1)
+	rec := &Record{Topic: schemas.Journal, Partition: part, Value: encode(entry)}
+	j.client.Produce(context.WithoutCancel(ctx), j.engine.bus.toClient(rec), func(k *kgo.Record, err error) {
+		note(k, err)
+		done <- outcome{k.Offset, err}
+	})
+	select {
+	case o := <-done:
+		return o.at, o.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+func (j *journal) begin() *write {
+	j.engine.mu.Lock()
+	defer j.engine.mu.Unlock()
+	w := &write{began: time.Now(), left: 2}
+	j.writes = append(j.writes, w)
+	return w
+}
+
+// end notes one of the two ends of a write.
+func (j *journal) end(w *write) {
+	j.engine.mu.Lock()
+	defer j.engine.mu.Unlock()
+	w.left--
+	n := 0
+	for n < len(j.writes) && j.writes[n].left == 0 {
+		n++
+	}
+	j.writes = j.writes[n:]
+}
+
+// late reports whether an entry is under way for too long. The engine's lock
+// is held.
+func (j *journal) late() bool {
+	return len(j.writes) > 0 && time.Since(j.writes[0].began) > lateWrite
 }
 
 func (j *journal) acknowledged(p *part, offset, at int64) {
@@ -134,12 +187,9 @@ func (j *journal) replay(ctx context.Context, parts []*part) {
 		p.journal.live, p.journal.marks = map[int64]int64{}, map[int64][][]byte{}
 	}
 	for len(parts) > 0 && ctx.Err() == nil {
-		// This process may get back what it lost a second ago: its own
-		// entries must be acknowledged before the end is asked for.
-		err := j.client.Flush(ctx)
-		if err == nil {
-			err = j.replayOnce(ctx, parts)
-		}
+		// This process may get back what it lost a second ago: its own entries
+		// come before its mark.
+		err := j.replayOnce(ctx, parts)
 		if err == nil {
 			return
 		}
@@ -157,7 +207,7 @@ func (j *journal) replayOnce(ctx context.Context, parts []*part) error {
 			names[schemas.Journal] = append(names[schemas.Journal], n)
 		}
 	}
-	ends, err := j.engine.bus.listOffsetsAs(ctx, newest, 0, names)
+	ends, err := j.ends(ctx, names[schemas.Journal])
 	if err != nil {
 		return err
 	}
@@ -185,6 +235,28 @@ func (j *journal) replayOnce(ctx context.Context, parts []*part) error {
 	return nil
 }
 
+// ends are the places of marks that are written behind all that was
+// acknowledged before. A broker that is asked for the end may have lost the
+// partition without knowing it, and would leave out what the new leader took.
+func (j *journal) ends(ctx context.Context, parts []int32) (offsets, error) {
+	places := make([]int64, len(parts))
+	all, ctx := errgroup.WithContext(ctx)
+	for i, n := range parts {
+		all.Go(func() (err error) {
+			places[i], err = j.put(ctx, n, &pb.Journaled{}, func(*kgo.Record, error) {})
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return nil, fmt.Errorf("mark the end of the journal: %w", err)
+	}
+	ends := offsets{}
+	for i, n := range parts {
+		ends.set(schemas.Journal, n, places[i])
+	}
+	return ends, nil
+}
+
 // read hands the entries in [from, ends) to their parts. It reads what is
 // uncommitted too: commits of other groups leave records here, and a frozen
 // one must not hold this up.
@@ -193,6 +265,7 @@ func (j *journal) read(ctx context.Context, from, ends offsets, parts []*part) e
 		return nil
 	}
 	cl, err := kgo.NewClient(j.engine.bus.clientOpts(
+		patientOfEOF,
 		kgo.ConsumePartitions(consumable(from)),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadUncommitted()),

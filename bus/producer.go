@@ -23,6 +23,7 @@ type producer struct {
 func (e *engine) newProducer() (*producer, error) {
 	id := e.group + "." + rand.Text()
 	cl, err := kgo.NewClient(e.bus.clientOpts(
+		patientOfEOF,
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.MaxVersions(kafkaVersions()),
@@ -79,6 +80,19 @@ func (e *engine) ensureProducer(ctx context.Context) error {
 	e.producer = p
 	e.mu.Unlock()
 	return nil
+}
+
+// begin begins a transaction. The client asks for its producer id without a
+// context of ours, for as long as the broker says that an earlier transaction
+// hasn't ended (a full disk may put that off for hours): when ctx ends it is
+// closed, which ends the asking.
+func (p *producer) begin(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, p.client.Close)
+	err := p.client.BeginTransaction()
+	if !stop() {
+		return errors.Join(ctx.Err(), err)
+	}
+	return err
 }
 
 // abort ends a transaction that failed. A producer that can't is given up.

@@ -13,6 +13,7 @@ import (
 // Start is where reading starts: the zero Start is the oldest record.
 type Start struct {
 	Since  time.Time                  // first record appended at or after
+	Until  time.Time                  // of Read: no record appended at or after; zero: all
 	End    bool                       // behind the newest record
 	Offset map[string]map[int32]int64 // exact; wins over the others
 	Pace   *Pace                      // nil: as fast as it goes
@@ -31,7 +32,7 @@ func (b *Bus) Read(ctx context.Context, topics []string, start Start, apply func
 	if err != nil {
 		return err
 	}
-	ends, err := b.listOffsets(ctx, newest, parts)
+	ends, err := b.ends(ctx, start.Until, parts)
 	if err != nil {
 		return err
 	}
@@ -59,6 +60,14 @@ func (b *Bus) Read(ctx context.Context, topics []string, start Start, apply func
 			return err
 		}
 	}
+}
+
+// ends are where reading up to a time ends.
+func (b *Bus) ends(ctx context.Context, until time.Time, parts map[string][]int32) (offsets, error) {
+	if until.IsZero() {
+		return b.listOffsets(ctx, newest, parts)
+	}
+	return b.resolve(ctx, Start{Since: until}, parts)
 }
 
 // stuckAfter is how long a reader waits below an end it knows of before it

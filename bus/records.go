@@ -39,6 +39,12 @@ func NewWaiting(topic string, l *pb.Leg) Record {
 	return legRecord(topic, []byte(l.Tenant+"\x00"+l.Destination), l)
 }
 
+// NewQuarantined is the record of a leg on the quarantine topic: keyed by
+// message.
+func NewQuarantined(l *pb.Leg) Record {
+	return legRecord(schemas.Quarantine, []byte(l.MessageId), l)
+}
+
 func legRecord(topic string, key []byte, l *pb.Leg) Record {
 	return Record{
 		Topic: topic, Partition: AnyPartition, Key: key, Value: encode(l),

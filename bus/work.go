@@ -18,6 +18,7 @@ type WorkConfig struct {
 	Group   string
 	From    *Topics
 	MaxHeld int           // jobs handed out and unfinished, per process; default 16384
+	MaxPart int           // the same of one partition, so that a flood in it leaves the others theirs; default MaxHeld
 	MaxOpen int           // jobs begun or finished and not yet committed; default 1000
 	Drain   time.Duration // how long a revoke waits for begun jobs; default 45 s
 	Ready   func() bool   // Begin waits while it is false (clock, freshness); nil: always
@@ -82,7 +83,7 @@ func (w *work) full(p *part) bool { return len(p.backlog) > 0 || w.capped(p) }
 // capped says that no more may be handed out. What is finished counts as long
 // as it isn't committed: it is in memory.
 func (w *work) capped(p *part) bool {
-	return w.held >= w.cfg.MaxHeld || w.engine.loaded() || crowded(p)
+	return w.held >= w.cfg.MaxHeld || w.cfg.MaxPart > 0 && p.held >= w.cfg.MaxPart || w.engine.loaded() || crowded(p)
 }
 
 // crowded says that more unfinished records would not fit into the metadata.

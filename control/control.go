@@ -1,5 +1,6 @@
 // Package control holds the standing state that people order (suspensions)
-// and the commands that happen once (flush), as every role follows them.
+// and the commands that happen once (flush, orders about the quarantine), as
+// every role follows them.
 //
 // Guarantee: a State never changes; whether a leg is suspended is a function
 // of a State and the leg's scope alone.
@@ -79,17 +80,22 @@ func (s Scope) normal() Scope {
 // Command is one command as roles see it.
 type Command struct {
 	Number uint64
-	Verb   string // Suspend, Resume or Flush
+	Verb   string
 	Scope  Scope
 	At     time.Time // append time
 	Actor  string
 	Reason string
+
+	Held   []*pb.HeldLeg // for Release and Delete: which, at most MaxHeld
+	Rescan bool          // for Release
 }
 
 var verbs = map[string]pb.Verb{
 	Suspend: pb.Verb_VERB_SUSPEND,
 	Resume:  pb.Verb_VERB_RESUME,
 	Flush:   pb.Verb_VERB_FLUSH,
+	Release: pb.Verb_VERB_RELEASE,
+	Delete:  pb.Verb_VERB_DELETE,
 
 	ResumeHeld: pb.Verb_VERB_RESUME_HELD,
 }
@@ -111,6 +117,9 @@ func (c Command) complete() (Command, error) {
 	c.Scope = c.Scope.normal()
 	if c.Verb != Flush && c.Scope.MessageID != "" {
 		return c, fmt.Errorf("%w: %s takes no message id", ErrScope, c.Verb)
+	}
+	if err := c.checkHeld(); err != nil {
+		return c, err
 	}
 	c.Actor = mail.Printable(strings.ToValidUTF8(c.Actor, " "))
 	c.Reason = mail.Printable(strings.ToValidUTF8(c.Reason, " "))

@@ -33,7 +33,7 @@ func TestSuspendedAgreesWithEveryScope(t *testing.T) {
 				want, covered = s.Since, true
 			}
 		}
-		got, ok := newState(1, standing).Suspended(tenant, queue, destination)
+		got, ok := newState(1, standing, nil).Suspended(tenant, queue, destination)
 		if ok != covered || !got.Equal(want) {
 			t.Fatalf("%v: got %v %v, want %v %v", standing, got, ok, want, covered)
 		}

@@ -31,7 +31,7 @@ type fold struct {
 	won  map[int64]bool // records that counted in the last read
 }
 
-func newFold() *fold { return &fold{state: newState(0, nil), snapshot: -1} }
+func newFold() *fold { return &fold{state: newState(0, nil, nil), snapshot: -1} }
 
 // take applies a record. An error means that it changed nothing; a snapshot
 // returns a command without a verb.
@@ -47,14 +47,14 @@ func (f *fold) take(r bus.Record) (Command, error) {
 	f.resume, f.at = false, r.Time
 	c := Command{
 		Number: p.Number, Verb: verbName(p.Verb), Scope: scopeOf(p.Scope),
-		At: r.Time, Actor: p.Actor, Reason: p.Reason,
+		At: r.Time, Actor: p.Actor, Reason: p.Reason, Held: p.Held, Rescan: p.Rescan,
 	}
 	f.since++
 	if p.Verb == pb.Verb_VERB_SNAPSHOT {
 		f.snapshot, f.since = r.Offset, 0
 	}
 	resumed := f.resumed(p, c)
-	f.state = newState(c.Number, f.standing(p, c))
+	f.state = newState(c.Number, f.standing(p, c), ordered(f.state.orders, p, c))
 	f.state.resumed = resumed
 	return c, nil
 }

@@ -16,6 +16,8 @@ func FuzzTake(f *testing.F) {
 		{Number: 1, Verb: pb.Verb_VERB_SUSPEND},
 		{Number: 1, Verb: pb.Verb_VERB_RESUME, Scope: &pb.Scope{Tenant: "acme"}},
 		{Number: 1, Verb: pb.Verb_VERB_SNAPSHOT, Suspensions: []*pb.Suspension{{}, {}}},
+		{Number: 1, Verb: pb.Verb_VERB_RELEASE, Held: []*pb.HeldLeg{{}, {MessageId: "x", Recipients: []uint32{3, 1}}}},
+		{Number: 1, Verb: pb.Verb_VERB_SNAPSHOT, Orders: []*pb.Command{{}, {Held: []*pb.HeldLeg{{}}}}},
 		{Number: 1, Verb: 99},
 	} {
 		value, err := proto.Marshal(c)

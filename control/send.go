@@ -44,7 +44,9 @@ func Send(ctx context.Context, b *bus.Bus, c Command) (number uint64, err error)
 		case c.Verb == Resume && !standing:
 			return 0, fmt.Errorf("%w: %s", ErrNotSuspended, c.Scope)
 		}
-		record := &pb.Command{Verb: verbs[c.Verb], Scope: c.Scope.proto(), Actor: c.Actor, Reason: c.Reason}
+		record := &pb.Command{
+			Verb: verbs[c.Verb], Scope: c.Scope.proto(), Actor: c.Actor, Reason: c.Reason, Held: c.Held, Rescan: c.Rescan,
+		}
 		won, err := head.publish(ctx, b, record)
 		if err != nil {
 			return 0, err
@@ -94,6 +96,7 @@ func (f *fold) condense(ctx context.Context, b *bus.Bus) error {
 			Scope: s.Scope.proto(), SinceMs: s.Since.UnixMilli(), Actor: s.Actor, Reason: s.Reason,
 		})
 	}
+	record.Orders = f.state.commands()
 	for scope, at := range f.state.resumed {
 		if f.at.Sub(at) < keptResumed { // else no leg is that old
 			record.Resumed = append(record.Resumed, &pb.Resumed{Scope: scope.proto(), AtMs: at.UnixMilli()})

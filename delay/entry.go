@@ -16,11 +16,12 @@ import (
 
 // Kinds of entries, as bits.
 const (
-	kindParked    uint8 = 1 << iota // waits for a resume, not for the clock
-	kindBounce                      // null reverse-path: the bounce lifetime counts
-	kindRepeated                    // repeats an earlier record: dropped when its time comes
-	kindHeld                        // its content is on the hold topic already
-	kindOverQuota                   // parked at a quota, until it is let go on
+	kindParked      uint8 = 1 << iota // waits for a resume, not for the clock
+	kindBounce                        // null reverse-path: the bounce lifetime counts
+	kindRepeated                      // repeats an earlier record: dropped when its time comes
+	kindHeld                          // its content is on the hold topic already
+	kindQuarantined                   // held back by a scan policy, until it is kept no longer
+	kindOverQuota                     // parked at a quota, until it is let go on
 )
 
 // far is when a parked leg would be due: never.
@@ -65,6 +66,11 @@ func newEntry(r bus.Record, l *pb.Leg) bus.Entry {
 	}
 	if l.ReversePath == "" {
 		e.Kind |= kindBounce
+	}
+	if r.Topic == schemas.Quarantine {
+		e.Kind |= kindQuarantined
+		e.Due = time.UnixMilli(l.DueMs)
+		return e
 	}
 	if r.Topic == schemas.Parked {
 		e.Kind |= kindParked

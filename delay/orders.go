@@ -2,6 +2,7 @@ package delay
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ type orders struct {
 	mu      sync.Mutex
 	flushes []control.Scope
 	resumed bool
+	held    map[string]bool // messages in quarantine that orders are about
+	again   map[string]bool // those that were pulled since the last check
 }
 
 func newOrders() orders {
@@ -45,18 +48,41 @@ func (d *Delay) command(c control.Command) {
 		o.flushes = append(o.flushes, c.Scope)
 	case control.Resume, control.ResumeHeld:
 		o.resumed = true
+	case control.Release, control.Delete:
+		if o.held == nil {
+			o.held = map[string]bool{}
+		}
+		for _, h := range c.Held {
+			o.held[h.MessageId] = true
+		}
 	}
 	o.mu.Unlock()
 	poke(o.wake)
 }
 
 // take empties the orders.
-func (o *orders) take() (flushes []control.Scope, resumed bool) {
+func (o *orders) take() (flushes []control.Scope, resumed bool, held map[string]bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	flushes, resumed = o.flushes, o.resumed
-	o.flushes, o.resumed = nil, false
-	return flushes, resumed
+	flushes, resumed, held = o.flushes, o.resumed, o.held
+	o.flushes, o.resumed, o.held = nil, false, nil
+	return flushes, resumed, held
+}
+
+// repeat adds messages to those that are pulled again; nil: it returns and
+// forgets them.
+func (o *orders) repeat(held map[string]bool) map[string]bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if held == nil {
+		held, o.again = o.again, nil
+		return held
+	}
+	if o.again == nil {
+		o.again = map[string]bool{}
+	}
+	maps.Copy(o.again, held)
+	return nil
 }
 
 // obey pulls what commands, the directory and the standing state set free,
@@ -92,6 +118,7 @@ func (d *Delay) obey(ctx context.Context) error {
 			keep.Reset(d.pullUnsafe(ctx))
 		case <-check.C:
 			d.pullFreed(ctx)
+			d.pullAgain(ctx)
 		case <-keep.C:
 			keep.Reset(d.pullUnsafe(ctx))
 		}
@@ -99,7 +126,7 @@ func (d *Delay) obey(ctx context.Context) error {
 }
 
 func (d *Delay) obeyCommands(ctx context.Context) {
-	flushes, resumed := d.orders.take()
+	flushes, resumed, held := d.orders.take()
 	if resumed {
 		d.pullFreed(ctx)
 	}
@@ -107,6 +134,25 @@ func (d *Delay) obeyCommands(ctx context.Context) {
 		d.flush.Store(&scope)
 		d.pull(ctx, "flush", flush(scope))
 		d.flush.Store(nil)
+	}
+	if len(held) > 0 {
+		// Legs that are read later find the order by themselves; legs of these
+		// messages that it isn't about go round once.
+		d.pull(ctx, "ordered", about(held))
+		d.orders.repeat(held)
+	}
+}
+
+// about matches legs in quarantine of messages.
+func about(messages map[string]bool) func(bus.Entry) bool {
+	return func(e bus.Entry) bool { return e.Kind&kindQuarantined != 0 && messages[e.ID] }
+}
+
+// pullAgain repeats what was pulled for orders since the last check: a leg may
+// have been read without the order and be held after the pull.
+func (d *Delay) pullAgain(ctx context.Context) {
+	if held := d.orders.repeat(nil); len(held) > 0 {
+		d.pull(ctx, "ordered", about(held))
 	}
 }
 

@@ -39,7 +39,7 @@ func freed(s suspended, r resumed, queue func(string) *directory.Queue, now time
 // are due: somebody shortened it.
 func outlived(s suspended, queue func(string) *directory.Queue, now time.Time) func(bus.Entry) bool {
 	return func(e bus.Entry) bool {
-		if e.Kind&kindParked != 0 {
+		if e.Kind&(kindParked|kindQuarantined) != 0 {
 			return false
 		}
 		name := queueName(e.Queue)
@@ -107,7 +107,7 @@ func unsafe(k kept, now time.Time, limit int) func(bus.Entry) bool {
 // flush matches the legs in the tiers that a flush covers.
 func flush(s control.Scope) func(bus.Entry) bool {
 	return func(e bus.Entry) bool {
-		return e.Kind&kindParked == 0 && s.Matches(e.Tenant, queueName(e.Queue), e.Destination, e.ID)
+		return e.Kind&(kindParked|kindQuarantined) == 0 && s.Matches(e.Tenant, queueName(e.Queue), e.Destination, e.ID)
 	}
 }
 

@@ -186,10 +186,14 @@ func TestOverdue(t *testing.T) {
 	}
 }
 
-func TestPoolsNameEachQueueTopic(t *testing.T) {
-	topics := pools(snapshot(t, documents))[schemas.DefaultPool]
+func TestGroupsNameEachTopic(t *testing.T) {
+	topics := groups(snapshot(t, documents))[schemas.DeliverGroup(schemas.DefaultPool)]
 	if len(topics) != 3 {
 		t.Errorf("want acme, held and the implicit default, got %v", topics)
+	}
+	scans := groups(snapshot(t, scanSite))[schemas.ScannerGroup(schemas.DefaultPool)]
+	if len(scans) != 1 || scans[0] != schemas.Scan("acme", 1) {
+		t.Errorf("scan topics are %v", scans)
 	}
 }
 

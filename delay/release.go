@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"qstream/bus"
+	"qstream/control"
 	"qstream/directory"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -14,6 +15,8 @@ type world struct {
 	number    uint64 // of the snapshot
 	decide    func(directory.Question) directory.Decision
 	queue     func(name string) *directory.Queue // nil: no such queue
+	scan      func(name string) *directory.ScanPolicy
+	order     func(control.Held) (control.Order, bool) // about the quarantine
 	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
 	resumed   func(tenant, queue, destination string, born time.Time) bool // asked of held legs
 	flushed   func(*pb.Leg) bool                                           // a flush that runs covers the leg
@@ -30,6 +33,7 @@ const (
 	fateParked   fate = "parked"   // its scope is suspended
 	fateKept     fate = "kept"     // was parked and remains so
 	fateRound    fate = "round"    // waits on: not due yet
+	fateDropped  fate = "dropped"  // discarded: kept in quarantine for long enough
 )
 
 // waits reports whether the leg is still in delay or parked.
@@ -61,7 +65,7 @@ func release(l *pb.Leg, parked bool, w world) move {
 		l.Owed, owing = false, false
 	}
 	if past && !owing {
-		return toQueue(l, stopped, true, w)
+		return toQueue(l, stopped, "", w)
 	}
 	if !at.same {
 		return rerouted(l, w.movedStop(l, at, since, stopped), w)
@@ -73,7 +77,7 @@ func release(l *pb.Leg, parked bool, w world) move {
 	if !parked && l.DueMs > w.now.UnixMilli() && !owing && !w.flushed(l) {
 		return round(l, w)
 	}
-	return toQueue(l, stopped, false, w)
+	return toQueue(l, stopped, schemas.LegTopic(at.first.Scan, l), w)
 }
 
 // holds reports whether a leg would be held back in a scope, and since when.
@@ -96,7 +100,7 @@ type resolution struct {
 func resolve(l *pb.Leg, w world) resolution {
 	at := resolution{tenant: l.Tenant, route: l.Route}
 	for i, r := range l.Recipients {
-		d := w.decide(directory.Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant})
+		d := w.decide(directory.QuestionOf(l, r))
 		if i == 0 {
 			at.first = d
 		}
@@ -169,15 +173,22 @@ func (w world) movedStop(l *pb.Leg, at resolution, since time.Time, stopped time
 	return time.Duration(l.StoppedMs)*time.Millisecond + max(next.Sub(since), 0)
 }
 
-func toQueue(l *pb.Leg, stopped time.Duration, expired bool, w world) move {
-	due := l.DueMs
+// toQueue brings a leg to a topic where it is attempted, or scanned first; no
+// topic: to its queue as expired, to be settled.
+func toQueue(l *pb.Leg, stopped time.Duration, topic string, w world) move {
+	due, expired := l.DueMs, topic == ""
+	if expired {
+		topic = schemas.Queue(l.Queue, l.Generation)
+	}
 	l.Step++
 	l.StoppedMs, l.ParkedMs, l.DueMs = stopped.Milliseconds(), 0, 0
 	l.Expired, l.Directory = expired, w.number
 	schemas.LetGo(l)
-	m := move{fate: fateReleased, topic: schemas.Queue(l.Queue, l.Generation), leg: l,
-		event: event(l, pb.EventType_EVENT_TYPE_RELEASED, w)}
+	m := move{fate: fateReleased, topic: topic, leg: l, event: event(l, pb.EventType_EVENT_TYPE_RELEASED, w)}
 	m.event.DueMs = due
+	if !expired && l.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+		m.event.Scan = &pb.Scan{State: l.Scan.State, Policy: l.Scan.Policy}
+	}
 	if expired {
 		m.fate, m.event.Text = fateExpired, "past its lifetime"
 	}
@@ -230,6 +241,9 @@ func event(l *pb.Leg, t pb.EventType, w world) *pb.Event {
 func (m move) records() []bus.Record {
 	var out []bus.Record
 	switch {
+	case m.fate == fateDropped:
+	case m.fate.waits() && m.topic == schemas.Quarantine:
+		out = append(out, bus.NewQuarantined(m.leg))
 	case m.reinject != nil:
 		out = append(out, bus.NewReinject(m.reinject))
 	case m.fate.waits():

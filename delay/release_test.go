@@ -139,20 +139,37 @@ func (w world) whileFlushed() world {
 	return w
 }
 
+type releaseCase struct {
+	name    string
+	world   world
+	leg     func(*pb.Leg)
+	parked  bool
+	want    fate
+	topic   string
+	stopped float64 // hours
+	owed    bool
+}
+
+func (c releaseCase) check(t *testing.T) {
+	l := waiting()
+	if c.leg != nil {
+		c.leg(l)
+	}
+	m := release(l, c.parked, c.world)
+	if m.fate != c.want || m.topic != c.topic {
+		t.Fatalf("want %s to %q, got %s to %q", c.want, c.topic, m.fate, m.topic)
+	}
+	if m.fate == fateRerouted {
+		return
+	}
+	checkLeg(t, m, c.stopped, c.owed)
+}
+
 func TestRelease(t *testing.T) {
 	parked := func(since float64) func(*pb.Leg) {
 		return func(l *pb.Leg) { l.ParkedMs, l.DueMs = ms(since), 0 }
 	}
-	for _, c := range []struct {
-		name    string
-		world   world
-		leg     func(*pb.Leg)
-		parked  bool
-		want    fate
-		topic   string
-		stopped float64 // hours
-		owed    bool
-	}{
+	for _, c := range []releaseCase{
 		{name: "due", world: inDirectory(t, documents, 1), want: fateReleased, topic: "qstream.queue.acme.v1"},
 		{name: "not due: another round", world: inDirectory(t, documents, 0.5), want: fateRound, topic: "qstream.delay.1h.v1"},
 		{name: "due in five hours: the largest tier", world: inDirectory(t, documents, 1),
@@ -187,6 +204,31 @@ func TestRelease(t *testing.T) {
 		{name: "not owed: only spilled, due late", world: inDirectory(t, documents, 20),
 			leg: func(l *pb.Leg) { l.Attempt = 0; l.Spills = 1; l.DueMs = ms(20) }, want: fateExpired, topic: "qstream.queue.acme.v1"},
 
+		{name: "moved to another tenant and queue", world: inDirectory(t, documentsMoved, 1),
+			leg: func(l *pb.Leg) {
+				l.Destination = "x.acme.example"
+				l.Recipients = []*pb.Recipient{{Address: "b@x.acme.example"}}
+			}, want: fateRerouted},
+		{name: "another destination", world: inDirectory(t, documents, 1),
+			leg: func(l *pb.Leg) { l.Destination = "old-host:25" }, want: fateRerouted},
+		{name: "queue purged", world: inDirectory(t, documents, 20),
+			leg: func(l *pb.Leg) { l.Queue = "gone" }, want: fateRerouted},
+		{name: "queue purged and back again", world: inDirectory(t, documents, 20),
+			leg: func(l *pb.Leg) { l.Generation = 7 }, want: fateRerouted},
+		{name: "refused for good now", world: inDirectory(t, documents, 1),
+			leg: func(l *pb.Leg) { l.Recipients[1].Address = "b@refused.example" }, want: fateRerouted},
+		{name: "moved while parked under the old owner", world: inDirectory(t, documents, 40).whileSuspended(9, "acme"),
+			leg: func(l *pb.Leg) { parked(9)(l); l.Destination = "old-host:25" }, parked: true, want: fateRerouted},
+	} {
+		t.Run(c.name, c.check)
+	}
+}
+
+func TestReleaseHeldBack(t *testing.T) {
+	parked := func(since float64) func(*pb.Leg) {
+		return func(l *pb.Leg) { l.ParkedMs, l.DueMs = ms(since), 0 }
+	}
+	for _, c := range []releaseCase{
 		{name: "suspended", world: inDirectory(t, documents, 1).whileSuspended(0.5, "acme"), want: fateParked, topic: schemas.Parked},
 		{name: "suspended, flushed all the same", world: inDirectory(t, documents, 1).whileSuspended(0.5, "acme").whileFlushed(),
 			want: fateParked, topic: schemas.Parked},
@@ -207,35 +249,39 @@ func TestRelease(t *testing.T) {
 				l.Recipients = []*pb.Recipient{{Address: "b@held.example"}}
 			}, parked: true, want: fateExpired, topic: "qstream.queue.held.v1", stopped: 5},
 
-		{name: "moved to another tenant and queue", world: inDirectory(t, documentsMoved, 1),
+		{name: "parked beyond the hold expiry, never attempted", world: inDirectory(t, documents, 14).whileSuspended(9, "held"),
 			leg: func(l *pb.Leg) {
-				l.Destination = "x.acme.example"
-				l.Recipients = []*pb.Recipient{{Address: "b@x.acme.example"}}
-			}, want: fateRerouted},
-		{name: "another destination", world: inDirectory(t, documents, 1),
-			leg: func(l *pb.Leg) { l.Destination = "old-host:25" }, want: fateRerouted},
-		{name: "queue purged", world: inDirectory(t, documents, 20),
-			leg: func(l *pb.Leg) { l.Queue = "gone" }, want: fateRerouted},
-		{name: "queue purged and back again", world: inDirectory(t, documents, 20),
-			leg: func(l *pb.Leg) { l.Generation = 7 }, want: fateRerouted},
-		{name: "refused for good now", world: inDirectory(t, documents, 1),
-			leg: func(l *pb.Leg) { l.Recipients[1].Address = "b@refused.example" }, want: fateRerouted},
-		{name: "moved while parked under the old owner", world: inDirectory(t, documents, 40).whileSuspended(9, "acme"),
-			leg: func(l *pb.Leg) { parked(9)(l); l.Destination = "old-host:25" }, parked: true, want: fateRerouted},
+				parked(9)(l)
+				l.Attempt = 0
+				l.Tenant, l.Queue, l.Destination = "held", "held", "held.example"
+				l.Recipients = []*pb.Recipient{{Address: "b@held.example"}}
+			}, parked: true, want: fateExpired, topic: "qstream.queue.held.v1", stopped: 5},
+	} {
+		t.Run(c.name, c.check)
+	}
+}
+
+// What was taken above a quota waits until it is let go on.
+func TestReleaseAboveQuota(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		world   world
+		want    fate
+		topic   string
+		stopped float64 // hours
+	}{
+		{"held", inDirectory(t, documents, 100), fateKept, schemas.Parked, 0},
+		{"let go on", inDirectory(t, documents, 100).resumedAt(1), fateReleased, "qstream.queue.acme.v1", 100},
+		{"held after others were let go on", inDirectory(t, documents, 100).resumedAt(-1), fateKept, schemas.Parked, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := waiting()
-			if c.leg != nil {
-				c.leg(l)
-			}
-			m := release(l, c.parked, c.world)
+			overQuota(l)
+			m := release(l, true, c.world)
 			if m.fate != c.want || m.topic != c.topic {
 				t.Fatalf("want %s to %q, got %s to %q", c.want, c.topic, m.fate, m.topic)
 			}
-			if m.fate == fateRerouted {
-				return
-			}
-			checkLeg(t, m, c.stopped, c.owed)
+			checkLeg(t, m, c.stopped, false)
 		})
 	}
 }

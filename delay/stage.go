@@ -1,6 +1,7 @@
 // Package delay holds everything that waits: retries in the tiers of the delay
 // topics until they are due, legs of suspended scopes in the parked topic
-// until a resume. What ends its wait goes to its queue again, is rerouted when
+// until a resume, what a scan policy held back in the quarantine topic until it
+// is kept no longer. What ends its wait goes to its queue again, is rerouted when
 // its owner, queue or destination has changed, or goes to its queue as expired
 // for deliver to settle.
 //
@@ -91,7 +92,7 @@ func New(cfg Config, d Deps) (*Delay, error) {
 	s.control = control.Follow(d.Bus, s.command)
 	s.holder, err = d.Bus.Hold(bus.HoldConfig{
 		Group: schemas.DelayGroup, Stage: stageName,
-		From:  bus.NewTopics(append(schemas.DelayTopics(), schemas.Parked)...),
+		From:  bus.NewTopics(append(schemas.DelayTopics(), schemas.Parked, schemas.Quarantine)...),
 		Entry: s.entry, Release: s.release,
 		Ready: func() bool { return s.clock() == nil },
 	})
@@ -190,6 +191,11 @@ func (d *Delay) entry(r bus.Record) (bus.Entry, error) {
 	if d.seen.Repeated(r, identity(l)) {
 		e.Kind, e.Due = e.Kind|kindRepeated, r.Time
 	}
+	if r.Topic == schemas.Quarantine {
+		if _, ok := order(l, d.control.State().Order); ok {
+			e.Due = r.Time // ordered before it was read here
+		}
+	}
 	if d.overlooked(e, r.Time) {
 		d.orders.look()
 	}
@@ -228,12 +234,21 @@ func (d *Delay) release(ctx context.Context, e bus.Entry, r bus.Record, pulled b
 		// By the old directory it would be rerouted, and come back.
 		return nil, fmt.Errorf("directory is at %d, the leg was decided with %d", w.number, l.Directory)
 	}
-	m := release(l, r.Topic == schemas.Parked, w)
-	out := m.records()
-	if pulled && m.fate.waits() && d.kept().ending(e, w.now) {
-		out = d.keep(ctx, m, w)
+	moves := []move{}
+	if r.Topic == schemas.Quarantine {
+		moves = quarantined(l, w)
+	} else {
+		moves = append(moves, release(l, r.Topic == schemas.Parked, w))
 	}
-	d.metrics.fates.WithLabelValues(string(m.fate)).Inc()
+	var out []bus.Record
+	for _, m := range moves {
+		if pulled && m.fate.waits() && d.kept().ending(e, w.now) {
+			out = append(out, d.keep(ctx, m, w)...)
+		} else {
+			out = append(out, m.records()...)
+		}
+		d.metrics.fates.WithLabelValues(string(m.fate)).Inc()
+	}
 	if !pulled {
 		d.metrics.lateness.Observe(max(w.now.Sub(e.Due), 0).Seconds())
 	}
@@ -245,8 +260,8 @@ func (d *Delay) world() world {
 	s := d.deps.Directory.Snapshot()
 	flush := d.flush.Load()
 	return world{
-		number: s.Number, decide: s.Decide, queue: s.Queue,
-		suspended: d.control.State().Suspended, resumed: d.control.State().Resumed,
+		number: s.Number, decide: s.Decide, queue: s.Queue, scan: s.Scan,
+		suspended: d.control.State().Suspended, resumed: d.control.State().Resumed, order: d.control.State().Order,
 		flushed: func(l *pb.Leg) bool { return flushes(flush, l) },
 		now:     d.deps.Now(),
 	}

@@ -2,6 +2,7 @@ package delay
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -16,8 +17,9 @@ import (
 // With the time between two looks, Config.Watch, an alarm comes within 60 s.
 const grace = 25 * time.Second
 
-// watch looks for legs past their lifetime in the queue topics, where a
-// deliver should have settled them: it alarms also when no deliver runs.
+// watch looks for legs past their lifetime in the queue and scan topics, where
+// somebody should have settled them: it alarms also when no deliver or scanner
+// runs.
 func (d *Delay) watch(ctx context.Context) error {
 	next := time.NewTimer(d.cfg.Watch)
 	defer next.Stop()
@@ -44,13 +46,13 @@ func (d *Delay) watchOnce(ctx context.Context) {
 	s := d.deps.Directory.Snapshot()
 	found := map[string]*overdue{}
 	gently := bus.Look{Pace: bus.Gently()} // what lies in the queue topics is read as a whole
-	for pool, topics := range pools(s) {
-		err := d.deps.Bus.Waiting(ctx, schemas.DeliverGroup(pool), topics, gently, func(r bus.Record) error {
+	for group, topics := range groups(s) {
+		err := d.deps.Bus.Waiting(ctx, group, topics, gently, func(r bus.Record) error {
 			d.inspect(r, s, found)
 			return nil
 		})
 		if err != nil && ctx.Err() == nil {
-			d.deps.Log.Warn("queue topics can't be watched", "stage", stageName, "pool", pool, "err", err)
+			d.deps.Log.Warn("queue topics can't be watched", "stage", stageName, "group", group, "err", err)
 		}
 	}
 	d.metrics.overdue.Reset()
@@ -61,11 +63,16 @@ func (d *Delay) watchOnce(ctx context.Context) {
 	}
 }
 
-// pools are the queue topics of each pool of deliver workers.
-func pools(s *directory.Snapshot) map[string][]string {
+// groups are the topics in which legs wait for each pool of deliver workers and
+// of scanners.
+func groups(s *directory.Snapshot) map[string][]string {
 	topics := map[string][]string{}
-	for _, q := range append(s.Queues(), s.Retired()...) {
-		topics[q.Pool] = append(topics[q.Pool], schemas.Queue(q.Name, q.Generation))
+	add := func(group, topic string) { topics[group] = append(topics[group], topic) }
+	for _, q := range slices.Concat(s.Queues(), s.Retired()) {
+		add(schemas.DeliverGroup(q.Pool), q.Topic())
+		if q.Scanned {
+			add(schemas.ScannerGroup(q.Pool), q.ScanTopic())
+		}
 	}
 	return topics
 }

@@ -53,6 +53,8 @@ func (d *Deliverer) end(t *task) contact {
 		t.job.Finish(parkRecords(t.leg, p, v)...)
 	case toReroute:
 		t.job.Finish(rerouteRecords(t.leg, p, v)...)
+	case toScan:
+		t.job.Finish(scanRecords(t.leg, p, v)...)
 	}
 	return contactNone
 }
@@ -162,11 +164,20 @@ func (d *Deliverer) deliver(ctx context.Context, t *task, p plan, rs []*pb.Recip
 		Size: l.Content.Size, Prepend: l.Prepend, Content: d.content(l),
 		HELO: d.helo(p.queue), SourceIPs: p.queue.Identity.SourceIPs, Own: d.own(p.queue),
 		Revoked:   t.job.Revoked(),
+		Held:      t.job.Held,
 		BeforeDot: func() { d.deps.Failpoint("deliver.dot.before") },
 		AfterDot:  func() { d.deps.Failpoint("deliver.dot.after") },
 	}
 	if via.Scheme == directory.SchemeError {
 		return transport.Result{Outcomes: a.All(transport.Outcome{Kind: transport.Decided, At: transport.AtLookup, Status: via.Status})}
+	}
+	if err := d.edit(ctx, l, a); err != nil {
+		kind := transport.Failed
+		if ctx.Err() != nil {
+			kind = transport.Cut
+		}
+		return transport.Result{Outcomes: a.All(transport.Outcome{Kind: kind, At: transport.AtContent,
+			Status: mail.Status{Code: 451, Enhanced: "4.3.0", Text: "content can't be read"}})}
 	}
 	return d.deps.Transport.Deliver(ctx, target(p), a)
 }

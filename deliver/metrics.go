@@ -56,7 +56,7 @@ func newMetrics(r prometheus.Registerer, s func() (running, settling, held, byte
 
 // Label values.
 var (
-	actionNames = [...]string{toAttempt: "attempt", toRefuse: "refuse", toExpire: "expire", toPark: "park", toReroute: "reroute"}
+	actionNames = [...]string{toAttempt: "attempt", toRefuse: "refuse", toExpire: "expire", toPark: "park", toReroute: "reroute", toScan: "scan"}
 	whyNames    = [...]string{overShare: "share", breakerOpen: "breaker", queueHeld: "held"}
 	policyNames = map[string]string{policyRate: "rate", policyDouble: "double", policyTriple: "triple"}
 )

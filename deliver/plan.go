@@ -29,6 +29,7 @@ const (
 	toExpire         // past its lifetime
 	toPark           // its scope is suspended
 	toReroute        // the directory puts it elsewhere now
+	toScan           // a policy wants it scanned first
 )
 
 // plan is an action and what it needs.
@@ -59,6 +60,8 @@ func planFor(l *pb.Leg, v view) plan {
 		p.action = toReroute
 	case suspended:
 		p.action, p.since = toPark, later(since, time.UnixMilli(l.BornMs))
+	case schemas.WantsScan(p.decision.Scan, l.Scan):
+		p.action = toScan
 	}
 	return p
 }
@@ -69,7 +72,7 @@ func planFor(l *pb.Leg, v view) plan {
 func resolve(l *pb.Leg, v view) (p plan, same bool) {
 	p.tenant, same = l.Tenant, len(l.Recipients) > 0
 	for i, r := range l.Recipients {
-		d := v.decide(directory.Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant})
+		d := v.decide(directory.QuestionOf(l, r))
 		if i == 0 {
 			p.decision, p.queue = d, d.Queue
 		}

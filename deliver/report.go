@@ -56,7 +56,8 @@ func (d *Deliverer) report(ctx context.Context, tr *trip, n notice, id string) *
 	if tr.plan.queue.QSBMF && n.kind == dsn.Failed {
 		build = dsn.QSBMF
 	}
-	r.Original = d.original(ctx, tr, n.kind == dsn.Failed && wantsFull(l, tr.plan.queue.QSBMF))
+	whole := n.kind == dsn.Failed && wantsFull(l, tr.plan.queue.QSBMF)
+	r.Original = d.original(ctx, tr, whole)
 	data := build(r)
 	content, err := d.store(ctx, id, tr.plan.queue.ContentClass, data)
 	if err != nil {
@@ -73,6 +74,9 @@ func (d *Deliverer) report(ctx context.Context, tr *trip, n notice, id string) *
 		Content: content, Tenant: tr.plan.tenant, Directory: tr.number, HeaderMessageId: "<" + id + "@" + r.Me + ">",
 		Session: &pb.Session{Protocol: pb.Protocol_PROTOCOL_INTERNAL, Tenant: tr.plan.tenant},
 	}
+	if !whole || scanned(l) {
+		re.Scan = &pb.Scan{State: pb.ScanState_SCAN_STATE_EXEMPT}
+	}
 	if n.double {
 		re.Prepend = []byte(doubleMark)
 	}
@@ -80,9 +84,10 @@ func (d *Deliverer) report(ctx context.Context, tr *trip, n notice, id string) *
 }
 
 // wantsFull: all of the message only where it was asked for (RFC 3461 4.3);
-// QSBMF always carries it.
+// QSBMF always carries it,
+// but for what scanning found something in.
 func wantsFull(l *pb.Leg, qsbmf bool) bool {
-	return (l.Ret == pb.Ret_RET_FULL || qsbmf && l.Ret != pb.Ret_RET_HDRS) &&
+	return !suspicious(l) && (l.Ret == pb.Ret_RET_FULL || qsbmf && l.Ret != pb.Ret_RET_HDRS) &&
 		l.Content.Size+int64(len(l.Prepend)) <= maxQuoted
 }
 

@@ -180,6 +180,15 @@ func parkRecords(l *pb.Leg, p plan, v view) []bus.Record {
 	return []bus.Record{bus.NewWaiting(schemas.Parked, next), bus.NewEvent(e)}
 }
 
+// scanRecords bring a leg to where it is scanned first.
+func scanRecords(l *pb.Leg, p plan, v view) []bus.Record {
+	next := onward(l, p, v.number)
+	topic := schemas.LegTopic(p.decision.Scan, next)
+	e := event(pb.EventType_EVENT_TYPE_RELEASED, l, p, v.number, v.now)
+	e.Outcomes, e.Scan = all(l.Recipients), &pb.Scan{State: next.Scan.State, Policy: next.Scan.Policy}
+	return []bus.Record{bus.NewLeg(topic, next), bus.NewEvent(e)}
+}
+
 func rerouteRecords(l *pb.Leg, p plan, v view) []bus.Record {
 	e := event(pb.EventType_EVENT_TYPE_REROUTED, l, plan{tenant: l.Tenant}, v.number, v.now)
 	e.Outcomes = all(l.Recipients)

@@ -14,12 +14,19 @@ func (c *checker) fail(d *Document, key, format string, args ...any) {
 	c.errs = append(c.errs, d.at(key, fmt.Sprintf(format, args...)))
 }
 
+// standing tells a document that was in force before from one of a file: only
+// the latter has lines.
+func (d *Document) standing() bool { return d.lines == nil }
+
 // claim notes that d has thing for itself; false if another has it.
 func (c *checker) claim(d *Document, key, thing string) bool {
 	other := c.claimed[thing]
 	if other == nil {
 		c.claimed[thing] = d
 		return true
+	}
+	if d.standing() && !other.standing() {
+		d, other = other, d // who comes is at fault, not who was there
 	}
 	place := ""
 	if other.file != "" {
@@ -58,6 +65,10 @@ func (c *checker) add(d *Document) {
 		c.addPolicy(d, v)
 	case *Rules:
 		c.addRules(d, v)
+	case *Engine:
+		c.engines[v.Name] = v
+	case *ScanPolicy:
+		c.scans[v.Name] = v
 	}
 }
 
@@ -129,7 +140,12 @@ func (c *checker) references() {
 			if c.queues[v.Queue] == nil {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)
 			}
+			c.scanNamed(d, v.Scan)
 			c.openRelay(d, v)
+		case *Queue:
+			c.scanNamed(d, v.Scan)
+		case *ScanPolicy:
+			c.checkScan(d, v)
 		case *Route:
 			if v.Queue != "" && c.queues[v.Queue] == nil {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)
@@ -143,6 +159,12 @@ func (c *checker) references() {
 				c.fail(d, "match.tenant", "there is no tenant %q", v.Tenant)
 			}
 		}
+	}
+}
+
+func (c *checker) scanNamed(d *Document, name string) {
+	if name != "" && c.scans[name] == nil {
+		c.fail(d, "scan", "there is no scan policy %q", name)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
 )
 
 // Question is a recipient to be decided about.
@@ -11,6 +12,12 @@ type Question struct {
 	Recipient  string // address in string form
 	NullSender bool   // the reverse-path is null: bounce routes apply
 	Tenant     string // the submitting tenant, for domains nobody owns; may be empty
+	Queue      string // that a scan policy sent it to, whatever its route says; empty or gone: as routed
+}
+
+// QuestionOf asks again about a recipient of a leg.
+func QuestionOf(l *pb.Leg, r *pb.Recipient) Question {
+	return Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant, Queue: l.GetScan().GetQueue()}
 }
 
 // Decision is the answer.
@@ -20,6 +27,7 @@ type Decision struct {
 	Destination string // key of the queue topic: domain, host:port, path, "discard" or "error"
 	Route       string // name of the route; empty if none matched
 	Via         Via
+	Scan        string // name of the scan policy; empty: none, and where it is refused
 	// Refusal is set if the recipient is unroutable or the route refuses it
 	// (which may be temporary). Queue is set all the same, Via is an error:.
 	Refusal *mail.Status
@@ -29,7 +37,7 @@ type Decision struct {
 // Decide says whose mail a recipient is and where it goes. Whether the client
 // may send to it is not asked here: see Owner and ByNetwork.
 func (s *Snapshot) Decide(q Question) Decision {
-	k := memoKey{mail.Domain(q.Recipient), q.Tenant, q.NullSender}
+	k := memoKey{mail.Domain(q.Recipient), q.Tenant, q.Queue, q.NullSender}
 	if d, ok := s.memo.get(k); ok {
 		return d
 	}
@@ -67,6 +75,13 @@ func (s *Snapshot) decide(q Question, step func(string, ...any)) Decision {
 		return s.refuse(t, r, mail.Status{Code: 554, Enhanced: "5.4.6", Text: "mail for " + domain + " would come back to this host"}, step)
 	}
 	d := Decision{Tenant: t.Name, Queue: s.queueOf(t, r, step), Destination: r.Via.destination(domain), Route: r.Name, Via: r.Via}
+	if moved := s.queues[q.Queue]; moved != nil {
+		d.Queue = moved
+		step("queue %s (generation %d), where a scan policy sent it", moved.Name, moved.Generation)
+	}
+	if d.Scan = scanOf(t, d.Queue); d.Scan != "" {
+		step("scan policy %s", d.Scan)
+	}
 	step("destination %s via %s", d.Destination, d.Via)
 	return d
 }

@@ -32,10 +32,12 @@ const (
 	KindPolicy     = "policy"
 	KindRules      = "rules"
 	KindCredential = "credential"
+	KindEngine     = "engine"
+	KindScan       = "scan"
 )
 
 // kinds in the order in which documents are shown.
-var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindRules, KindCredential}
+var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindRules, KindCredential, KindEngine, KindScan}
 
 // Default is the name of the tenant and of the queue that always exist,
 // whether or not a document says so: for mail that no tenant owns or sent.
@@ -87,7 +89,7 @@ type Document struct {
 	file  string
 	line  int
 	lines map[string]int // line of each key, "match.domain"
-	value any            // *Queue, *Tenant, *Route, *Site, *Policy, *Rules or *Credential
+	value any            // *Queue, *Tenant, *Route, *Site, *Policy, *Rules, *Credential, *Engine or *ScanPolicy
 }
 
 // at is an error at a key of the document, or at its first line.

@@ -3,6 +3,7 @@ package directory
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -70,12 +71,22 @@ func TestConfigurationPage(t *testing.T) {
 			}
 		}
 	}
+	for kind, keys := range map[string][]string{
+		KindEngine: append(namesOf(engineKeys), namesOf(unpackKeys)...),
+		KindScan:   slices.Concat(namesOf(scanKeys), namesOf(scanRuleKeys), namesOf(quarantineKeys)),
+	} {
+		for _, k := range keys {
+			if !strings.Contains(sections[kind], "`"+k) {
+				t.Errorf("kind %s: key %s is not on the page", kind, k)
+			}
+		}
+	}
 	text := "kind: queue\nname: bounces\n"
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		text += "---\n" + block[1]
 	}
-	if n := len(snapshotOf(t, text).Documents()); n != 11 {
-		t.Errorf("%d documents, want 11", n)
+	if n := len(snapshotOf(t, text).Documents()); n != 14 {
+		t.Errorf("%d documents, want 14", n)
 	}
 }
 

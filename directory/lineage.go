@@ -12,6 +12,7 @@ import (
 // topics may still hold legs.
 type lineage struct {
 	generations map[string]uint32
+	scanned     map[string]uint32 // newest generations that have a scan topic
 	retired     []retired
 }
 
@@ -22,6 +23,7 @@ type retired struct {
 	pool       string
 	partitions int32
 	at         time.Time
+	scanned    bool
 }
 
 // keepRetired is how long a retired generation is drained: longer than any
@@ -35,6 +37,7 @@ func (l lineage) queues() []*Queue {
 	for i, r := range l.retired {
 		qs[i] = newQueue(r.name)
 		qs[i].Generation, qs[i].Pool, qs[i].Partitions = r.generation, r.pool, r.partitions
+		qs[i].Scanned = r.scanned
 	}
 	return qs
 }
@@ -52,10 +55,9 @@ func (l lineage) live(name string) bool {
 // changes so gets the next generation. Before is nil if it isn't understood:
 // then its queues are taken for unchanged.
 func (l lineage) next(before, after *Snapshot, at time.Time) lineage {
-	n := lineage{generations: maps.Clone(l.generations)}
-	if n.generations == nil {
-		n.generations = map[string]uint32{}
-	}
+	n := lineage{generations: map[string]uint32{}, scanned: map[string]uint32{}}
+	maps.Copy(n.generations, l.generations)
+	maps.Copy(n.scanned, l.scanned)
 	for _, r := range l.retired {
 		if at.Sub(r.at) < keepRetired {
 			n.retired = append(n.retired, r)
@@ -69,13 +71,16 @@ func (l lineage) next(before, after *Snapshot, at time.Time) lineage {
 		default:
 			n.generations[q.Name] = l.generations[q.Name] + 1
 		}
+		if q.Scanned {
+			n.scanned[q.Name] = n.generation(q.Name)
+		}
 	}
 	if before == nil {
 		return n
 	}
 	for _, old := range before.queueList {
 		if q := after.queues[old.Name]; !keeps(old, q) {
-			n.retired = append(n.retired, retired{old.Name, old.Generation, old.Pool, old.Partitions, at})
+			n.retired = append(n.retired, retired{old.Name, old.Generation, old.Pool, old.Partitions, at, l.scanned[old.Name] == old.Generation})
 		}
 	}
 	return n
@@ -88,13 +93,15 @@ func keeps(old, q *Queue) bool {
 
 // merge takes over what a record says.
 func (l lineage) merge(a *pb.Apply) lineage {
-	n := lineage{generations: map[string]uint32{}}
+	n := lineage{generations: map[string]uint32{}, scanned: map[string]uint32{}}
 	if !a.Full {
 		maps.Copy(n.generations, l.generations)
+		maps.Copy(n.scanned, l.scanned)
 	}
 	maps.Copy(n.generations, a.Generations)
+	maps.Copy(n.scanned, a.Scanned)
 	for _, r := range a.Retired {
-		n.retired = append(n.retired, retired{r.Name, r.Generation, r.Pool, r.Partitions, time.UnixMilli(r.RetiredMs)})
+		n.retired = append(n.retired, retired{r.Name, r.Generation, r.Pool, r.Partitions, time.UnixMilli(r.RetiredMs), r.Scanned})
 	}
 	return n
 }
@@ -102,13 +109,14 @@ func (l lineage) merge(a *pb.Apply) lineage {
 // write puts the lineage into a record: whole generations into a full one,
 // those that differ from before into a delta.
 func (l lineage) write(a *pb.Apply, before lineage) {
-	a.Generations = maps.Clone(l.generations)
+	a.Generations, a.Scanned = maps.Clone(l.generations), maps.Clone(l.scanned)
 	if !a.Full {
+		maps.DeleteFunc(a.Scanned, func(name string, g uint32) bool { return before.scanned[name] == g })
 		maps.DeleteFunc(a.Generations, func(name string, g uint32) bool { return before.generations[name] == g })
 	}
 	for _, r := range l.retired {
 		a.Retired = append(a.Retired, &pb.Retired{
-			Name: r.name, Generation: r.generation, Pool: r.pool, Partitions: r.partitions, RetiredMs: r.at.UnixMilli(),
+			Name: r.name, Generation: r.generation, Pool: r.pool, Partitions: r.partitions, RetiredMs: r.at.UnixMilli(), Scanned: r.scanned,
 		})
 	}
 }

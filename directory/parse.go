@@ -164,6 +164,10 @@ func (r *reading) document(body ast.Node) (Document, Errors) {
 		doc = build(r, body, &Policy{}, policyKeys)
 	case KindRules:
 		doc = build(r, body, newRules(), rulesKeys)
+	case KindEngine:
+		doc = build(r, body, newEngine(), engineKeys)
+	case KindScan:
+		doc = build(r, body, newScanPolicy(), scanKeys)
 	case "":
 		r.fail(body, "the document has no kind; kinds are %s", strings.Join(kinds, ", "))
 	default:
@@ -253,6 +257,14 @@ func (r *reading) complete(doc *Document, body ast.Node) Errors {
 	case *Rules:
 		missing("name")
 		doc.Ref = Ref{KindRules, v.Service}
+	case *Engine:
+		missing("name")
+		doc.Ref = Ref{KindEngine, v.Name}
+		r.completeEngine(v, body)
+	case *ScanPolicy:
+		missing("name")
+		doc.Ref = Ref{KindScan, v.Name}
+		r.completeScan(v, body)
 	case *Site:
 		doc.Ref = Ref{KindSite, siteName}
 	}

@@ -39,6 +39,7 @@ type Policy struct {
 	BadLoaderTypes Source
 	Recipients     *RecipientCheck // nil: every mailbox exists
 	Variables      qmail.Variables
+	Verify         *Verification // instead of the tenant's; nil: the tenant's
 }
 
 // Source is a text that the document holds, or that a file on the edge's host
@@ -104,6 +105,7 @@ var policyKeys = []key[Policy]{
 		p.Recipients.complete(v)
 	}},
 	{"variables", func(p *Policy, v *value) { p.setVariables(v) }},
+	{"verify", func(p *Policy, v *value) { p.Verify = &Verification{}; nested(v, p.Verify, verificationKeys) }},
 }
 
 var policyMatchKeys = []key[Policy]{
@@ -245,8 +247,8 @@ func (r *reading) completePolicy(p *Policy, body ast.Node) {
 	if p.Tenant != "" && p.Clients != Relays {
 		r.fail(body, "match.tenant is for clients: relays; strangers' mail belongs to who owns the recipient's domain")
 	}
-	if p.Clients == Relays && (p.BadHELO.Given() || p.Recipients != nil || p.Variables.SenderDNS == qmail.On || p.Variables.HELO != qmail.HELOUnset || p.Variables.TarpitCount > 0) {
-		r.fail(body, "bad_helo, recipients, HELOCHECK, MFDNSCHECK and TARPITCOUNT are asked of strangers only")
+	if p.Clients == Relays && (p.BadHELO.Given() || p.Recipients != nil || p.Verify != nil || p.Variables.SenderDNS == qmail.On || p.Variables.HELO != qmail.HELOUnset || p.Variables.TarpitCount > 0) {
+		r.fail(body, "bad_helo, recipients, verify, HELOCHECK, MFDNSCHECK and TARPITCOUNT are asked of strangers only")
 	}
 	if p.Clients == Strangers && (p.MailFromRules.Given() || p.Variables.LocalSender != "") {
 		r.fail(body, "mail_from_rules and LOCALMFCHECK are asked of relays only")

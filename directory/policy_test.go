@@ -128,6 +128,7 @@ func TestBadPolicies(t *testing.T) {
 		"MAXRECIPIENTS":                    "variables: {MAXRECIPIENTS: many}",
 		"unknown key \"variables.RBLSMTPD": "variables: {RBLSMTPD: x}",
 		"asked of strangers only":          "match: {clients: relays}\nbad_helo: x",
+		"bad_helo, recipients, verify":     "match: {clients: relays}\nverify: {dkim: true}",
 		"asked of relays only":             "mail_from_rules: 192.0.2.&@x.example",
 		"is for clients: relays":           "match: {tenant: default}",
 		"there is no tenant":               "match: {clients: relays, tenant: nobody}",

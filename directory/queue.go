@@ -43,6 +43,8 @@ type Queue struct {
 	ContentClass           string // retention class of large content; default "default"
 	QSBMF                  bool   // bounces in qmail's format; default RFC 3464
 	DoubleBounceTo         string // default: the site's; empty: discarded
+	Scan                   string // the scan policy of its mail; empty: none, but for tenants with their own
+	Scanned                bool   // it has a scan topic; set by the snapshot
 }
 
 // Identity is how a queue presents itself.
@@ -88,6 +90,7 @@ var queueKeys = []key[Queue]{
 	{"content_class", func(q *Queue, v *value) { q.ContentClass = parsed(v, parseName) }},
 	{"bounce_format", func(q *Queue, v *value) { q.QSBMF = v.oneOf("rfc3464", "qsbmf") == "qsbmf" }},
 	{"double_bounce_to", func(q *Queue, v *value) { q.DoubleBounceTo = parsed(v, parseMailbox) }},
+	{"scan", func(q *Queue, v *value) { q.Scan = parsed(v, parseName) }},
 }
 
 var identityKeys = []key[Identity]{
@@ -130,6 +133,9 @@ func (q *Queue) Expires(born time.Time, stopped time.Duration, nullSender bool) 
 
 // Topic is the queue's topic.
 func (q *Queue) Topic() string { return schemas.Queue(q.Name, q.Generation) }
+
+// ScanTopic is the topic of its legs that wait for a verdict.
+func (q *Queue) ScanTopic() string { return schemas.Scan(q.Name, q.Generation) }
 
 // longest is the time for which the received record of a message may be
 // needed: its lifetime, then that of its bounce, and a day of grace.

@@ -206,8 +206,22 @@ func checkVariable(name, value string) error {
 		if _, err := strconv.ParseUint(value, 10, 62); err != nil {
 			return fmt.Errorf("%s wants a number, not %q", name, value)
 		}
+	case "SPF":
+		if n, err := strconv.Atoi(value); err != nil || n < 0 || n > maxSPFLevel {
+			return fmt.Errorf("SPF wants a level from 0 to %d, not %q", maxSPFLevel, value)
+		}
+	case "POSTGREY":
+		_, err := ParsePolicyServer(value)
+		return err
+	case "SMTPAUTH":
+		_, err := qmail.ParseSMTPAuth(value)
+		return err
+	case "UCSPITLS":
+		_, err := qmail.ParseUCSPITLS(value)
+		return err
 	}
-	return nil
+	var v qmail.Variables
+	return v.Set(map[string]string{name: value})
 }
 
 // parseConnRate reads "30/1m".

@@ -74,6 +74,13 @@ func TestRulesRefused(t *testing.T) {
 	}{
 		{"bad line", head + "rules: |\n  :allow\n  # c\n  192.0.2:deny\n", 6, "can never match"},
 		{"on one line", head + "rules: \"192.0.2.1:permit\"\n", 3, "is no rule"},
+		{"a level that SPF hasn't", head + "rules: |\n  :allow,SPF=\"7\"\n", 4, "from 0 to 6"},
+		{"no level", head + "env: [SPF=x]\n", 3, "from 0 to 6"},
+		{"no policy server", head + "rules: |\n  :allow,POSTGREY=\"nowhere\"\n", 4, "is not ip;port"},
+		{"AUTH that nobody knows", head + "rules: |\n  :allow,SMTPAUTH=\"md5\"\n", 4, "SMTPAUTH is"},
+		{"TLS that nobody knows", head + "rules: |\n  :allow,UCSPITLS=\"yes\"\n", 4, "UCSPITLS is"},
+		{"a count that is none", head + "rules: |\n  :allow,TARPITCOUNT=\"many\"\n", 4, "no whole number"},
+		{"a loader that is none", head + "rules: |\n  :allow,BADLOADERTYPE=\"MZ\"\n", 4, "not one character"},
 		{"open relay", head + "rules: |\n  :allow,RELAYCLIENT=\"\"\n", 4, "open relay"},
 		{"open relay by name", head + "rules: |\n  =:allow,RELAYCLIENT=\"\"\n", 4, "open relay"},
 		{"open relay by network", head + "rules: |\n  128.0.0.0/1:allow,RELAYCLIENT=\"\"\n", 4, "open relay"},

@@ -28,6 +28,8 @@ type Snapshot struct {
 	policies   policies
 	rules      map[string]*Rules
 	history    lineage
+	engines    map[string]*Engine
+	scans      map[string]*ScanPolicy
 
 	credentials  map[string]*Credential
 	certificates map[string]*Credential
@@ -52,6 +54,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
 		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, rules: map[string]*Rules{}, memo: newMemo(),
 		credentials: map[string]*Credential{}, certificates: map[string]*Credential{},
+		engines: map[string]*Engine{}, scans: map[string]*ScanPolicy{},
 		policies: policies{strangers: patterns[*Policy]{}, relays: map[string]patterns[*Policy]{}},
 	}
 	c := &checker{Snapshot: s, claimed: map[string]*Document{}}
@@ -72,6 +75,7 @@ func (s *Snapshot) finish() {
 	if s.site.Postmaster == "" && s.site.Me != "" {
 		s.site.Postmaster = "postmaster@" + s.site.Me
 	}
+	s.scanned()
 	s.relate(s.history)
 	s.share()
 	s.finishCredentials()
@@ -117,6 +121,7 @@ func (s *Snapshot) relate(l lineage) {
 	s.history = l
 	for _, q := range s.queues {
 		q.Generation = l.generation(q.Name)
+		q.Scanned = q.Scanned || l.scanned[q.Name] == q.Generation
 	}
 }
 
@@ -128,6 +133,9 @@ func (s *Snapshot) Topics(retention time.Duration) []schemas.Topic {
 	for _, q := range s.queueList {
 		size := schemas.Sizing{Mail: max(retention, q.longest())}
 		topics = append(topics, size.Queue(q.Name, q.Generation, q.Pool, q.Partitions)...)
+		if q.Scanned {
+			topics = append(topics, size.Scan(q.Name, q.Generation, q.Pool, q.Partitions)...)
+		}
 		if !classes[q.ContentClass] {
 			classes[q.ContentClass] = true
 			topics = append(topics, size.Content(q.ContentClass)...)
@@ -156,7 +164,7 @@ func (s *Snapshot) Documents() []Document { return s.docs }
 
 // Retired are generations of queues that were purged, or that were replaced
 // because their pool or number of partitions changed, and whose topics may
-// still hold legs. Only Name, Generation, Pool and Partitions are theirs; the
+// still hold legs. Only Name, Generation, Pool, Partitions and Scanned are theirs; the
 // rest is as by default.
 func (s *Snapshot) Retired() []*Queue { return s.history.queues() }
 

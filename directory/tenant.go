@@ -20,6 +20,7 @@ type Tenant struct {
 	// Verify is what is asked about strangers' mail for its domains; nil:
 	// nothing.
 	Verify *Verification
+	Scan   string // the scan policy of its mail; empty: its queue's
 	Quota  *Quota // nil: nothing is counted
 }
 
@@ -41,6 +42,7 @@ var tenantKeys = []key[Tenant]{
 	}},
 	{"queue", func(t *Tenant, v *value) { t.Queue = parsed(v, parseName) }},
 	{"dsn_rate", func(t *Tenant, v *value) { t.DSNRate = int(v.integer(0, 1_000_000)) }},
+	{"scan", func(t *Tenant, v *value) { t.Scan = parsed(v, parseName) }},
 	{"verify", func(t *Tenant, v *value) { t.Verify = &Verification{}; nested(v, t.Verify, verificationKeys) }},
 	{"quota", func(t *Tenant, v *value) { t.Quota = newTenantQuota(); nested(v, t.Quota, tenantQuotaKeys) }},
 }

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"strings"
@@ -67,7 +68,7 @@ var verificationKeys = []key[Verification]{
 }
 
 var spfKeys = []key[SPF]{
-	{"level", func(s *SPF, v *value) { s.Level = int(v.integer(0, 6)) }},
+	{"level", func(s *SPF, v *value) { s.Level = int(v.integer(0, maxSPFLevel)) }},
 	{"explain", func(s *SPF, v *value) { s.Explain = v.bounded(maxSPFText) }},
 	{"local_rules", func(s *SPF, v *value) { s.LocalRules = v.bounded(maxSPFText) }},
 }
@@ -89,6 +90,37 @@ func (v *value) bounded(n int) string {
 	}
 	return s
 }
+
+// Verification is what strangers' mail to a domain is asked: by its policy, or
+// else by the tenant who owns it; nil: nothing.
+func (s *Snapshot) Verification(domain string) *Verification {
+	if p := s.Policy(false, "", domain); p != nil && p.Verify != nil {
+		return p.Verify
+	}
+	if owner := s.Owner(domain); owner != nil {
+		return owner.Verify
+	}
+	return nil
+}
+
+// Verifications are all that mail to any domain may be asked.
+func (s *Snapshot) Verifications() iter.Seq[*Verification] {
+	return func(yield func(*Verification) bool) {
+		for _, t := range s.Tenants() {
+			if t.Verify != nil && !yield(t.Verify) {
+				return
+			}
+		}
+		for _, p := range s.policies.strangers {
+			if p.Verify != nil && !yield(p.Verify) {
+				return
+			}
+		}
+	}
+}
+
+// maxSPFLevel is the strictest that qmail knows.
+const maxSPFLevel = 6
 
 // ParsePolicyServer reads a policy server as qmail's POSTGREY variable has it ("ip;port",
 // port 60000 if it is left out), or host:port.

@@ -52,7 +52,8 @@ const (
 )
 
 // Change is what an engine wants done to the header. It is kept beside
-// content, which never changes.
+// content, which never changes. Fields are counted as they are before any
+// change; several that are inserted at one place stand in their order.
 type Change struct {
 	Kind  ChangeKind
 	Index int

@@ -74,7 +74,8 @@ const (
 	// Failed: no verdict, for a reason that may pass. The message wasn't
 	// scanned, or not to its end. It is the zero value.
 	Failed Outcome = iota
-	// Clean: the engine looked at all of it and found nothing.
+	// Clean: the engine looked at all of it and found nothing, or its own
+	// settings say that such mail passes without a look; Detail tells that.
 	Clean
 	// Malware: Name says which.
 	Malware
@@ -118,6 +119,7 @@ const (
 	TooLong      // takes longer than is allowed
 	Damaged      // not what it says it is
 	NotSupported // of a form that can't be looked into
+	OutOfScope   // the engine is set up not to look at such mail
 
 	// Of Encrypted.
 	Archive // a member of an archive, or a document
@@ -125,7 +127,7 @@ const (
 )
 
 var reasons = [...]string{"", "unreachable", "late", "broken", "trouble", "unreadable",
-	"too large", "too deep", "too many", "too long", "damaged", "not supported", "archive", "message"}
+	"too large", "too deep", "too many", "too long", "damaged", "not supported", "out of scope", "archive", "message"}
 
 // String is the reason in lower case; empty for none.
 func (r Reason) String() string { return reasons[r] }

@@ -41,6 +41,7 @@ type Config struct {
 
 	Submission  string `yaml:"submission"`  // listen address of submission with STARTTLS; empty: not served
 	Submissions string `yaml:"submissions"` // the same with TLS from the first octet
+	HTTP        string `yaml:"http"`        // listen address of submission by HTTP, with TLS if there are certificates; empty: not served
 	SMTPAuth    bool   `yaml:"smtp_auth"`   // offer AUTH on smtp, too
 	SMTPTLS     string `yaml:"smtp_tls"`    // "offer" (default) or "require"
 	PlainAuth   bool   `yaml:"plain_auth"`  // take passwords without TLS, and submission without it
@@ -48,6 +49,10 @@ type Config struct {
 	SMTPClientCert        string `yaml:"smtp_client_cert"` // certificates of clients: "none" (default), "request", "require"
 	SubmissionClientCert  string `yaml:"submission_client_cert"`
 	SubmissionsClientCert string `yaml:"submissions_client_cert"`
+	HTTPClientCert        string `yaml:"http_client_cert"`
+
+	HTTPMaxJSON int64 `yaml:"http_max_json"` // octets of a request in JSON; default 8 MiB
+	MaxKeys     int   `yaml:"max_keys"`      // idempotency keys that are remembered; default 1,000,000
 
 	Auth auth.Config `yaml:"auth"`
 }
@@ -69,13 +74,23 @@ func (c Config) withDefaults() (Config, error) {
 	if strings.ContainsFunc(c.Hostname, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return c, fmt.Errorf("ingest: host name %q is not a domain in ASCII", c.Hostname)
 	}
-	addresses := map[string]string{"qmqp": c.QMQP, "qmtp": c.QMTP, "qmtps": c.QMTPS}
+	addresses := map[string]string{"qmqp": c.QMQP, "qmtp": c.QMTP, "qmtps": c.QMTPS, "http": c.HTTP}
 	for _, s := range c.lines() {
 		addresses[s.name] = s.addr
 	}
 	for name, addr := range addresses {
 		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
 			return c, fmt.Errorf("ingest: %s address: %w", name, err)
+		}
+	}
+	for name, n := range map[string]int64{
+		"qmqp_max_size": c.QMQPMaxSize, "qmtp_max_size": c.QMTPMaxSize, "max_size": c.MaxSize, "max_recipients": int64(c.MaxRecipients),
+		"max_hops": int64(c.MaxHops), "max_connections": int64(c.MaxConnections), "max_large": int64(c.MaxLarge),
+		"http_max_json": c.HTTPMaxJSON, "max_keys": int64(c.MaxKeys),
+		"publish_timeout": int64(c.PublishTimeout), "command_timeout": int64(c.CommandTimeout), "data_timeout": int64(c.DataTimeout),
+	} {
+		if n < 0 {
+			return c, fmt.Errorf("ingest: %s must not be negative", name)
 		}
 	}
 	if len(c.TLSCert) != len(c.TLSKey) {
@@ -86,6 +101,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.QMTPS != "" && len(c.TLSCert) == 0 {
 		return c, fmt.Errorf("ingest: qmtps needs tls_cert and tls_key")
+	}
+	if c.HTTP != "" && len(c.TLSCert) == 0 && !c.PlainAuth {
+		return c, fmt.Errorf("ingest: http needs tls_cert and tls_key")
 	}
 	if c.ClientCA != "" && c.QMTPS == "" {
 		return c, fmt.Errorf("ingest: client_ca is for qmtps, which is not served")

@@ -142,6 +142,10 @@ func TestConfigIsChecked(t *testing.T) {
 		"address":     {SMTP: "nowhere"},
 		"host name":   {Hostname: "a b"},
 		"line ends":   {LineEnds: "keep"},
+		"size":        {MaxSize: -5},
+		"JSON":        {HTTPMaxJSON: -1},
+		"keys":        {MaxKeys: -1},
+		"time":        {DataTimeout: -time.Second},
 		"key missing": {TLSCert: []string{empty}},
 		"certificate": {TLSCert: []string{empty}, TLSKey: []string{empty}},
 	} {

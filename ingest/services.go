@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/emersion/go-smtp"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"qstream/directory"
 	"qstream/ingest/auth"
@@ -21,19 +20,24 @@ const (
 	ServiceSubmissions = directory.ServiceSubmissions
 )
 
+// users is what signs them in, for all services.
+func (s *Ingest) users(d Deps) (*auth.Authenticator, error) {
+	authorities, err := loadAuthorities(s.cfg.TLSClientCA)
+	if err != nil {
+		return nil, err
+	}
+	return auth.New(s.cfg.Auth, auth.Deps{
+		Snapshot: s.snapshot, ClientCAs: authorities, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	})
+}
+
 // addSMTP makes those services that speak SMTP and have an address.
-func (s *Ingest) addSMTP(d Deps, certs *certificates) error {
+func (s *Ingest) addSMTP(d Deps, certs *certificates, users *auth.Authenticator) error {
 	lines, err := s.cfg.smtpd()
 	if err != nil {
 		return err
 	}
 	authorities, err := loadAuthorities(s.cfg.TLSClientCA)
-	if err != nil {
-		return err
-	}
-	users, err := auth.New(s.cfg.Auth, auth.Deps{
-		Snapshot: s.snapshot, ClientCAs: authorities, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
-	})
 	if err != nil {
 		return err
 	}
@@ -44,19 +48,21 @@ func (s *Ingest) addSMTP(d Deps, certs *certificates) error {
 				return err
 			}
 		}
+		if authorities != nil && front.TLS != nil {
+			if front.RuleTLS, err = certs.service(clientRequest, authorities); err != nil {
+				return err
+			}
+		}
+		front.RuleAuth, front.PlainAuth = users, s.cfg.PlainAuth
 		if of.offerAuth {
-			front.Auth, front.PlainAuth = users, s.cfg.PlainAuth
+			front.Auth = users
 		}
 		front.RequireAuth, front.RequireTLS, front.ImplicitTLS = of.submission, of.requireTLS, of.implicit
 		if front.TLS == nil && (of.requireTLS || of.implicit) {
 			return fmt.Errorf("ingest: %s needs tls_cert and tls_key", of.name)
 		}
-		registry := d.Metrics
-		if registry != nil {
-			registry = prometheus.WrapRegistererWith(prometheus.Labels{"service": of.name}, registry)
-		}
 		front.Door = s.gate.Door(of.name)
-		server, err := smtpd.New(front, s.sessions(of), d.Log, registry)
+		server, err := smtpd.New(front, s.sessions(of), d.Log, labelled(d.Metrics, of.name))
 		if err != nil {
 			return err
 		}
@@ -70,7 +76,8 @@ func (s *Ingest) sessions(of serviceConfig) smtpd.Backend {
 	return func(ctx context.Context, p smtpd.Peer) (smtp.Session, error) {
 		return s.intake.NewSession(ctx, intake.Client{
 			Protocol: pb.Protocol_PROTOCOL_SMTP, Addr: p.Addr, Name: p.Gate.Name, Gate: p.Gate, Env: p.Gate.Rule.Env, HELO: p.HELO, ESMTP: p.ESMTP, TLS: p.TLS,
-			User: p.Auth.User, Vouched: p.Auth.Vouched, Submission: of.submission,
+			User: p.Auth.User, Vouched: p.Auth.Vouched, Mechanism: p.Auth.Mechanism, Submission: of.submission,
+			Proven: p.Proven, CertSender: p.CertSender,
 		})
 	}
 }

@@ -1,12 +1,13 @@
 // Package ingest is the edge: it takes mail in over SMTP, from other servers
-// and from users, QMQP and QMTP, and publishes it on the received topic. It
+// and from users, QMQP, QMTP and HTTP, and publishes it on the received topic. It
 // keeps no state; any number of edges may run.
 //
 // Guarantee: 250, and K, is durable; see intake.
 // Guarantee: it is no open relay unless the directory makes it one.
-// Guarantee: submission and submissions take nothing from who hasn't signed in.
+// Guarantee: submission, submissions and http take nothing from who hasn't
+// signed in.
 //
-// The front ends are packages below it (smtpd, qmqpd, qmtpd); all of them
+// The front ends are packages below it (smtpd, qmqpd, qmtpd, httpd); all of them
 // drive intake.
 package ingest
 
@@ -27,6 +28,8 @@ import (
 	"qstream/directory"
 	"qstream/ingest/gate"
 	"qstream/ingest/greylist"
+	"qstream/ingest/httpd"
+	"qstream/ingest/idempotency"
 	"qstream/ingest/intake"
 	"qstream/ingest/lookup"
 	"qstream/ingest/quota"
@@ -54,6 +57,8 @@ type Ingest struct {
 	gate   *gate.Gate
 	intake *intake.Intake
 	verify *intake.Verifier
+	keys   *idempotency.Keys
+	local  *httpd.Handler
 	quota  *quota.Book
 
 	services []*service // SMTP first
@@ -120,7 +125,14 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.addSMTP(d, certs); err != nil {
+	users, err := s.users(d)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.addSMTP(d, certs, users); err != nil {
+		return nil, err
+	}
+	if err := s.addHTTP(d, certs, users); err != nil {
 		return nil, err
 	}
 	if err := s.addQMQP(d); err != nil {
@@ -181,7 +193,7 @@ func (s *Ingest) Listen() error {
 func (s *Ingest) Addr() net.Addr { return s.AddrOf(ServiceSMTP) }
 
 // AddrOf is where a service is served: smtp, submission, submissions, qmqp,
-// qmtp or qmtps; nil before Listen, and for one that isn't.
+// qmtp, qmtps or http; nil before Listen, and for one that isn't.
 func (s *Ingest) AddrOf(name string) net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,6 +232,11 @@ func (s *Ingest) follow(ctx context.Context) (stop func()) {
 	following.Go(func() {
 		if err := s.verify.Greylist.Run(ctx); err != nil {
 			s.log.Error("greylist isn't followed any more", "stage", "ingest", "err", err)
+		}
+	})
+	following.Go(func() {
+		if err := s.keys.Run(ctx); err != nil {
+			s.log.Error("idempotency keys aren't followed any more", "stage", "ingest", "err", err)
 		}
 	})
 	following.Go(func() {

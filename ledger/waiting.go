@@ -161,7 +161,7 @@ func noteOf(r bus.Record) (n fold.Note, ok bool) {
 		}
 		n.ID, ok = fold.ParseID(m.Id)
 		n.Place, n.Tenant = fold.Reinject, m.Tenant
-		if m.Origin == pb.Origin_ORIGIN_DSN {
+		if schemas.Generated(m.Origin) {
 			n.Opened = fold.Generated
 		}
 		if m.BornMs > 0 {

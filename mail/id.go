@@ -2,6 +2,7 @@ package mail
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -20,6 +21,17 @@ const rewind = time.Second
 // in milliseconds and whose rest is random. Ids of one process ascend, also
 // within a millisecond. It is safe for concurrent use.
 func NewID(now time.Time) string { return ids.next(now).String() }
+
+// DerivedID is a message id that follows from what is named, and from a time
+// that doesn't change with repetition: the same each time it is made.
+func DerivedID(at time.Time, name string) string {
+	sum := sha256.Sum256([]byte(name))
+	var id ulid.ULID
+	// A time out of range would only be one in 10,889 AD.
+	_ = id.SetTime(ulid.Timestamp(at))
+	_ = id.SetEntropy(sum[:10])
+	return id.String()
+}
 
 // IDTime is the time at which an id was made; ok is false if id is not one.
 func IDTime(id string) (made time.Time, ok bool) {

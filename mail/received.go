@@ -23,6 +23,7 @@ type Received struct {
 // String is the line, folded, ended by CRLF.
 func (r Received) String() string {
 	var b strings.Builder
+	b.Grow(256)
 	b.WriteString("Received: from " + token(r.HELO, "unknown") + " (")
 	if r.ClientName != "" {
 		b.WriteString(token(r.ClientName, "unknown") + " ")

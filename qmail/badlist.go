@@ -15,6 +15,8 @@ import "strings"
 type List struct {
 	plain    map[string]int // line of each entry, extended ones with their sign
 	patterns []pattern
+	first    [256]bool // octets that entries begin with
+	last     [256]bool // and end with: signs that no entry has aren't searched
 }
 
 type pattern struct {
@@ -50,6 +52,7 @@ func ParseList(text string) (*List, error) {
 func (l *List) add(entry string, line int) {
 	if _, ok := l.plain[entry]; !ok {
 		l.plain[entry] = line
+		l.first[entry[0]], l.last[entry[len(entry)-1]] = true, true
 	}
 }
 
@@ -87,6 +90,9 @@ func (l *List) Address(address string, p Peer) Match {
 
 // either finds an address or its domain between signs.
 func (l *List) either(before, address, domain, behind string) int {
+	if before != "" && !l.first[before[0]] || behind != "" && !l.last[behind[0]] {
+		return 0
+	}
 	if line := l.plain[before+address+behind]; line > 0 && address != "" {
 		return line
 	}
@@ -114,7 +120,7 @@ func (l *List) extended(address, domain, name string, relay bool) int {
 	if line := l.either("", address, domain, "="); line > 0 {
 		return line
 	}
-	for rest, more := name, true; more; _, rest, more = strings.Cut(rest, ".") {
+	for rest, more := name, l.first['~']; more; _, rest, more = strings.Cut(rest, ".") {
 		if line := l.plain["~"+rest]; line > 0 {
 			return line
 		}
@@ -138,7 +144,7 @@ func (l *List) HELO(name string) Match {
 		return Match{}
 	}
 	name = strings.ToLower(name)
-	if line := l.plain[name+"!"]; line > 0 {
+	if line := l.either("", name, "", "!"); line > 0 {
 		return Match{Allowed: true, Line: line}
 	}
 	if line := l.plain[name]; line > 0 {

@@ -106,7 +106,8 @@ const maxField = 128
 // keeps less than 200 octets. Lines may end with CRLF or LF; folds within the
 // field, and lines shorter than a mark, hide nothing.
 type ContentScan struct {
-	Found Finding // the first thing found
+	Found  Finding // the first thing found
+	Base64 bool    // a field has announced base64, as long as nothing was found
 
 	rules   ContentRules
 	line    []byte // the beginning of the field or line, outside of base64
@@ -151,10 +152,14 @@ func (s *ContentScan) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// mayMatter are the octets that begin the field, go on with it or end a
+// header.
+var mayMatter = [256]bool{'c': true, 'C': true, ' ': true, '\t': true, '\r': true, '\n': true}
+
 // pass passes over whole lines that can't say that base64 comes, and returns
 // how far that was.
 func (s *ContentScan) pass(p []byte) (n int) {
-	for len(p) > n && !strings.ContainsRune("cC \t\r\n", rune(p[n])) {
+	for len(p) > n && !mayMatter[p[n]] {
 		end := bytes.IndexByte(p[n:], '\n')
 		if end < 0 {
 			break
@@ -253,7 +258,7 @@ func (s *ContentScan) endLine() {
 		s.inside, s.encoded = true, false
 		s.head, s.kept = s.head[:0], 0
 	case !s.inside && saysBase64(s.line):
-		s.encoded = true
+		s.encoded, s.Base64 = true, true
 	}
 }
 

@@ -28,6 +28,9 @@ func (rs *Rules) Find(c Client) (Rule, bool) {
 // All are the rules in the order of the text. Don't change them.
 func (rs *Rules) All() []Rule { return rs.rules }
 
+// NeedsInfo reports whether any rule is for an info@.
+func (rs *Rules) NeedsInfo() bool { return rs.byInfo || rs.infoIPs }
+
 // NeedsName reports whether Find could answer otherwise if it knew the name
 // of a client, whose Name is not looked at.
 func (rs *Rules) NeedsName(c Client) bool {

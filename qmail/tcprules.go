@@ -14,13 +14,14 @@ import (
 // CIDR as in its successors). They never change; reading them is safe for
 // concurrent use.
 type Rules struct {
-	rules  []Rule
-	keys   map[string]int       // rule of an address as the search writes it; the first in the text counts
-	nets   map[netip.Prefix]int // the same of CIDR addresses
-	bits   []int                // prefix lengths in use, longest first
-	hosts  bool                 // some rule is for a whole host name
-	suffix bool                 // some rule is for the end of one, or for any
-	byInfo bool                 // some rule is for info and a host name
+	rules   []Rule
+	keys    map[string]int       // rule of an address as the search writes it; the first in the text counts
+	nets    map[netip.Prefix]int // the same of CIDR addresses
+	bits    []int                // prefix lengths in use, longest first
+	hosts   bool                 // some rule is for a whole host name
+	suffix  bool                 // some rule is for the end of one, or for any
+	byInfo  bool                 // some rule is for info and a host name
+	infoIPs bool                 // some rule is for info and an address
 }
 
 // Rule is one line.
@@ -208,6 +209,7 @@ func (rs *Rules) address(s string, rule int) error {
 		info, rest = s[:i+1], s[i+1:]
 	}
 	if a, err := netip.ParseAddr(rest); err == nil && a.Zone() == "" {
+		rs.infoIPs = rs.infoIPs || info != ""
 		rs.key(info+a.Unmap().String(), rule)
 		return nil
 	}

@@ -81,7 +81,7 @@ const (
 
 // Replies are texts put behind those of refusals.
 type Replies struct {
-	HELO, Mailbox, MaxSize, BadMailFrom, BadRcptTo, SenderExist, NoGateway, SenderInvalid, Content string
+	HELO, Mailbox, MaxSize, BadMailFrom, BadRcptTo, SenderExist, NoGateway, SenderInvalid, Content, Greylisted string
 }
 
 // setters read a variable each.
@@ -107,6 +107,7 @@ var setters = map[string]func(*Variables, string) error{
 	"REPLY_SENDERINVALID": reply(func(r *Replies) *string { return &r.SenderInvalid }),
 	"REPLYMAV":            reply(func(r *Replies) *string { return &r.SenderInvalid }),
 	"REPLY_CONTENT":       reply(func(r *Replies) *string { return &r.Content }),
+	"REPLY_GREYLISTED":    reply(func(r *Replies) *string { return &r.Greylisted }),
 }
 
 // VariableNames are the variables that Set reads, in order.

@@ -41,8 +41,8 @@ func TestReceivingVariables(t *testing.T) {
 		{"BADLOADERTYPE=-", Variables{LoaderType: ContentOff}},
 		{"RECIPIENTS450=", Variables{Recipients450: On}},
 		{"REPLYMAV=mine", Variables{Replies: Replies{SenderInvalid: "mine"}}},
-		{"REPLY_HELO=a,REPLY_MAILBOX=b,REPLY_MAXSIZE=c,REPLY_BADMAILFROM=d,REPLY_BADRCPTTO=e,REPLY_SENDEREXIST=f,REPLY_NOGATEWAY=g,REPLY_SENDERINVALID=h,REPLY_CONTENT=i",
-			Variables{Replies: Replies{"a", "b", "c", "d", "e", "f", "g", "h", "i"}}},
+		{"REPLY_HELO=a,REPLY_MAILBOX=b,REPLY_MAXSIZE=c,REPLY_BADMAILFROM=d,REPLY_BADRCPTTO=e,REPLY_SENDEREXIST=f,REPLY_NOGATEWAY=g,REPLY_SENDERINVALID=h,REPLY_CONTENT=i,REPLY_GREYLISTED=j",
+			Variables{Replies: Replies{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}}},
 		{"RELAYCLIENT=,SPF=3", Variables{}},
 	} {
 		var got Variables

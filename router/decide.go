@@ -3,6 +3,8 @@ package router
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"qstream/directory"
 	"qstream/mail"
 	"qstream/schemas"
@@ -52,6 +54,7 @@ type group struct {
 	generation  uint32
 	destination string
 	route       string
+	scan        string
 	refused     bool
 	refusal     mail.Status
 	held        bool // at a quota
@@ -63,10 +66,11 @@ func (m *message) decide(r *pb.Recipient, v view) group {
 		Recipient:  r.Address,
 		NullSender: m.envelope.ReversePath == "",
 		Tenant:     m.tenant,
+		Queue:      m.scan.GetQueue(),
 	})
 	g := group{
 		tenant: d.Tenant, queue: d.Queue.Name, generation: d.Queue.Generation,
-		destination: d.Destination, route: d.Route, held: r.Held,
+		destination: d.Destination, route: d.Route, scan: d.Scan, held: r.Held,
 	}
 	// What is refused just for now waits like any deferred leg: the attempt
 	// finds the refusal again, or a route that has changed.
@@ -123,15 +127,25 @@ func (m *message) leg(g group, v view) *pb.Leg {
 		BornMs: m.bornMs, StoppedMs: m.stoppedMs, Last: m.last,
 		Directory: v.number, Origin: m.origin, ParentId: m.parentID,
 		HeaderMessageId: m.headerMessageID, Reroutes: m.reroutes, Session: m.session,
-		DelayNotified: m.notified, Owed: m.owed,
+		DelayNotified: m.notified, Owed: m.owed, Verified: m.verified,
+	}
+	if m.scan != nil {
+		l.Scan = proto.CloneOf(m.scan)
 	}
 	if g.refused {
 		l.Refusal = &pb.Status{
 			Code: uint32(g.refusal.Code), Enhanced: g.refusal.Enhanced, Text: g.refusal.Text,
 		}
+		return l
 	}
+	schemas.LegTopic(g.scan, l) // marks it
 	return l
 }
 
-// topic is where a leg goes.
-func topic(l *pb.Leg) string { return schemas.Queue(l.Queue, l.Generation) }
+// topic is where a leg goes: one that is refused is settled unscanned.
+func topic(l *pb.Leg) string {
+	if l.Refusal == nil && l.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+		return schemas.Scan(l.Queue, l.Generation)
+	}
+	return schemas.Queue(l.Queue, l.Generation)
+}

@@ -40,6 +40,9 @@ func (m *message) routed(l *pb.Leg, now time.Time) *pb.Event {
 		ReversePath: l.ReversePath, HeaderMessageId: l.HeaderMessageId,
 		Size: m.content.Size, Origin: m.origin, ParentId: m.parentID, Stage: stageName,
 	}
+	if l.Refusal == nil && l.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+		e.Scan = &pb.Scan{State: l.Scan.State, Policy: l.Scan.Policy}
+	}
 	for _, o := range e.Outcomes {
 		o.Status = l.Refusal
 	}

@@ -3,10 +3,12 @@ package router
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
+	"qstream/mail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -33,6 +35,8 @@ type message struct {
 	last      *pb.Status
 	notified  bool // of the delay
 	owed      bool // an attempt after its lifetime
+	scan      *pb.Scan
+	verified  bool // the reverse-path is who it says
 }
 
 // decode reads a record of either topic. Its errors wrap bus.ErrPoison: what
@@ -64,7 +68,7 @@ func decodeReceived(r bus.Record) (*message, error) {
 	return &message{
 		id: p.Id, session: p.Session, envelope: p.Envelope, content: ref, prepend: p.Prepend,
 		headerMessageID: p.HeaderMessageId, directory: p.Directory, tenant: p.Session.GetTenant(),
-		bornMs: r.Time.UnixMilli(),
+		bornMs: r.Time.UnixMilli(), verified: verified(p.Envelope, p.Checks),
 	}, err
 }
 
@@ -83,12 +87,21 @@ func decodeReinject(r bus.Record) (*message, error) {
 		bornMs: p.BornMs, stoppedMs: p.StoppedMs, nextLeg: p.NextLeg,
 		origin: p.Origin, parentID: p.ParentId, parentLeg: p.ParentLeg,
 		reroutes: p.Reroutes, attempt: p.Attempt, last: p.Last,
-		notified: p.DelayNotified, owed: p.Owed,
+		notified: p.DelayNotified, owed: p.Owed, scan: p.Scan, verified: p.Verified,
 	}
 	if m.bornMs == 0 {
 		m.bornMs = r.Time.UnixMilli()
 	}
 	return m, err
+}
+
+// verified reports whether SPF or DMARC passed for the domain of the
+// reverse-path.
+func verified(e *pb.Envelope, checks []*pb.Check) bool {
+	domain := mail.NormalDomain(mail.Domain(e.GetReversePath()))
+	return domain != "" && slices.ContainsFunc(checks, func(c *pb.Check) bool {
+		return (c.Method == "spf" || c.Method == "dmarc") && c.Result == "pass" && mail.NormalDomain(c.Domain) == domain
+	})
 }
 
 // reference is the content as legs carry it: inline content is referred to

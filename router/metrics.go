@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -22,7 +23,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "qstream_router_messages_total", Help: "Messages routed, by where they came from.",
 		}, []string{"origin"}),
 		legs: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "qstream_router_legs_total", Help: "Legs made, by decision: routed or refused.",
+			Name: "qstream_router_legs_total", Help: "Legs made, by decision: routed, to be scanned, or refused.",
 		}, []string{"decision"}),
 		recipients: f.NewCounter(prometheus.CounterOpts{
 			Name: "qstream_router_recipients_total", Help: "Recipients routed or refused.",
@@ -43,6 +44,8 @@ var origins = map[pb.Origin]string{
 	pb.Origin_ORIGIN_REROUTE:     "reroute",
 	pb.Origin_ORIGIN_RELEASE:     "release",
 	pb.Origin_ORIGIN_REPLAY:      "replay",
+	pb.Origin_ORIGIN_FORWARD:     "forward",
+	pb.Origin_ORIGIN_DIGEST:      "digest",
 }
 
 // routed counts what a step made. A step that is repeated counts again.
@@ -55,8 +58,11 @@ func (m *metrics) routed(msg *message, legs []*pb.Leg) {
 	m.recipients.Add(float64(len(msg.envelope.Recipients)))
 	for _, l := range legs {
 		decision := "routed"
-		if l.Refusal != nil {
+		switch {
+		case l.Refusal != nil:
 			decision = "refused"
+		case topic(l) == schemas.Scan(l.Queue, l.Generation):
+			decision = "scan"
 		}
 		m.legs.WithLabelValues(decision).Inc()
 	}

@@ -39,7 +39,7 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Received{}, nil
 	case Reinject:
 		return &pb.Reinject{}, nil
-	case Parked:
+	case Parked, Quarantine:
 		return &pb.Leg{}, nil
 	case Hold:
 		return &pb.Chunk{}, nil
@@ -53,6 +53,10 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Command{}, nil
 	case Greylist:
 		return &pb.Greylisted{}, nil
+	case Audit:
+		return &pb.Act{}, nil
+	case Idempotency:
+		return &pb.Submission{}, nil
 	case Usage:
 		return &pb.Usage{}, nil
 	case Deadletter:

@@ -44,6 +44,8 @@ var kinds = map[string][2]string{
 	"leg":        {"qstream.queue.acme.v1", ""},
 	"waiting":    {"qstream.delay.1m.v1", ""},
 	"parked":     {Parked, ""},
+	"scan":       {"qstream.scan.acme.v1", ""},
+	"quarantine": {Quarantine, ""},
 	"marker":     {"qstream.delay.1m.v1", TypeMarker},
 	"chunk":      {"qstream.content.default.v1", ""},
 	"journaled":  {Journal, ""},
@@ -52,6 +54,8 @@ var kinds = map[string][2]string{
 	"command":    {Control, ""},
 	"deadletter": {Deadletter, ""},
 	"greylisted": {Greylist, ""},
+	"act":        {Audit, ""},
+	"submission": {Idempotency, ""},
 	"usage":      {Usage, ""},
 }
 
@@ -125,6 +129,7 @@ func writeMissing(t *testing.T) {
 // Every topic of the table decodes, and knows its own row again.
 func TestEveryTopicIsKnown(t *testing.T) {
 	topics := append(FixedTopics(), QueueTopics("acme", 2, "default", 0)...)
+	topics = append(topics, ScanTopics("acme", 2, "default", 0)...)
 	topics = append(topics, ContentTopics("archive")...)
 	seen := map[string]bool{}
 	for _, topic := range topics {
@@ -210,6 +215,51 @@ func parked() *pb.Leg {
 	return l
 }
 
+func verdicts() []*pb.Verdict {
+	return []*pb.Verdict{
+		{Engine: "clamav", Outcome: "malware", Name: "Eicar-Test-Signature", Signatures: "27400", TookMs: 12, Kept: true},
+		{Engine: "rspamd", Outcome: "spam", Score: 17.5, Threshold: 15, Advice: "refuse", TookMs: 80,
+			Symbols: []*pb.Symbol{{Name: "BAYES_SPAM", Score: 5.1}, {Name: "R_SPF_FAIL", Score: 1}}},
+		{Engine: "measure", Outcome: "unscannable", Reason: "too deep", Detail: "17 archives in each other"},
+	}
+}
+
+// wanted is a leg on its scan topic that has waited for an engine.
+func wanted() *pb.Leg {
+	l := leg()
+	l.Verified = true
+	l.Scan = &pb.Scan{State: pb.ScanState_SCAN_STATE_WANTED, Policy: "standard", Tries: 1, Waits: 4, SinceMs: 1_763_900_010_000}
+	return l
+}
+
+// tagged is a leg that was scanned and redirected.
+func tagged() *pb.Leg {
+	l := leg()
+	l.Queue = "spam"
+	l.Scan = &pb.Scan{
+		State: pb.ScanState_SCAN_STATE_DONE, Policy: "standard", Directory: 18, AtMs: 1_763_900_020_000, Verdicts: verdicts()[1:2],
+		Action: "redirect", Finding: "spam", Queue: "spam",
+		Changes: []*pb.HeaderChange{
+			{Kind: pb.ChangeKind_CHANGE_KIND_ADD, Name: "X-Spam-Flag", Value: []byte("YES")},
+			{Kind: pb.ChangeKind_CHANGE_KIND_DELETE, Name: "X-Spam-Status"},
+			{Kind: pb.ChangeKind_CHANGE_KIND_REPLACE, Index: 1, Name: "Subject", Value: []byte("[spam]\r\n\tbuy")},
+			{Kind: pb.ChangeKind_CHANGE_KIND_PREFIX, Name: "Subject", Value: []byte("[spam] ")},
+		},
+	}
+	l.Scan.Verdicts[0].Symbols = nil
+	return l
+}
+
+func quarantined() *pb.Leg {
+	l := leg()
+	l.Reason, l.ParkedMs, l.DueMs = pb.Reason_REASON_QUARANTINE, 1_763_900_020_000, 1_766_492_020_000
+	l.Scan = &pb.Scan{
+		State: pb.ScanState_SCAN_STATE_DONE, Policy: "standard", Directory: 18, AtMs: 1_763_900_020_000,
+		Verdicts: verdicts()[:1], Action: "quarantine", Finding: "malware",
+	}
+	return l
+}
+
 // samples are one record of each kind, with most fields set.
 func samples() map[string]proto.Message {
 	envelope := &pb.Envelope{
@@ -239,14 +289,17 @@ func samples() map[string]proto.Message {
 			Network: "192.0.2.0/24", ReversePath: "sender@acme.example", Recipient: "a@one.example",
 			FirstMs: 1_763_900_000_000, PassedMs: 1_763_900_300_000, Passes: 2,
 		},
-		"usage-hour": &pb.Usage{
-			Kind: pb.UsageKind_USAGE_KIND_OUT, Writer: "edge1.example 01JD0000000000000000000001", Tenant: "acme", User: "ann@acme.example",
-			Minute: 29_398_333, Messages: 12, Recipients: 30, Bytes: 123_456,
+		"act": &pb.Act{
+			AtMs: 1_795_885_071_768, Actor: "op@mx.example", Action: "replay", Job: "01M8HHEZCR67705K80B59F9RYK",
+			Reason: "their host refused all", Detail: "{}", Ended: true, Error: "no broker",
 		},
-		"usage-waiting": &pb.Usage{
-			Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "ledger 01JD0000000000000000000002", Tenant: "acme",
-			Messages: 7, Recipients: 9, Bytes: 70_000, OldestMs: 1_763_900_000_000, AtMs: 1_763_900_300_000,
+		"submission": &pb.Submission{
+			State: pb.SubmissionState_SUBMISSION_STATE_DONE, Key: []byte("0123456789abcdef"), Base: 18, Fingerprint: ref().Sha256,
+			MessageIds: []string{"01JD0000000000000000000001"}, ClaimedMs: []int64{1_763_900_000_000}, LeaseMs: 60_000, Edge: "mx.example",
+			Status: 202, Answer: []byte(`{"id":"01JD0000000000000000000001"}`),
 		},
+		"usage-hour":    usage(),
+		"usage-waiting": usageWaiting(),
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,
 			Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "sender@acme.example"}}},
@@ -257,17 +310,32 @@ func samples() map[string]proto.Message {
 			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}}, Tenant: "acme", BornMs: 1_763_900_000_456, StoppedMs: 1,
 			NextLeg: 2000, Reroutes: 1, Attempt: 2, Session: session, Last: &pb.Status{Code: 450},
 		},
-		"leg":     leg(),
-		"waiting": waiting(),
-		"parked":  parked(),
-		"parked-held": &pb.Leg{
-			MessageId: "01JD0000000000000000000001", Number: 1, Step: 2, Tenant: "acme", Queue: "acme", Destination: "one.example",
-			Recipients: []*pb.Recipient{{Address: "a@one.example", Held: true}}, Content: ref(), BornMs: 1_763_900_000_456,
-			ParkedMs: 1_763_900_000_456, Reason: pb.Reason_REASON_HELD,
+		"reinject-forward": &pb.Reinject{
+			Id: "01JD0000000000000000000004", Origin: pb.Origin_ORIGIN_FORWARD, ParentId: "01JD0000000000000000000001", ParentLeg: 1,
+			Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "abuse@acme.example"}}},
+			Content:  &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256}, Tenant: "acme", Directory: 18,
+			Prepend: []byte("X-Qstream-Forwarded: standard\r\n"), Scan: &pb.Scan{State: pb.ScanState_SCAN_STATE_EXEMPT}, Verified: true,
 		},
-		"marker":    &pb.Marker{Offsets: []int64{5, 9, 12}},
-		"chunk":     &pb.Chunk{MessageId: "01JD0000000000000000000001", Number: 1, Data: []byte{0, 1, 255}, Compressed: true},
-		"journaled": &pb.Journaled{Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 99, Result: []byte{8, 1}},
+		"apply-scanned": &pb.Apply{
+			Number: 19, Base: 18, Documents: []*pb.Document{{Kind: "scan", Name: "standard", Yaml: "name: standard\n"}},
+			Scanned: map[string]uint32{"acme": 2}, Retired: []*pb.Retired{{Name: "acme", Generation: 1, Pool: "default", Partitions: 3, RetiredMs: 1_763_900_000_000, Scanned: true}},
+		},
+		"event-scanned": &pb.Event{
+			Id: "01JD0000000000000000000001.1.3.17", Type: pb.EventType_EVENT_TYPE_SCANNED, AtMs: 1_763_900_001_000,
+			MessageId: "01JD0000000000000000000001", Leg: 1, Step: 3, Tenant: "acme", Queue: "acme", Destination: "one.example",
+			Directory: 18, TookMs: 92, Stage: "scanner",
+			Scan: &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: "standard", Directory: 18, Verdicts: verdicts(), Action: "reject", Finding: "malware"},
+		},
+		"leg":         leg(),
+		"leg-tagged":  tagged(),
+		"scan":        wanted(),
+		"waiting":     waiting(),
+		"parked":      parked(),
+		"quarantine":  quarantined(),
+		"parked-held": parkedHeld(),
+		"marker":      &pb.Marker{Offsets: []int64{5, 9, 12}},
+		"chunk":       &pb.Chunk{MessageId: "01JD0000000000000000000001", Number: 1, Data: []byte{0, 1, 255}, Compressed: true},
+		"journaled":   &pb.Journaled{Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 99, Result: []byte{8, 1}},
 		"event": &pb.Event{
 			Id: "01JD0000000000000000000001.1.3.4", Type: pb.EventType_EVENT_TYPE_DELIVERED, AtMs: 1_763_900_001_000,
 			MessageId: "01JD0000000000000000000001", Leg: 1, Step: 3, Tenant: "acme", Queue: "acme", Destination: "one.example",
@@ -291,5 +359,27 @@ func samples() map[string]proto.Message {
 			Key: []byte("one.example"), Value: []byte{255, 0}, Headers: []*pb.Header{{Key: "id", Value: []byte("01JD")}},
 		}}},
 		"deadletter-end": &pb.DeadletterRecord{What: &pb.DeadletterRecord_End{End: &pb.DeadletterEnd{Offset: 7, Action: "retry", Actor: "root@host"}}},
+	}
+}
+
+func usage() *pb.Usage {
+	return &pb.Usage{
+		Kind: pb.UsageKind_USAGE_KIND_OUT, Writer: "edge1.example 01JD0000000000000000000001", Tenant: "acme", User: "ann@acme.example",
+		Minute: 29_398_333, Messages: 12, Recipients: 30, Bytes: 123_456,
+	}
+}
+
+func usageWaiting() *pb.Usage {
+	return &pb.Usage{
+		Kind: pb.UsageKind_USAGE_KIND_WAITING, Writer: "ledger 01JD0000000000000000000002", Tenant: "acme",
+		Messages: 7, Recipients: 9, Bytes: 70_000, OldestMs: 1_763_900_000_000, AtMs: 1_763_900_300_000,
+	}
+}
+
+func parkedHeld() *pb.Leg {
+	return &pb.Leg{
+		MessageId: "01JD0000000000000000000001", Number: 1, Step: 2, Tenant: "acme", Queue: "acme", Destination: "one.example",
+		Recipients: []*pb.Recipient{{Address: "a@one.example", Held: true}}, Content: ref(), BornMs: 1_763_900_000_456,
+		ParkedMs: 1_763_900_000_456, Reason: pb.Reason_REASON_HELD,
 	}
 }

@@ -21,6 +21,16 @@ func Reroute(l *pb.Leg, number uint64) *pb.Reinject {
 		Prepend: l.Prepend, Tenant: l.Tenant, BornMs: l.BornMs, StoppedMs: l.StoppedMs,
 		Directory: number, HeaderMessageId: l.HeaderMessageId, Reroutes: l.Reroutes + 1,
 		Attempt: l.Attempt, Session: l.Session, Last: l.Last,
-		DelayNotified: l.DelayNotified, Owed: l.Owed,
+		DelayNotified: l.DelayNotified, Owed: l.Owed, Scan: l.Scan, Verified: l.Verified,
 	}
+}
+
+// Generated reports whether a message of this origin is one that qstream made:
+// nobody handed it in, and it has an id of its own.
+func Generated(o pb.Origin) bool {
+	switch o {
+	case pb.Origin_ORIGIN_DSN, pb.Origin_ORIGIN_FORWARD, pb.Origin_ORIGIN_REPLAY, pb.Origin_ORIGIN_DIGEST:
+		return true
+	}
+	return false
 }

@@ -16,9 +16,10 @@ const (
 	eventsKept    = 30 * day
 	journalKept   = 7 * day
 	greylistKept  = 62 * day
+	answersKept   = 2 * day          // twice what an idempotency key holds for
+	defaultMail   = 7 * day          // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
 	usageKept     = 3 * time.Hour    // an hour counts
 	usageRolled   = 15 * time.Minute // who starts reads an hour back: what is compacted by then is less
-	defaultMail   = 7 * day          // lifetime 5 d, bounce lifetime 1 d, 1 d to spare
 	legsBeyond    = 30 * day
 	defaultNumber = 3
 )
@@ -69,6 +70,12 @@ func QueueTopics(name string, generation uint32, pool string, partitions int32) 
 	return Sizing{}.Queue(name, generation, pool, partitions)
 }
 
+// ScanTopics are the topics of a queue whose mail is scanned, beside its own,
+// in default sizes.
+func ScanTopics(name string, generation uint32, pool string, partitions int32) []Topic {
+	return Sizing{}.Scan(name, generation, pool, partitions)
+}
+
 // ContentTopics are the topics of a retention class in default sizes.
 func ContentTopics(class string) []Topic { return Sizing{}.Content(class) }
 
@@ -97,12 +104,15 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Received, Key: "message id", Value: "Received", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup}},
 		{Name: Reinject, Key: "message id", Value: "Reinject", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup}},
 		{Name: Parked, Key: "tenant and destination", Value: "Leg", Partitions: n, Retention: long, Groups: []string{DelayGroup}},
+		{Name: Quarantine, Key: "message id", Value: "Leg", Partitions: n, Retention: long, Groups: []string{DelayGroup}},
 		{Name: Hold, Key: "message id", Value: "Chunk", Partitions: n, Retention: long},
 		{Name: Journal, Key: "queue topic and partition", Value: "Journaled", Partitions: n, Retention: journalKept, Private: true},
 		{Name: Events, Key: "message id", Value: "Event", Partitions: n, Retention: eventsKept},
 		{Name: Directory, Key: "-", Value: "Apply", Partitions: 1, Retention: Forever, MaxMessage: directoryMessage},
 		{Name: Control, Key: "-", Value: "Command", Partitions: 1, Retention: Forever},
+		{Name: Audit, Key: "actor", Value: "Act", Partitions: 1, Retention: long},
 		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
+		{Name: Idempotency, Key: "hash of the scope and key", Value: "Submission", Partitions: 1, Retention: answersKept, Compact: true},
 		{Name: Usage, Key: "scope, writer and minute", Value: "Usage", Partitions: 1, Retention: usageKept, Compact: true, Roll: usageRolled},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}
@@ -135,6 +145,14 @@ func (s Sizing) Queue(name string, generation uint32, pool string, partitions in
 	}})
 }
 
+// Scan are the topics of a queue whose mail is scanned, beside its own,
+// consumed by the scanners of a pool; partitions 0 is 3.
+func (s Sizing) Scan(name string, generation uint32, pool string, partitions int32) []Topic {
+	t := s.Queue(name, generation, pool, partitions)[0]
+	t.Name, t.Groups = Scan(name, generation), []string{ScannerGroup(pool)}
+	return []Topic{t}
+}
+
 func complete(topics []Topic) []Topic {
 	for i, t := range topics {
 		if len(t.Value) > 0 && t.Value[0] != 'q' {
@@ -164,6 +182,11 @@ func (s Sizing) ByName(topic string) (Topic, bool) {
 	}
 	if _, ok := between(topic, "qstream.queue.", ".v1"); ok {
 		t := s.Queue("", 1, DefaultPool, 0)[0]
+		t.Name = topic
+		return t, true
+	}
+	if _, ok := between(topic, "qstream.scan.", ".v1"); ok {
+		t := s.Scan("", 1, DefaultPool, 0)[0]
 		t.Name = topic
 		return t, true
 	}

@@ -17,15 +17,19 @@ const (
 	Events     = "qstream.events.v1"
 	Directory  = "qstream.directory.v1"
 	Control    = "qstream.control.v1"
+	Quarantine = "qstream.quarantine.v1"
 	Deadletter = "qstream.deadletter.v1"
 	Greylist   = "qstream.greylist.v1"
-	Usage      = "qstream.usage.v1"
+	Audit      = "qstream.audit.v1"
+	// Idempotency has one partition: the order of its records decides.
+	Idempotency = "qstream.idempotency.v1"
+	Usage       = "qstream.usage.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.
 const DefaultClass = "default"
 
-// Groups of the stages. Deliver has one for each pool.
+// Groups of the stages. Scanner and deliver have one for each pool.
 const (
 	RouterGroup = "qstream.router"
 	DelayGroup  = "qstream.delay"
@@ -36,6 +40,9 @@ const DefaultPool = "default"
 
 // DeliverGroup is the consumer group of a pool's deliver workers.
 func DeliverGroup(pool string) string { return "qstream.deliver." + pool }
+
+// ScannerGroup is the consumer group of the scanners of a pool's queues.
+func ScannerGroup(pool string) string { return "qstream.scanner." + pool }
 
 // HoldClass is the class of content that may outlive its own: it is kept on
 // the hold topic, longest.

@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"bus", "transport", "engine"},
 	{"directory", "control"},
 	{"ingest", "router", "scanner", "deliver", "delay", "tapper"},
-	{"ledger", "replay"},
+	{"ledger", "replay", "quarantine"},
 	{"console"},
 	{"cmd", "test"},
 }

@@ -18,17 +18,21 @@ const topicsPage = "../docs/topics.md"
 // parties are who writes and who reads a topic, by the start of its name.
 var parties = []struct{ topic, writes, reads string }{
 	{schemas.Received, "ingest", "router"},
-	{"qstream.content.", "ingest", "deliver, delay (by reference)"},
-	{schemas.Reinject, "deliver (DSNs, reroutes), delay (reroutes)", "router"},
-	{"qstream.queue.", "router, delay", "deliver; delay watches it"},
-	{"qstream.delay.", "deliver, delay", "delay"},
+	{"qstream.content.", "ingest", "scanner, deliver, delay (by reference)"},
+	{schemas.Reinject, "deliver (DSNs, reroutes), delay (reroutes), scanner (reroutes, forwards)", "router"},
+	{"qstream.queue.", "router, scanner, delay", "deliver; delay watches it"},
+	{"qstream.scan.", "router, delay, deliver", "scanner; delay watches it"},
+	{"qstream.delay.", "scanner, deliver, delay", "delay"},
 	{schemas.Parked, "deliver, delay", "delay"},
-	{schemas.Hold, "delay", "deliver, delay (by reference)"},
+	{schemas.Quarantine, "scanner, delay", "delay"},
+	{schemas.Hold, "delay", "scanner, deliver, delay (by reference)"},
 	{schemas.Journal, "deliver", "deliver, after a takeover"},
-	{schemas.Events, "router, deliver, delay", "ledger, trace, operators"},
+	{schemas.Events, "router, scanner, deliver, delay", "ledger, trace, operators"},
 	{schemas.Directory, "apply", "every role"},
-	{schemas.Control, "queue suspend, resume, flush", "every role"},
+	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
+	{schemas.Audit, "replay", "replay, operators"},
+	{schemas.Idempotency, "ingest", "ingest"},
 	{schemas.Usage, "ingest, ledger", "ingest, queue usage"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},
 }
@@ -61,6 +65,7 @@ func topicsTable(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString("| topic | key | value | partitions | cleanup | largest record | written by | read by |\n|---|---|---|---|---|---|---|---|\n")
 	rows := append(schemas.FixedTopics(), schemas.QueueTopics("Q", 1, schemas.DefaultPool, 0)...)
+	rows = append(rows, schemas.ScanTopics("Q", 1, schemas.DefaultPool, 0)...)
 	for _, r := range rows {
 		name := strings.Replace(r.Name, schemas.Content(schemas.DefaultClass), schemas.Content("CLASS"), 1)
 		writes, reads := partiesOf(t, name)

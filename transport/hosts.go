@@ -21,6 +21,14 @@ func (a *Attempt) Early(ctx context.Context) (context.Context, func()) {
 	return early, func() { stop(); cancel() }
 }
 
+// AtDot comes to the point of no return; false: the attempt is cut there.
+func (a *Attempt) AtDot() bool {
+	if a.BeforeDot != nil {
+		a.BeforeDot()
+	}
+	return (a.Revoked == nil || a.Revoked.Err() == nil) && (a.Held == nil || a.Held())
+}
+
 // SourceFor picks one of SourceIPs of the peer's family at random; none at all
 // leaves the choice to the system. ok is false if the family has none.
 func (a *Attempt) SourceFor(peer netip.Addr) (source netip.Addr, ok bool) {

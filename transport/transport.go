@@ -68,6 +68,9 @@ type Attempt struct {
 	// Revoked, when it ends, cuts the attempt if its final dot is not yet sent.
 	// After the dot the reply is awaited until ctx ends. Nil: never.
 	Revoked context.Context
+	// Held is asked at the final dot: false cuts the attempt, as Revoked does,
+	// where nobody may have been told yet. Nil: yes.
+	Held func() bool
 	// BeforeDot and AfterDot are called around the point of no return: just
 	// before the bytes that end the message are written (or a file gets its
 	// final name), and just after, before the reply. Nil: nothing is called.

@@ -3,8 +3,10 @@ package embedded
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +68,66 @@ func TestFullDiskPutsEndsOff(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("not ended 20 s after there was room")
 	}
+}
+
+// Who stops while the disk is full is not held up until there is room: what
+// was begun is kept by the log, and made again after the next start.
+func TestFullDiskHoldsUpNoStop(t *testing.T) {
+	if testing.Short() {
+		t.Skip("gives up on a transaction, half a minute")
+	}
+	disk := smallDisk(t)
+	stands := make(standing, 1)
+	k, b := dialShort(t, Config{Dir: filepath.Join(disk, "data"), MinFree: 1, Log: slog.New(stands)})
+	defer k.Close()
+	defer b.Close()
+	if _, err := b.CreateTopics(t.Context(), schemas.FixedTopics(), bus.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r := &bus.Record{Topic: schemas.Received, Partition: bus.AnyPartition, Key: []byte("k"), Value: []byte("v")}
+	if err := b.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	leave(t, disk, filepath.Join(disk, "filler"), endRoom/2)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Transform(ctx, "qstream.router", bus.NewTopics(schemas.Received),
+			func(context.Context, []byte, bus.Record) ([]bus.Record, []byte, error) { return nil, nil, nil })
+	}()
+	select {
+	case <-stands:
+	case err := <-ended:
+		t.Fatalf("ended by itself: %v", err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("no transaction was put off within 30 s")
+	}
+	stop()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	case <-time.After(90 * time.Second):
+		t.Fatal("still there 90 s after the stop")
+	}
+}
+
+// standing is a log that tells when mail stands still.
+type standing chan struct{}
+
+func (standing) Enabled(context.Context, slog.Level) bool { return true }
+func (s standing) WithAttrs([]slog.Attr) slog.Handler     { return s }
+func (s standing) WithGroup(string) slog.Handler          { return s }
+func (s standing) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "mail stands still") {
+		select {
+		case s <- struct{}{}:
+		default:
+		}
+	}
+	return nil
 }
 
 func transact(t *testing.T, k *Broker) *kgo.Client {

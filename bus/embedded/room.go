@@ -65,7 +65,7 @@ func (r *room) ask() error {
 		return err
 	}
 	if free < r.spare {
-		return fmt.Errorf("%w: the disk has %d bytes left", bus.ErrFull, free)
+		return fmt.Errorf("%w: the disk has %d bytes left, new mail needs %d", bus.ErrFull, free, r.spare)
 	}
 	return nil
 }

@@ -72,6 +72,17 @@ func TestDirectoryVerbs(t *testing.T) {
 	v.wants(v.run(0, "", "get", "tenant", "--number", "1"), "name: acme")
 }
 
+// What a new document claims and a standing one has is told at the new one,
+// in its file and line.
+func TestApplyTellsWhoCame(t *testing.T) {
+	v := verbs{t, bustest.Start(t).Seeds[0]}
+	v.run(0, "kind: queue\nname: zeta\nnumber: 1\n", "apply", "-")
+	v.wants(v.run(1, "kind: queue\nname: acme\nnumber: 1\n", "apply", "-"),
+		"standard input:3: queue/acme: queue number 1 already belongs to queue/zeta (directory number 1, queue/zeta:1)")
+	v.run(0, "kind: queue\nname: beta\nnumber: 2\n", "apply", "-")
+	v.wants(v.run(1, "kind: queue\nname: gamma\nnumber: 2\n", "apply", "-"), "standard input:3: queue/gamma: queue number 2 already belongs to queue/beta")
+}
+
 func TestQueueVerbs(t *testing.T) {
 	v := verbs{t, bustest.Start(t).Seeds[0]}
 	v.run(2, "", "queue", "suspend")
@@ -81,9 +92,11 @@ func TestQueueVerbs(t *testing.T) {
 	v.run(0, "kind: tenant\nname: acme\n", "apply", "-")
 	v.wants(v.run(0, "", "queue", "suspend", "--tenant", "acme", "--destination", "far.example", "--reason", "flood"), "command number 1")
 	v.wants(v.run(0, "", "queue", "suspensions"), "tenant acme destination far.example", "flood")
+	v.wants(v.run(0, "", "queue", "suspend", "--tenant", "acme", "--destination", "far.example", "--reason", "again"),
+		"suspended already, nothing changes: tenant acme destination far.example", "flood")
 	v.run(3, "", "queue", "resume", "--tenant", "acme")
 	v.run(2, "", "queue", "flush", "--id", "01J")
-	v.wants(v.run(0, "", "queue", "flush", "--id", "01M84N7RCREXR3VCNP1FZXY2GP"), "flush id 01M84N7RCREXR3VCNP1FZXY2GP: command number 2")
+	v.wants(v.run(0, "", "queue", "flush", "--id", "01m84n7rcrexr3vcnp1fzxy2gp"), "flush id 01M84N7RCREXR3VCNP1FZXY2GP: command number 2")
 	v.run(0, "", "queue", "resume", "--tenant", "acme", "--destination", "far.example")
 	v.wants(v.run(0, "", "queue", "suspensions", "--json"), "[]")
 }

@@ -97,6 +97,17 @@ func stale(w io.Writer, f ledger.Fresh) {
 	}
 }
 
+// plural is a number of things.
+func plural[N int | int64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// typedID is an id as it was made: a person may have typed it in lower case.
+func typedID(id string) string { return strings.ToUpper(id) }
+
 // legFlags choose unfinished legs.
 type legFlags struct {
 	Tenant      string   `placeholder:"NAME" help:"Mail of this tenant."`

@@ -35,6 +35,7 @@ func (c *auditCmd) Run(ctx context.Context, p *Process) error {
 	if c.Since > 0 {
 		scope.Set("since", p.Now().Add(-time.Duration(c.Since)).UTC().Format(time.RFC3339))
 	}
+	c.Settle = typedID(c.Settle)
 	switch {
 	case c.Settle != "" && c.Reason == "":
 		return usagef("--settle needs a --reason: it will stand in the message's trace")

@@ -18,13 +18,13 @@ func (c *upCmd) banner(w io.Writer, r Running, s *directory.Snapshot) error {
 	}
 	fmt.Fprintf(&b, "qstream %s is up.\n\n", version())
 	line("SMTP", "%s", r.SMTP)
-	for _, one := range [][2]string{{"submit", r.Submission}, {"submits", r.Submissions}, {"QMQP", r.QMQP}, {"QMTP", r.QMTP}, {"QMTPS", r.QMTPS}} {
+	for _, one := range [][2]string{{"submit", r.Submission}, {"submits", r.Submissions}, {"post", r.HTTPSubmission}, {"QMQP", r.QMQP}, {"QMTP", r.QMTP}, {"QMTPS", r.QMTPS}} {
 		if one[1] != "" {
 			line(one[0], "%s", one[1])
 		}
 	}
 	if r.HTTP != "" {
-		line("HTTP", "http://%s (healthz, readyz, metrics)", r.HTTP)
+		line("HTTP", "http://%s (healthz, readyz, metrics, POST /v1/messages)", r.HTTP)
 	}
 	line("data", "%s", r.Data)
 	if r.Embedded {

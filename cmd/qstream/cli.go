@@ -24,6 +24,9 @@ type CLI struct {
 	Trace      traceCmd      `cmd:"" help:"Print the life of a message: times, hosts, replies, DSNs."`
 	Audit      auditCmd      `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
 	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
+	Quarantine quarantineCmd `cmd:"" help:"See and settle mail that scan policies hold back."`
+	Replay     replayCmd     `cmd:"" help:"Read mail history again: list, export, bind into evidence, deliver once more."`
+	Verify     verifyCmd     `cmd:"" help:"Check evidence that replay bundle made."`
 
 	QmailQueue qmailQueueCmd `cmd:"" name:"qmail-queue" help:"Hand a message over as qmail-queue does: content on descriptor 0, envelope on 1."`
 	QmailQMQPC qmailQMQPCCmd `cmd:"" name:"qmail-qmqpc" help:"The same to the servers of control/qmqpservers alone."`
@@ -31,6 +34,7 @@ type CLI struct {
 
 	Ingest  ingestCmd  `cmd:"" help:"Run the edge: take mail in over SMTP, QMQP and QMTP."`
 	Router  routerCmd  `cmd:"" help:"Run the router: decide tenant, queue and destination of each recipient."`
+	Scanner scannerCmd `cmd:"" help:"Run the scanner: engines, verdicts, what policy makes of them."`
 	Deliver deliverCmd `cmd:"" help:"Run deliver: attempts, outcomes, reports to senders."`
 	Delay   delayCmd   `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`
 	Ledger  ledgerCmd  `cmd:"" help:"Run the ledger: what waits where, and what became of messages."`

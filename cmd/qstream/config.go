@@ -35,7 +35,7 @@ func settingsOnly(k *kong.Kong) error {
 
 func runs(n *kong.Node) bool {
 	switch n.Name {
-	case "up", "ingest", "router", "deliver", "delay", "ledger", "qmail-queue", "qmail-qmqpc":
+	case "up", "ingest", "router", "scanner", "deliver", "delay", "ledger", "qmail-queue", "qmail-qmqpc":
 		return true
 	}
 	return false
@@ -182,6 +182,10 @@ func (s *settings) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) 
 
 // flatten makes a list the text that kong splits again.
 func flatten(v any) any {
+	switch n := v.(type) {
+	case int64, uint64:
+		return fmt.Sprint(n) // as on the command line: a flag may want a text or a number
+	}
 	list, ok := v.([]any)
 	if !ok {
 		return v

@@ -59,8 +59,9 @@ type Running struct {
 	QMTP  string   `json:"qmtp,omitempty"`
 	QMTPS string   `json:"qmtps,omitempty"`
 
-	Submission  string `json:"submission,omitempty"`
-	Submissions string `json:"submissions,omitempty"`
+	Submission     string `json:"submission,omitempty"`
+	Submissions    string `json:"submissions,omitempty"`
+	HTTPSubmission string `json:"http_submission,omitempty"`
 
 	Data     string `json:"data"`
 	Embedded bool   `json:"embedded"`

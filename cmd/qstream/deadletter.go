@@ -37,13 +37,14 @@ func (f deadIDs) find(ctx context.Context, b *bus.Bus) ([]bus.Dead, error) {
 	}
 	wanted := map[string]bool{}
 	for _, id := range f.IDs {
+		place := id
 		if !strings.Contains(id, "/") {
-			id = "0/" + id
+			place = "0/" + id
 		}
-		if p, o, _ := strings.Cut(id, "/"); !isNumber(p) || !isNumber(o) {
-			return nil, usagef("%s: want partition/offset", id)
+		if p, o, _ := strings.Cut(place, "/"); !isNumber(p) || !isNumber(o) {
+			return nil, usagef("%s: want partition/offset, as qstream queue deadletter list shows it", mail.Printable(id))
 		}
-		wanted[id] = true
+		wanted[place] = true
 	}
 	var found []bus.Dead
 	_, err := b.Dead(ctx, func(d bus.Dead) error {

@@ -26,6 +26,9 @@ func (c *deadRetryCmd) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
+	if len(found) == 0 {
+		fmt.Fprintln(p.Stdout, "nothing is there")
+	}
 	for _, d := range found {
 		if err := b.Retry(ctx, d, actor()); err != nil {
 			return err
@@ -50,6 +53,9 @@ func (c *deadBounceCmd) Run(ctx context.Context, p *Process) error {
 	found, err := c.find(ctx, b)
 	if err != nil {
 		return err
+	}
+	if len(found) == 0 {
+		fmt.Fprintln(p.Stdout, "nothing is there")
 	}
 	s, err := directory.Read(ctx, b)
 	if err != nil {

@@ -29,8 +29,11 @@ func (c *explainRouteCmd) Run(ctx context.Context, p *Process) error {
 	if c.Client != "" {
 		var err error
 		if client, err = netip.ParseAddr(c.Client); err != nil {
-			return usagef("--client: %w", err)
+			return usagef("--client %s: want an IP address", mail.Printable(c.Client))
 		}
+	}
+	if c.Address == "" {
+		return usagef("the recipient is empty: name an address")
 	}
 	if _, err := mail.ParseAddress(c.Address, true); err != nil {
 		return usagef("%s: %w", mail.Printable(c.Address), err)

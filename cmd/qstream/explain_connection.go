@@ -26,7 +26,7 @@ type explainConnectionCmd struct {
 func (c *explainConnectionCmd) Run(ctx context.Context, p *Process) error {
 	ip, err := netip.ParseAddr(c.IP)
 	if err != nil {
-		return usagef("%s: %w", mail.Printable(c.IP), err)
+		return usagef("%s: want an IP address", mail.Printable(c.IP))
 	}
 	if !slices.Contains(directory.Services, c.Service) {
 		return usagef("--service: there is no service %q", mail.Printable(c.Service))

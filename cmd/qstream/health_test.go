@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -141,5 +142,42 @@ func TestNotReadyBeforeTheStartIsTold(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// A page from elsewhere reads nothing of a loopback listener but its health,
+// neither by a name that leads here nor across sites.
+func TestPagesFromElsewhere(t *testing.T) {
+	w, err := listenHTTP("127.0.0.1:0", &health{}, newRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	w.tell(Running{PID: 7})
+	w.serve("/v1/", http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) { _, _ = out.Write([]byte("who mails whom")) }))
+	for name, tt := range map[string]struct {
+		path, host, site string
+		want             int
+	}{
+		"system":           {"/system", "127.0.0.1:8025", "", 200},
+		"system by name":   {"/system", "localhost:8025", "same-origin", 200},
+		"ledger":           {"/v1/trace", "[::1]:8025", "", 200},
+		"system, rebound":  {"/system", "rebound.example:8025", "same-origin", 403},
+		"ledger, rebound":  {"/v1/trace", "rebound.example", "", 403},
+		"ledger, by page":  {"/v1/trace", "127.0.0.1:8025", "cross-site", 403},
+		"pprof, rebound":   {"/debug/pprof/cmdline", "rebound.example", "", 403},
+		"pprof, by page":   {"/debug/pprof/cmdline", "localhost", "cross-site", 403},
+		"health elsewhere": {"/healthz", "qstream.example", "", 200},
+		"figures":          {"/metrics", "qstream.example", "cross-site", 200},
+	} {
+		r := httptest.NewRequest(http.MethodGet, tt.path, nil)
+		r.Host = tt.host
+		if tt.site != "" {
+			r.Header.Set("Sec-Fetch-Site", tt.site)
+		}
+		got := httptest.NewRecorder()
+		if w.guarded().ServeHTTP(got, r); got.Code != tt.want {
+			t.Errorf("%s: %d %s", name, got.Code, got.Body)
+		}
 	}
 }

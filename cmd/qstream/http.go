@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"qstream/ingest/httpd"
 )
 
 // newRegistry has the process's own figures; stages add theirs.
@@ -60,6 +62,9 @@ func taken(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; stop the process that has it, or choose another", err)
 	}
+	if a := (*net.AddrError)(nil); errors.As(err, &a) {
+		return fmt.Errorf("%w; want HOST:PORT, such as 127.0.0.1:8025", err)
+	}
 	return err
 }
 
@@ -81,6 +86,16 @@ func (w *web) serve(path string, h http.Handler) {
 	}
 }
 
+// submit takes messages for the edge among the stages, from programs of this
+// host.
+func (w *web) submit(stages []stage) {
+	for _, s := range stages {
+		if edge, ok := s.(interface{ Local() http.Handler }); ok {
+			w.serve(httpd.Path, edge.Local())
+		}
+	}
+}
+
 func (w *web) addr() string {
 	if w == nil {
 		return ""
@@ -95,13 +110,35 @@ func (w *web) close() {
 	}
 }
 
+// maxWebHeader bounds a request's header, in octets.
+const maxWebHeader = 64 << 10
+
+// forPages are paths that hold nothing of anybody's.
+var forPages = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+
+// guarded is what a loopback listener serves: what is for this host alone is
+// asked for by a name of it, and not by a page from elsewhere. Otherwise a page
+// whose name comes to lead to 127.0.0.1 could read in a browser who mails whom.
+func (w *web) guarded() http.Handler {
+	if !loopback(w.listener.Addr()) {
+		return w.mux
+	}
+	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if !forPages[r.URL.Path] && (!httpd.LoopbackName(r.Host) || r.Header.Get("Sec-Fetch-Site") == "cross-site") {
+			http.Error(out, "only programs of this host are served here", http.StatusForbidden)
+			return
+		}
+		w.mux.ServeHTTP(out, r)
+	})
+}
+
 // run serves until ctx ends.
 func (w *web) run(ctx context.Context) error {
 	if w == nil {
 		<-ctx.Done()
 		return nil
 	}
-	server := &http.Server{Handler: w.mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: w.guarded(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: maxWebHeader}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(w.listener) }()
 	select {

@@ -22,6 +22,8 @@ type ingestFlags struct {
 	QMTPS          string `name:"qmtps" placeholder:"ADDR" help:"Serve QMTP in TLS here, such as :6209 (default: nowhere)."`
 	QMQPMaxSize    int64  `name:"qmqp-max-size" placeholder:"OCTETS" help:"Largest message by QMQP (default: as --max-size)."`
 	QMTPMaxSize    int64  `name:"qmtp-max-size" placeholder:"OCTETS" help:"Largest message by QMTP (default: as --max-size)."`
+	HTTPMaxJSON    int64  `name:"http-max-json" placeholder:"OCTETS" help:"Largest request in JSON by HTTP (default: 8388608)."`
+	MaxKeys        int    `placeholder:"N" help:"Most idempotency keys of a day, up to 120 octets each (default: 1000000)."`
 	ClientCA       string `name:"client-ca" placeholder:"FILE" type:"path" help:"PEM file of authorities; who has a certificate of theirs may relay by QMTPS."`
 	Hostname       string `placeholder:"NAME" help:"Our name in greetings and Received lines (default: the host's)."`
 	tlsFlags       `embed:""`
@@ -67,6 +69,7 @@ func (f ingestFlags) config() ingest.Config {
 		SMTP: f.SMTP, QMTPS: f.QMTPS, QMQPMaxSize: f.QMQPMaxSize, QMTPMaxSize: f.QMTPMaxSize, ClientCA: f.ClientCA, Hostname: f.Hostname,
 		TLSCert: f.TLSCert, TLSKey: f.TLSKey, TLSClientCA: f.TLSClientCA, SMTPTLS: f.SMTPTLS,
 		SMTPClientCert: f.SMTPClientCert, SubmissionClientCert: f.SubmissionClientCert, SubmissionsClientCert: f.SubmissionsClientCert,
+		HTTP: f.HTTPSubmission, HTTPClientCert: f.HTTPClientCert, HTTPMaxJSON: f.HTTPMaxJSON, MaxKeys: f.MaxKeys,
 		Submission: f.Submission, Submissions: f.Submissions, SMTPAuth: f.SMTPAuth, PlainAuth: f.PlainAuth, Auth: f.auth(),
 		MaxSize: f.MaxSize, MaxRecipients: f.MaxRecipients, MaxHops: f.MaxHops,
 		MaxConnections: f.MaxConnections, MaxLarge: f.MaxLarge, MaxLine: f.MaxLine, LineEnds: f.LineEnds,

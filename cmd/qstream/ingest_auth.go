@@ -15,6 +15,7 @@ type tlsFlags struct {
 	SMTPTLS               string   `name:"smtp-tls" enum:"offer,require" default:"offer" help:"Whether SMTP clients must use STARTTLS: offer or require."`
 	SMTPClientCert        string   `name:"smtp-client-cert" enum:"none,request,require" default:"none" help:"Certificates of SMTP clients: none, request or require."`
 	SubmissionClientCert  string   `enum:"none,request,require" default:"none" help:"The same on submission."`
+	HTTPClientCert        string   `name:"http-client-cert" enum:"none,request,require" default:"none" help:"The same on submission by HTTP."`
 	SubmissionsClientCert string   `enum:"none,request,require" default:"none" help:"The same on submissions."`
 }
 
@@ -22,6 +23,7 @@ type tlsFlags struct {
 type authFlags struct {
 	Submission           string        `placeholder:"ADDR" help:"Serve submission for users here, usually :587: STARTTLS, then AUTH."`
 	Submissions          string        `placeholder:"ADDR" help:"Serve submission with TLS from the first octet here, usually :465."`
+	HTTPSubmission       string        `name:"http-submission" placeholder:"ADDR" help:"Serve submission by HTTP here, POST /v1/messages, in TLS (default: nowhere)."`
 	SMTPAuth             bool          `name:"smtp-auth" help:"Offer AUTH on SMTP, too."`
 	PlainAuth            bool          `help:"Take passwords without TLS, and submission without it: for trying out."`
 	AuthMechanisms       []string      `placeholder:"NAME" help:"Mechanisms to offer: PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-256-PLUS, EXTERNAL (default: all that the users can use)."`

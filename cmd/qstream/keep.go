@@ -35,6 +35,9 @@ func retired(s *directory.Snapshot) []schemas.Topic {
 	var topics []schemas.Topic
 	for _, q := range s.Retired() {
 		topics = append(topics, schemas.QueueTopics(q.Name, q.Generation, q.Pool, q.Partitions)...)
+		if q.Scanned {
+			topics = append(topics, schemas.ScanTopics(q.Name, q.Generation, q.Pool, q.Partitions)...)
+		}
 	}
 	return topics
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -142,5 +143,29 @@ func TestAuditExit(t *testing.T) {
 				t.Errorf("%v, want exit %d", err, c.exit)
 			}
 		})
+	}
+}
+
+// mailq is asked by programs: an empty queue is said in the words they know,
+// also right after mail went through it.
+func TestMailqIsEmpty(t *testing.T) {
+	mailq := func(legs int) string {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"by":["queue","destination"],"groups":[{"keys":{"queue":"acme","destination":"far.example"},
+				"legs":%d,"recipients":%d,"rates":{"in":1.5,"out":1.5,"deferred":0}}]}`, legs, legs)
+		}))
+		defer srv.Close()
+		t.Setenv("QSTREAM_API", srv.URL)
+		var out, errs bytes.Buffer
+		if code := run(dropIn([]string{"mailq"}), nil, &out, &errs); code != exitDone {
+			t.Fatalf("exit %d: %s", code, &errs)
+		}
+		return out.String()
+	}
+	if got := mailq(0); got != "Mail queue is empty\n" {
+		t.Errorf("nothing waits: %q", got)
+	}
+	if got := mailq(1); !strings.Contains(got, "far.example") {
+		t.Errorf("one waits: %q", got)
 	}
 }

@@ -86,7 +86,16 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signals()
 	defer stop()
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	return report(stderr, parsed.Run(p, cli))
+	return report(stderr, interrupted(ctx, parsed.Run(p, cli)))
+}
+
+// interrupted says of a verb that failed because of ctrl-c or SIGTERM that it
+// was that, and nothing worse.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return fmt.Errorf("stopped by a signal before it was done (%w)", err)
+	}
+	return err
 }
 
 // newParser makes the command line; exit is called by --help.
@@ -97,6 +106,7 @@ func newParser(cli *CLI, p *Process, exit func(int)) (*kong.Kong, error) {
 		kong.DefaultEnvars("QSTREAM"),
 		kong.PostBuild(settingsOnly),
 		kong.Configuration(loadSettings),
+		durations(),
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"qstream/bus"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -31,6 +35,11 @@ func TestExitCodes(t *testing.T) {
 		{"check version", exitUsage},
 		{"check up --kafka-ca nowhere.pem", exitUsage},
 		{"check up --apply nowhere.yaml", exitUsage},
+		{"sendmail --help", exitDone},
+		{"explain route", exitUsage},
+		{"explain connection nowhere", exitUsage},
+		{"check deliver --kafka 127.0.0.1:9 --drain 5", exitUsage}, // seconds? minutes?
+		{"check deliver --kafka 127.0.0.1:9 --drain 1m --delay-after 1d --reuse=-1s", exitDone},
 		{"send --from a@acme.example --to b@acme.example --data /nonexistent", exitFailed},
 	} {
 		var out, errs bytes.Buffer
@@ -178,6 +187,7 @@ func TestSettings(t *testing.T) {
 		{name: "verb's own key wins", file: file, args: "two", kafka: "a:1 b:2", http: "of-two"},
 		{name: "environment wins over the file", file: file, args: "two", env: "env", kafka: "a:1 b:2", http: "env"},
 		{name: "flag wins over all", file: file, args: "two --http flag", env: "env", kafka: "a:1 b:2", http: "flag"},
+		{name: "a number where a text belongs", file: "http: 8025\n", args: "one", http: "8025"},
 		{name: "unknown key", file: "kafka: [a:1]\nhtpp: x\n", args: "one", fault: `settings:2: unknown setting "htpp"`},
 		{name: "unknown verb", file: "three:\n  http: x\n", args: "one", fault: `settings:2: unknown verb "three"`},
 		{name: "unknown key of a verb", file: "one:\n  smtp: x\n", args: "one", fault: `settings:2: unknown setting "smtp" of one`},
@@ -221,4 +231,60 @@ func parseWith(cli any, file string, args []string) error {
 	}
 	_, err = parser.Parse(args)
 	return err
+}
+
+// Settings of processes have the units of the directory; what Go writes
+// stands, a number without a unit doesn't.
+func TestDurations(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"45s": 45 * time.Second, "1d": 24 * time.Hour, "1h30m": 90 * time.Minute,
+		"-1s": -time.Second, "250ms": 250 * time.Millisecond, "1.5h": 90 * time.Minute,
+		"5": 0, "": 0, "-5": 0, "0": 0, "soon": 0, "5m5": 0,
+	} {
+		cli := &CLI{}
+		parser, err := newParser(cli, &Process{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = parser.Parse([]string{"deliver", "--reuse=" + text})
+		if (err != nil) != (want == 0) || cli.Deliver.Reuse != want {
+			t.Errorf("%q: %v, error %v, want %v", text, cli.Deliver.Reuse, err, want)
+		}
+	}
+}
+
+// Who gives up waiting for a broker because he was stopped doesn't say that
+// he waited his whole time.
+func TestAwaitStopped(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	p := &Process{Log: slog.New(slog.DiscardHandler), Now: time.Now, Failpoint: func(string) {}}
+	s, err := newShell(p, bus.Config{Seeds: []string{"127.0.0.1:9"}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	stop()
+	if err := s.await(ctx); err == nil || !strings.Contains(err.Error(), "stopped before") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	asked := fmt.Errorf("read the directory: %w", context.Canceled)
+	if got := interrupted(ctx, asked); got != asked {
+		t.Errorf("nobody stopped it: %v", got)
+	}
+	stop()
+	if got := interrupted(ctx, nil); got != nil {
+		t.Errorf("done: %v", got)
+	}
+	if got := interrupted(ctx, io.EOF); got != io.EOF {
+		t.Errorf("another reason: %v", got)
+	}
+	coded := failure{asked, 71}
+	got := interrupted(ctx, coded)
+	if !strings.Contains(got.Error(), "stopped by a signal") || report(io.Discard, got) != 71 {
+		t.Errorf("stopped: %v", got)
+	}
 }

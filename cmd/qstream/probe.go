@@ -36,7 +36,7 @@ func (c *healthCmd) Run(ctx context.Context, p *Process) error {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return fmt.Errorf("nobody answers; does the process run, and serve its --http there? %w", err)
 	}
 	defer res.Body.Close()
 	if _, err := io.Copy(p.Stdout, io.LimitReader(res.Body, 64<<10)); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"qstream/engine/wrapper"
 	"qstream/transport/handover"
 	"qstream/wire"
 )
@@ -21,8 +22,8 @@ type handoverFlags struct {
 	Servers []string      `placeholder:"HOST:PORT" help:"QMQP servers in the order in which they are tried (default: those of qmqpservers in --control)."`
 	Control string        `placeholder:"DIR" default:"/var/qmail/control" help:"Where qmqpservers is (default: ${default})."`
 	Again   bool          `help:"Go on to the next server also when a connection broke before the answer: mail may be delivered twice."`
-	Connect time.Duration `default:"10s" help:"For a connection (default: ${default})."`
-	IO      time.Duration `name:"io" default:"60s" help:"For each read and write (default: ${default})."`
+	Connect time.Duration `default:"10s" help:"Longest wait for a connection (default: ${default})."`
+	IO      time.Duration `name:"io" default:"60s" help:"Longest wait for each read and write (default: ${default})."`
 }
 
 // config lists the servers: those named, else of the file.
@@ -67,6 +68,9 @@ type qmailQMQPCCmd struct {
 }
 
 func (c *qmailQMQPCCmd) Run(ctx context.Context, p *Process) error {
+	if folder := os.Getenv(wrapper.FolderVariable); folder != "" {
+		return collect(p, folder)
+	}
 	cfg, err := c.config(p)
 	if err != nil {
 		return err
@@ -81,6 +85,9 @@ type qmailQueueCmd struct {
 }
 
 func (c *qmailQueueCmd) Run(ctx context.Context, p *Process) error {
+	if folder := os.Getenv(wrapper.FolderVariable); folder != "" {
+		return collect(p, folder)
+	}
 	cfg, err := c.config(p)
 	if err != nil {
 		return err
@@ -98,11 +105,7 @@ func queue(ctx context.Context, p *Process, cfg handover.Config) error {
 		return coded(err)
 	}
 	defer content.Close()
-	in, ok := p.Stdout.(io.Reader)
-	if !ok {
-		return failure{errors.New("the envelope can't be read from descriptor 1"), handover.CodeRead}
-	}
-	from, to, err := handover.ReadEnvelope(in)
+	from, to, err := envelope(p)
 	if err != nil {
 		return coded(err)
 	}
@@ -110,6 +113,29 @@ func queue(ctx context.Context, p *Process, cfg handover.Config) error {
 		return nil // as qmail-queue takes it: there is nobody to miss it
 	}
 	return coded(handover.Send(ctx, cfg, handover.Message{Content: content, ReversePath: from, Recipients: to}))
+}
+
+func envelope(p *Process) (from string, to []string, err error) {
+	in, ok := p.Stdout.(io.Reader)
+	if !ok {
+		return "", nil, failure{errors.New("the envelope can't be read from descriptor 1"), handover.CodeRead}
+	}
+	return handover.ReadEnvelope(in)
+}
+
+// collect hands what is on descriptors 0 and 1 to the engine that has called
+// the wrapper that calls us.
+func collect(p *Process, folder string) error {
+	err := wrapper.Collect(folder, p.Stdin, func() (string, []string, error) { return envelope(p) })
+	var f *handover.Failure
+	var own failure
+	switch {
+	case err == nil || errors.As(err, &f) || errors.As(err, &own):
+		return coded(err)
+	case errors.Is(err, wrapper.ErrMessage):
+		return failure{err, handover.CodeRead}
+	}
+	return failure{err, handover.CodeWrite}
 }
 
 // codeCustom says that the text is on descriptor 6 (notqmail's qmail-queue(8)).

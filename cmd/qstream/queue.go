@@ -57,12 +57,50 @@ func (f scopeFlags) send(ctx context.Context, p *Process, sys *System, verb, id 
 			return err
 		}
 	}
+	if verb == control.Suspend {
+		if s, err := standing(ctx, b, scope); err != nil || s != nil {
+			return tellStanding(p, s, err)
+		}
+	}
 	n, err := control.Send(ctx, b, control.Command{Verb: verb, Scope: scope, Actor: actor(), Reason: f.Reason})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.Stdout, "%s %s: command number %d\n", verb, scope, n)
 	return nil
+}
+
+// standing is the suspension of exactly this scope, nil if there is none.
+func standing(ctx context.Context, b *bus.Bus, scope control.Scope) (*control.Suspension, error) {
+	state, err := control.Read(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range state.Suspensions() {
+		if s.Scope == scope {
+			return &s, nil
+		}
+	}
+	return nil, nil
+}
+
+// tellStanding says that a suspension is there already: who sends another one
+// has to know that his reason isn't kept.
+func tellStanding(p *Process, s *control.Suspension, err error) error {
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.Stdout, "suspended already, nothing changes: %s\n", suspensionText(*s))
+	return err
+}
+
+// suspensionText is a suspension in one line.
+func suspensionText(s control.Suspension) string {
+	text := fmt.Sprintf("%s  since %s  by %s", s.Scope, s.Since.UTC().Format(time.RFC3339), mail.Printable(s.Actor))
+	if s.Reason != "" {
+		text += "  " + mail.Printable(s.Reason)
+	}
+	return text
 }
 
 // known refuses names that the directory lacks: an order with a misspelt name
@@ -104,7 +142,7 @@ func (c *resumeCmd) Run(ctx context.Context, p *Process) error {
 	}
 	err := c.send(ctx, p, &c.System, control.Resume, "")
 	if errors.Is(err, control.ErrNotSuspended) {
-		return notFoundf("%w", err)
+		return notFoundf("%w; what there is: qstream queue suspensions", err)
 	}
 	return err
 }
@@ -116,6 +154,7 @@ type flushCmd struct {
 }
 
 func (c *flushCmd) Run(ctx context.Context, p *Process) error {
+	c.ID = typedID(c.ID)
 	if _, ok := mail.IDTime(c.ID); c.ID != "" && !ok {
 		return usagef("--id %s: not a message id", mail.Printable(c.ID))
 	}
@@ -151,7 +190,7 @@ func (c *suspensionsCmd) Run(ctx context.Context, p *Process) error {
 	for _, s := range state.Suspensions() {
 		all = append(all, suspensionJSON{s.Scope.Tenant, s.Scope.Queue, s.Scope.Destination, s.Since.UTC(), s.Actor, s.Reason})
 		if !c.JSON {
-			fmt.Fprintf(p.Stdout, "%s  since %s  by %s  %s\n", s.Scope, s.Since.Format(time.RFC3339), mail.Printable(s.Actor), mail.Printable(s.Reason))
+			fmt.Fprintln(p.Stdout, suspensionText(s))
 		}
 	}
 	if c.JSON {

@@ -19,6 +19,9 @@ type queueListCmd struct {
 	By []string `placeholder:"COLUMN" default:"queue" help:"Group by these: tenant, queue, destination, reason, place, host (default: ${default})."`
 	legFlags
 	JSON bool `name:"json" help:"Print JSON."`
+
+	// waiting leaves out groups in which nothing waits, that have only rates.
+	waiting bool
 }
 
 func (c *queueListCmd) Run(ctx context.Context, p *Process) error {
@@ -29,6 +32,9 @@ func (c *queueListCmd) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	stale(p.Stderr, found.Fresh)
+	if c.waiting {
+		found.Groups = slices.DeleteFunc(found.Groups, func(g ledger.Group) bool { return g.Legs == 0 })
+	}
 	if c.JSON {
 		if err := printJSON(p.Stdout, found); err != nil {
 			return err

@@ -42,7 +42,7 @@ func showQueue(w io.Writer, q ledger.Queue, now time.Time) error {
 	if !q.Known {
 		fmt.Fprint(w, " (no longer in the directory)")
 	}
-	fmt.Fprintf(w, ": %d legs, %d recipients", q.Total.Legs, q.Total.Recipients)
+	fmt.Fprintf(w, ": %s, %s", plural(q.Total.Legs, "leg"), plural(q.Total.Recipients, "recipient"))
 	if q.Total.Oldest != nil {
 		fmt.Fprintf(w, ", the oldest %s", age(*q.Total.Oldest, now))
 	}

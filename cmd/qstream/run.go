@@ -21,6 +21,9 @@ import (
 // before it gives up and leaves the rest to who restarts it.
 const startWithin = time.Minute
 
+// tellEvery is how often one who waits for a broker is told so.
+const tellEvery = 10 * time.Second
+
 // settleWithin is how long the start is announced later for a role that isn't
 // ready at once.
 const settleWithin = 15 * time.Second
@@ -94,21 +97,28 @@ func (s *shell) close() {
 
 // await waits until a broker answers.
 func (s *shell) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	wait, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	for warned := false; ; warned = true {
-		ping, stop := context.WithTimeout(ctx, pingEvery)
+	for told := (time.Time{}); ; {
+		ping, stop := context.WithTimeout(wait, pingEvery)
 		err := s.bus.Ping(ping)
 		stop()
 		if err == nil {
 			return nil
 		}
-		if !warned {
-			s.log.Warn("broker doesn't answer yet", "err", err)
+		if ctx.Err() != nil {
+			return fmt.Errorf("stopped before any broker had answered: %w", err)
+		}
+		if time.Since(told) >= tellEvery {
+			told = time.Now()
+			end, _ := wait.Deadline()
+			s.log.Warn("broker doesn't answer yet", "given_up_in", time.Until(end).Round(time.Second), "err", err)
 		}
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("no broker answered for %v: %w", startWithin, err)
+		case <-wait.Done():
+			if ctx.Err() == nil {
+				return fmt.Errorf("no broker answered for %v: %w", startWithin, err)
+			}
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
@@ -193,7 +203,7 @@ func (s *shell) live(ctx context.Context, roles []role, began func([]stage) erro
 			return errors.New("not done yet")
 		}
 	})
-	parts = append(parts, part{name: "start", run: untilDone, ready: func(ctx context.Context) error {
+	parts = append(parts, part{name: "announcement", run: untilDone, ready: func(ctx context.Context) error {
 		s.settle(ctx, roles, stages)
 		if ctx.Err() != nil {
 			return ctx.Err()

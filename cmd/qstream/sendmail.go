@@ -21,7 +21,39 @@ type sendmailCmd struct {
 	Args []string `arg:"" optional:""`
 }
 
+// sendmailHelp is the verb's --help: the options are the program's, and none
+// of ours.
+const sendmailHelp = `Usage: qstream sendmail [options] [recipient ...]
+
+Hand a message over as the program of that name does: content on standard
+input, by QMQP to the servers that are listed, or to a running up.
+
+Options:
+  -t              Recipients are those of To, Cc and Bcc; others are added.
+  -f, -r ADDRESS  Reverse-path.
+  -F NAME         Full name in the From that is added where there is none.
+  -i, -oi         A line with a dot alone doesn't end the message.
+  -bm             Hand over a message (default).
+  -bs             SMTP on standard input and output, with the edge.
+  -bp             Print what waits; also as: mailq
+  -bi, -q         Nothing is to do.
+
+Environment:
+  QSTREAM_SERVERS  QMQP servers, HOST:PORT, by commas.
+  QSTREAM_CONTROL  Where qmqpservers, me and defaulthost are (default:
+                   /var/qmail/control).
+  QSTREAM_DATA     Data directory of a running up (default: qstream-data).
+  QSTREAM_API      HTTP address of a running up, or of a ledger for -bp.
+  QSTREAM_SMTP     The edge that -bs talks to.
+
+Exit codes are those of sysexits.h; see docs/receiving.md.
+`
+
 func (c *sendmailCmd) Run(ctx context.Context, p *Process) error {
+	if len(c.Args) == 1 && c.Args[0] == "--help" {
+		_, err := fmt.Fprint(p.Stdout, sendmailHelp)
+		return err
+	}
 	r, err := sendmail.Parse(c.Args)
 	if err != nil {
 		return failure{fmt.Errorf("sendmail: %w", err), sendmail.Usage}
@@ -41,7 +73,7 @@ func (c *sendmailCmd) Run(ctx context.Context, p *Process) error {
 // listQueue prints what waits, by queue and destination. That nothing does is
 // no failure of mailq.
 func listQueue(ctx context.Context, p *Process, place *Place) error {
-	list := queueListCmd{Place: *place, By: []string{"queue", "destination"}, legFlags: legFlags{Limit: 1000}}
+	list := queueListCmd{Place: *place, By: []string{"queue", "destination"}, legFlags: legFlags{Limit: 1000}, waiting: true}
 	err := list.Run(ctx, p)
 	if f := (failure{}); errors.As(err, &f) && f.code == exitNotFound {
 		_, err = fmt.Fprintln(p.Stdout, "Mail queue is empty")

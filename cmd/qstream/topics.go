@@ -65,6 +65,9 @@ func (f sizeFlags) every(ctx context.Context, b *bus.Bus) ([]schemas.Topic, erro
 	topics = append(topics, head.Topics(size.Mail)...)
 	for _, q := range head.Retired() {
 		topics = append(topics, size.Queue(q.Name, q.Generation, q.Pool, q.Partitions)...)
+		if q.Scanned {
+			topics = append(topics, size.Scan(q.Name, q.Generation, q.Pool, q.Partitions)...)
+		}
 	}
 	return topics, nil
 }

@@ -31,6 +31,7 @@ type traceCmd struct {
 }
 
 func (c *traceCmd) Run(ctx context.Context, p *Process) error {
+	c.ID = typedID(c.ID)
 	q, err := c.query()
 	if err != nil {
 		return err

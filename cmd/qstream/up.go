@@ -12,6 +12,7 @@ import (
 	"qstream/bus"
 	"qstream/bus/embedded"
 	"qstream/directory"
+	"qstream/scanner"
 	"qstream/schemas"
 )
 
@@ -23,10 +24,11 @@ type upCmd struct {
 	deliverFlags `embed:""`
 	dnsFlags     `embed:""`
 	askFlags     `embed:""`
+	scanFlags    `embed:""`
 	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
 	QMQP         string   `name:"qmqp" placeholder:"ADDR" default:"127.0.0.1:2628" help:"Serve QMQP here, to clients that may relay (default: ${default}); empty: nowhere."`
 	QMTP         string   `name:"qmtp" placeholder:"ADDR" default:"127.0.0.1:2209" help:"Serve QMTP here (default: ${default}); empty: nowhere."`
-	HTTP         string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health and metrics here (default: ${default}); empty: nowhere."`
+	HTTP         string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health, metrics and, for programs of this host, POST /v1/messages here (default: ${default}); empty: nowhere."`
 	Apply        []string `placeholder:"FILE" type:"existingfile" help:"Directory documents to apply at the start."`
 }
 
@@ -75,15 +77,21 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 	}
 	roles := c.roles()
 	if own != nil {
+		s.health.add("storage", own.Admit)
+		if err := own.Admit(); err != nil {
+			p.Log.Warn("no new mail is taken until there is room", "err", err)
+		}
 		roles = append(roles, keepRole(own))
 	}
 	err = s.live(ctx, roles, func(stages []stage) error {
 		r := Running{
 			PID: os.Getpid(), Kafka: cfg.Seeds, HTTP: s.web.addr(), SMTP: served(stages, "smtp"),
 			QMQP: served(stages, "qmqp"), QMTP: served(stages, "qmtp"), QMTPS: served(stages, "qmtps"),
-			Submission: served(stages, "submission"), Submissions: served(stages, "submissions"), Data: dir.path, Embedded: own != nil,
+			Submission: served(stages, "submission"), Submissions: served(stages, "submissions"),
+			HTTPSubmission: served(stages, "http"), Data: dir.path, Embedded: own != nil,
 		}
 		s.web.tell(r)
+		s.web.submit(stages)
 		if err := dir.announce(r); err != nil {
 			return err
 		}
@@ -92,13 +100,14 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 	return errors.Join(err, dir.forget())
 }
 
-// roles are all there are, in the order of their start. Deliver works for
-// every pool, unless --pools names some.
+// roles are all there are, in the order of their start. Scanner and deliver work
+// for every pool, unless --pools names some.
 func (c *upCmd) roles() []role {
 	f := c.deliverFlags
 	f.all = len(f.Pools) == 0
+	scans := c.scanFlags.role(scanner.Config{Pools: f.Pools, AllPools: f.all})
 	return []role{
-		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), f.role(c.dnsFlags), delayRole(),
+		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), scans, f.role(c.dnsFlags), delayRole(),
 		c.ingestFlags.role(c.dnsFlags, c.QMQP, c.QMTP),
 	}
 }
@@ -163,7 +172,6 @@ queue: local
 ---
 kind: queue
 name: local
-number: 1
 ---
 kind: route
 name: inbox

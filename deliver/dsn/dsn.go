@@ -14,11 +14,8 @@
 package dsn
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"qstream/mail"
 )
@@ -79,12 +76,7 @@ type Recipient struct {
 // ID is the id of a report about a leg's step: the same each time it is made.
 // At is a time that does not change with repetition.
 func ID(parent string, leg uint32, step uint64, k Kind, at time.Time) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "dsn\x00%s\x00%d\x00%d\x00%d", parent, leg, step, k))
-	var id ulid.ULID
-	// A time out of range would only be one in 10,889 AD.
-	_ = id.SetTime(ulid.Timestamp(at))
-	_ = id.SetEntropy(sum[:10])
-	return id.String()
+	return mail.DerivedID(at, fmt.Sprintf("dsn\x00%s\x00%d\x00%d\x00%d", parent, leg, step, k))
 }
 
 // enhanced is the Status field: what the peer gave if it fits the kind, else

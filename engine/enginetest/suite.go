@@ -1,5 +1,6 @@
-// Package enginetest is the suite that every engine passes which asks a server:
-// what a verdict is worth when content, server or patience fails.
+// Package enginetest is the suite that every engine passes: what a verdict is
+// worth when content, patience, or the server or program that it asks fails,
+// and that nothing stays open whatever is called off.
 package enginetest
 
 import (
@@ -32,8 +33,20 @@ type Maker struct {
 	// word Bad is bad, other content is clean. It returns at the connection's
 	// end.
 	Honest func(c net.Conn)
+	// Own makes an engine that asks no server, instead of New and Honest: as
+	// they are together. Its files go to a folder of the test.
+	Own func(t *testing.T) engine.Engine
+	// Failing are engines without a server whose every scan must fail for the
+	// reason that stands beside them.
+	Failing map[string]Failing
 	// MayEndEarly is an engine that may have its verdict before content is read.
 	MayEndEarly bool
+}
+
+// Failing is an engine that can't give a verdict.
+type Failing struct {
+	New    func(t *testing.T) engine.Engine
+	Reason engine.Reason
 }
 
 // Patience is how long the engines under test wait for a server.
@@ -121,38 +134,76 @@ func Ask(t *testing.T, e engine.Engine, text string) engine.Verdict {
 func Run(t *testing.T, m Maker) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("honest", func(t *testing.T) { honest(t, m) })
-	t.Run("hostile", func(t *testing.T) { hostile(t, m) })
+	t.Run("storm", func(t *testing.T) { storm(t, m) })
+	if m.Own == nil {
+		t.Run("hostile", func(t *testing.T) { hostile(t, m) })
+	}
+	for name, f := range m.Failing {
+		t.Run(name, func(t *testing.T) { failing(t, f) })
+	}
 }
 
 func message(extra string, size int) string {
 	return "From: a@client.example\r\n" + extra + "\r\n\r\n" + strings.Repeat("some text of a line\r\n", size/21)
 }
 
-func honest(t *testing.T, m Maker) {
+// each tries an engine on each network, or the one that has none.
+func (m Maker) each(t *testing.T, try func(*testing.T, engine.Engine)) {
+	if m.Own != nil {
+		e := m.Own(t)
+		defer e.Close()
+		try(t, e)
+		return
+	}
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			e := m.New(t, network, Serve(t, network, m.Honest))
 			defer e.Close()
-			for range 3 {
-				if v := Ask(t, e, message("Subject: good", 300_000)); v.Outcome != engine.Clean || v.Engine != e.Name() {
-					t.Errorf("good mail: %+v", v)
-				}
-				if v := Ask(t, e, message(Bad, 300_000)); !v.Bad() {
-					t.Errorf("bad mail: %+v", v)
-				}
-			}
-			if _, err := e.State(t.Context()); err != nil {
-				t.Errorf("state: %v", err)
-			}
-			t.Run("side by side", func(t *testing.T) { together(t, e) })
-			t.Run("content fails", func(t *testing.T) { unreadable(t, e, m.MayEndEarly) })
-			t.Run("after a failure", func(t *testing.T) {
-				if v := Ask(t, e, message("Subject: good", 100)); v.Outcome != engine.Clean {
-					t.Errorf("%+v", v)
-				}
-			})
-			t.Run("called off", func(t *testing.T) { calledOff(t, e) })
+			try(t, e)
 		})
+	}
+}
+
+func honest(t *testing.T, m Maker) {
+	m.each(t, func(t *testing.T, e engine.Engine) {
+		for range 3 {
+			if v := Ask(t, e, message("Subject: good", 300_000)); v.Outcome != engine.Clean || v.Engine != e.Name() {
+				t.Errorf("good mail: %+v", v)
+			}
+			if v := Ask(t, e, message(Bad, 300_000)); !v.Bad() {
+				t.Errorf("bad mail: %+v", v)
+			}
+		}
+		if _, err := e.State(t.Context()); err != nil {
+			t.Errorf("state: %v", err)
+		}
+		t.Run("side by side", func(t *testing.T) { together(t, e) })
+		t.Run("content fails", func(t *testing.T) { unreadable(t, e, m.MayEndEarly) })
+		t.Run("after a failure", func(t *testing.T) {
+			if v := Ask(t, e, message("Subject: good", 100)); v.Outcome != engine.Clean {
+				t.Errorf("%+v", v)
+			}
+		})
+		t.Run("called off", func(t *testing.T) { calledOff(t, e) })
+	})
+}
+
+// failing: no verdict, and no state of mind that a later scan would suffer from.
+func failing(t *testing.T, f Failing) {
+	e := f.New(t)
+	defer e.Close()
+	for range 2 {
+		begun := time.Now()
+		v := Ask(t, e, message("Subject: good", 100_000))
+		if v.Outcome != engine.Failed || v.Reason != f.Reason || v.Engine != e.Name() {
+			t.Errorf("%+v, want failed for %v", v, f.Reason)
+		}
+		if took := time.Since(begun); took > 30*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if len(v.Detail) > engine.MaxText {
+			t.Errorf("detail of %d bytes", len(v.Detail))
+		}
 	}
 }
 

@@ -6,7 +6,8 @@
 // 204. A 204 to the preview alone, as servers give to what they don't scan, is
 // Unscannable.
 // Guarantee: nothing larger than MaxSize is sent, since servers let what is
-// above their own limit pass with 204.
+// above their own limit pass with 204. The size goes before the content, so that
+// a server with a smaller limit can say so at the preview.
 //
 // It needs a server that answers 204 (Allow, RFC 3507 4.6), and takes no changed
 // message from it. Each scan has a connection of its own.
@@ -116,12 +117,7 @@ func (c *Client) Scan(ctx context.Context, content io.Reader, f *engine.Facts) e
 	if f.Size > c.cfg.MaxSize {
 		return c.tooLarge()
 	}
-	s, err := c.begin(ctx)
-	if err != nil {
-		return engine.FailedBy(ctx, c.cfg.Name, err)
-	}
-	defer s.conn.Close()
-	v, err := s.scan(engine.NewContent(content), f)
+	v, err := c.scan(ctx, engine.NewContent(content), f.Size)
 	if errors.Is(err, errTooLarge) {
 		return c.tooLarge()
 	}
@@ -130,6 +126,20 @@ func (c *Client) Scan(ctx context.Context, content io.Reader, f *engine.Facts) e
 	}
 	v.Engine = c.cfg.Name
 	return v
+}
+
+func (c *Client) scan(ctx context.Context, content *engine.Content, told int64) (engine.Verdict, error) {
+	from, size, done, err := c.measured(content, told)
+	defer done()
+	if err != nil {
+		return engine.Verdict{}, err
+	}
+	s, err := c.begin(ctx)
+	if err != nil {
+		return engine.Verdict{}, err
+	}
+	defer s.conn.Close()
+	return s.scan(from, size)
 }
 
 func (c *Client) tooLarge() engine.Verdict {

@@ -195,6 +195,19 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestSizes: what is told of the size goes before the content, so it must hold.
+func TestSizes(t *testing.T) {
+	c := client(t, icap.Config{Network: "tcp", Address: enginetest.Serve(t, "tcp", (&server{say: honest}).serve)})
+	for _, size := range []int{100, 5000} {
+		for _, told := range []int{size - 1, size + 1} {
+			v := c.Scan(t.Context(), strings.NewReader(strings.Repeat("x", size)), enginetest.Facts(int64(told)))
+			if v.Outcome != engine.Failed || v.Reason != engine.Unreadable {
+				t.Errorf("%d of %d: %+v", size, told, v)
+			}
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	for name, cfg := range map[string]icap.Config{
 		"no network": {Address: "x:1", Service: "a"}, "no address": {Network: "tcp", Service: "a"}, "no service": {Network: "tcp", Address: "x:1"},

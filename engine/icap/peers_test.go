@@ -41,3 +41,24 @@ func TestRealICAP(t *testing.T) {
 		}
 	}
 }
+
+// TestRealICAPBeyondItsLimit: a MaxSize above the server's own is a mistake that
+// no mail pays for: the server tells by its preview, or by handing the message
+// back, that it doesn't scan.
+func TestRealICAPBeyondItsLimit(t *testing.T) {
+	peers.Need(t)
+	addr := peers.StartICAP(t, peers.StartClamd(t))
+	c, err := icap.New(icap.Config{Network: "tcp", Address: addr, Service: "av", MaxSize: 64 << 20, Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{1<<20 + 100, 3 << 20} {
+		mail := "Subject: x\r\n\r\n" + strings.Repeat("some text of a line\r\n", size/21) + peers.EICAR + "\r\n"
+		for _, told := range []int64{0, int64(len(mail))} {
+			v := c.Scan(t.Context(), strings.NewReader(mail), enginetest.Facts(told))
+			if v.Outcome != engine.Unscannable {
+				t.Errorf("%d bytes, %d told: %+v", len(mail), told, v)
+			}
+		}
+	}
+}

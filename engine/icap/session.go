@@ -92,13 +92,9 @@ func failed(err error) error {
 }
 
 // request is the head with the HTTP exchange that the body belongs to
-// (RFC 3507 4.8, 4.9). A length is told where it is known.
-func (s *session) request(f *engine.Facts) string {
-	length := ""
-	if f.Size > 0 {
-		length = fmt.Sprintf("Content-Length: %d\r\n", f.Size)
-	}
-	kind := "Content-Type: message/rfc822\r\n" + length
+// (RFC 3507 4.8, 4.9).
+func (s *session) request(size int64) string {
+	kind := fmt.Sprintf("Content-Type: message/rfc822\r\nContent-Length: %d\r\n", size)
 	get := "GET http://qstream.invalid/message HTTP/1.1\r\nHost: qstream.invalid\r\n\r\n"
 	ok := "HTTP/1.1 200 OK\r\n" + kind + "\r\n"
 	parts := fmt.Sprintf("req-hdr=0, res-hdr=%d, res-body=%d", len(get), len(get)+len(ok))
@@ -110,8 +106,8 @@ func (s *session) request(f *engine.Facts) string {
 }
 
 // scan sends the preview, then the rest if the server wants it.
-func (s *session) scan(content *engine.Content, f *engine.Facts) (engine.Verdict, error) {
-	if err := s.write(s.request(f)); err != nil {
+func (s *session) scan(content *engine.Content, size int64) (engine.Verdict, error) {
+	if err := s.write(s.request(size)); err != nil {
 		return s.early(err)
 	}
 	buf := make([]byte, s.cfg.Preview+1) // one more tells whether that is all
@@ -120,6 +116,9 @@ func (s *session) scan(content *engine.Content, f *engine.Facts) (engine.Verdict
 		return engine.Verdict{}, err
 	}
 	whole := n <= s.cfg.Preview
+	if whole && int64(n) != size {
+		return engine.Verdict{}, otherSize(content, size)
+	}
 	first := buf[:min(n, s.cfg.Preview)]
 	end := "0\r\n\r\n"
 	if whole {
@@ -133,7 +132,7 @@ func (s *session) scan(content *engine.Content, f *engine.Facts) (engine.Verdict
 		return engine.Verdict{}, err
 	}
 	if r.code == 100 && !whole {
-		if err := s.rest(content, buf[s.cfg.Preview:n]); err != nil {
+		if err := s.rest(content, size, buf[s.cfg.Preview:n]); err != nil {
 			return s.early(err)
 		}
 		whole = true
@@ -165,7 +164,7 @@ func chunk(b []byte) string {
 }
 
 // rest sends what follows the preview, and the end.
-func (s *session) rest(content *engine.Content, first []byte) error {
+func (s *session) rest(content *engine.Content, size int64, first []byte) error {
 	if err := s.write(chunk(first)); err != nil {
 		return err
 	}
@@ -178,6 +177,9 @@ func (s *session) rest(content *engine.Content, first []byte) error {
 		if content.Bytes() > s.cfg.MaxSize {
 			return errTooLarge
 		}
+		if n == 0 && content.Bytes() != size {
+			return otherSize(content, size)
+		}
 		if n == 0 {
 			return s.write("0\r\n\r\n")
 		}
@@ -185,6 +187,10 @@ func (s *session) rest(content *engine.Content, first []byte) error {
 			return err
 		}
 	}
+}
+
+func otherSize(content *engine.Content, size int64) error {
+	return engine.Fail(engine.Unreadable, "content has %d bytes, not the %d that were told", content.Bytes(), size)
 }
 
 // early is what a server said that stopped reading. Only bad news is believed,

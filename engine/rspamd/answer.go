@@ -125,7 +125,7 @@ func changes(r *reply) ([]engine.Change, error) {
 		}
 		for _, f := range fields {
 			kind := engine.AddField
-			if f.Order != nil {
+			if f.Order != nil && *f.Order >= 0 { // what is negative counts from the end
 				kind = engine.InsertField
 			}
 			if err := add(kind, f.index(), name, f.Value); err != nil {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/bzip2"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -159,6 +160,11 @@ func (w *walk) zip(s *spool, depth int) error {
 		return nil
 	}
 	m.left = -1
+	if hidden, err := w.hidden(s, r); err != nil {
+		return err
+	} else if hidden {
+		w.close(engine.Damaged, "a zip before the one that is read")
+	}
 	r.RegisterDecompressor(12, func(r io.Reader) io.ReadCloser { return io.NopCloser(bzip2.NewReader(r)) })
 	r.RegisterDecompressor(93, zstdMember)
 	for _, f := range r.File {
@@ -170,6 +176,30 @@ func (w *walk) zip(s *spool, depth int) error {
 		}
 	}
 	return nil
+}
+
+// hidden reports that what begins like a zip begins with a member that the
+// directory at its end doesn't name: two zips in one, of which other readers may
+// open the first.
+func (w *walk) hidden(s *spool, r *zip.Reader) (bool, error) {
+	var head [30]byte
+	n, err := s.ReadAt(head[:], 0)
+	if err != nil && err != io.EOF {
+		return false, engine.Fail(engine.Trouble, "read a part back: %w", err)
+	}
+	if n < len(head) || !bytes.HasPrefix(head[:], []byte("PK\x03\x04")) {
+		return false, nil
+	}
+	data := int64(len(head)) + int64(binary.LittleEndian.Uint16(head[26:])) + int64(binary.LittleEndian.Uint16(head[28:]))
+	for _, f := range r.File {
+		if at, err := f.DataOffset(); err == nil && at == data {
+			return false, nil
+		}
+		if err := w.tick(); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func (w *walk) zipMember(f *zip.File, depth int) error {

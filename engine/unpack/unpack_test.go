@@ -181,6 +181,8 @@ func TestScan(t *testing.T) {
 		"deep forwards":            {forwards(1000, []byte("x")), engine.Unscannable, engine.TooDeep},
 		"a long type":              {"Content-Type: text/plain; x=" + strings.Repeat("x", 100_000) + "\r\n\r\n", engine.Unscannable, engine.TooLarge},
 		"two types":                {"Content-Type: text/plain\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n", engine.Unscannable, engine.Damaged},
+		"two zips in one":          {carrying(append(one(zeros(1000)), one([]byte("x"))...)), engine.Unscannable, engine.Damaged},
+		"a zip and an empty one":   {carrying(append(one(zeros(1000)), zipEmpty()...)), engine.Unscannable, engine.Damaged},
 		"a broken zip":             {carrying([]byte("PK\x03\x04 not really")), engine.Unscannable, engine.Damaged},
 		"a cut zip":                {carrying(one([]byte("x"))[:40]), engine.Unscannable, engine.Damaged},
 		"a cut gzip":               {carrying(gzipped([]byte("some text"))[:20]), engine.Unscannable, engine.Damaged},

@@ -54,7 +54,8 @@ type Deps struct {
 type Config struct {
 	Table   int           // addresses and networks that are remembered; default 65536
 	Lookups int           // connections that wait for DNS at once; default 256
-	Wait    time.Duration // for a PROXY header, and for a client's name; default 5 s
+	Wait    time.Duration // for a PROXY header, a client's name, and who its host says it is; default 5 s
+	Ident   int           // port where hosts are asked who connected (RFC 1413); default 113
 }
 
 // Gate is what all services of a process share; it is safe for concurrent use.
@@ -80,6 +81,9 @@ func New(cfg Config, d Deps) (*Gate, error) {
 	if cfg.Wait <= 0 {
 		cfg.Wait = 5 * time.Second
 	}
+	if cfg.Ident <= 0 {
+		cfg.Ident = 113
+	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
@@ -98,7 +102,7 @@ type Client struct {
 	Addr    netip.AddrPort // of the client, also behind a balancer
 	Local   netip.AddrPort // that it connected to
 	Name    string         // its verified reverse name, lower case; empty: none, or nobody needed it
-	Info    string         // as in qmail.Client; empty: there is no ident here
+	Info    string         // who connected, as its host says; empty: it doesn't, or no rule asks
 	// Rule is the rule that was found; Line 0: none. Its Env are all variables
 	// of the connection, also those that were there before the rule.
 	Rule qmail.Rule
@@ -107,8 +111,9 @@ type Client struct {
 	// XClient says that the client may send XCLIENT.
 	XClient bool
 
-	held []*entry
-	gate *Gate
+	behind bool // a balancer, or another host: its own can't be asked
+	held   []*entry
+	gate   *Gate
 }
 
 // Var is a variable of the connection.
@@ -187,6 +192,7 @@ func (g *Gate) enter(ctx context.Context, nc net.Conn, rules *directory.Rules, c
 			g.deps.Log.Warn("no proxy header", "stage", "ingest", "service", c.Service, "host", c.Addr.Addr().String(), "err", err)
 			return &Refusal{Reason: "proxy", Quiet: true}
 		}
+		c.behind = true
 	}
 	c.XClient = directory.Holds(rules.XClient, c.Addr.Addr())
 	var over string
@@ -201,6 +207,9 @@ func (g *Gate) enter(ctx context.Context, nc net.Conn, rules *directory.Rules, c
 
 // judge finds the client's rule and asks lists.
 func (g *Gate) judge(ctx context.Context, rules *directory.Rules, c *Client) *Refusal {
+	if c.Info == "" && !c.behind && c.Addr.IsValid() && rules.Rules.NeedsInfo() {
+		c.Info = g.ident(ctx, c)
+	}
 	who := qmail.Client{IP: c.Addr.Addr(), Name: c.Name, Info: c.Info}
 	snap := g.deps.Snapshot()
 	if c.Name == "" && (rules.Rules.NeedsName(who) || snap != nil && snap.AsksNames()) {
@@ -226,6 +235,7 @@ func (g *Gate) judge(ctx context.Context, rules *directory.Rules, c *Client) *Re
 func (c *Client) As(ctx context.Context, addr netip.AddrPort, name string) (*Client, *Refusal) {
 	n := *c
 	n.Addr, n.Name, n.Rule, n.Refusal = addr, mail.NormalDomain(name), qmail.Rule{}, nil
+	n.Info, n.behind = "", true
 	if c.gate == nil {
 		return &n, nil
 	}

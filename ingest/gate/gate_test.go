@@ -190,18 +190,18 @@ rules: |
 // what another list says is temporary then, and who needs no DNS waits for
 // none.
 func TestSilentDNS(t *testing.T) {
-	g := newGate(t, behind+`dnsbl: {wait: 1s, reply: 553, block: [bl.example, silence.example]}
+	g := newGate(t, behind+`dnsbl: {wait: 2s, reply: 553, block: [bl.example, silence.example]}
 rules: |
   192.0.2.1:allow,RBLSMTPD=""
 `, strings.ReplaceAll(zone, "9.2.0.192", "99.2.0.192"))
 	g.deps.Resolver, _ = resolver.New(resolver.Config{Servers: []string{deaf(t)}})
 	started := time.Now()
 	client, refusal := enter(t, g, "192.0.2.66")
-	if took := time.Since(started); refusal != nil || client.Refusal != nil || took < 900*time.Millisecond || took > 3*time.Second {
+	if took := time.Since(started); refusal != nil || client.Refusal != nil || took < 1900*time.Millisecond || took > 30*time.Second {
 		t.Errorf("%+v, %+v, after %s", client, refusal, took)
 	}
 	started = time.Now()
-	if client, _ := enter(t, g, "192.0.2.1"); client == nil || time.Since(started) > 500*time.Millisecond {
+	if client, _ := enter(t, g, "192.0.2.1"); client == nil || time.Since(started) > 1500*time.Millisecond {
 		t.Errorf("%+v after %s", client, time.Since(started))
 	}
 }

@@ -21,7 +21,7 @@ func newMetrics(r prometheus.Registerer, entries func() int) *metrics {
 		listed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "qstream_ingest_gate_listed_total",
 			Help: "Admitted connections whose recipients are refused, by a DNS list or RBLSMTPD."}, []string{"service"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "qstream_ingest_gate_lookup_failures_total",
-			Help: "DNS questions without an answer: question name or dnsbl."}, []string{"question"}),
+			Help: "DNS questions without an answer: question name or dnsbl; or a host that didn't say who connects, ident; turn: too many asked at once."}, []string{"question"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "qstream_ingest_gate_lookup_seconds",
 			Help: "Time that a connection waited for DNS.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"question"}),
 	}

@@ -53,6 +53,8 @@ func (g *Gate) lookup(ctx context.Context, wait time.Duration, question string) 
 	case g.lookups <- struct{}{}:
 		return ctx, func() { <-g.lookups; finish() }
 	case <-ctx.Done():
+		g.metrics.failures.WithLabelValues("turn").Inc()
+		g.deps.Log.Info("no turn in time", "stage", "ingest", "question", question)
 		return ctx, finish
 	}
 }

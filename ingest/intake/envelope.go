@@ -17,6 +17,7 @@ import (
 // null path.
 func (s *Session) Mail(from string, opts *smtp.MailOptions) error {
 	s.tx = nil
+	s.from = from
 	if opts == nil {
 		opts = &smtp.MailOptions{}
 	}
@@ -83,6 +84,8 @@ var notifies = map[smtp.DSNNotify]pb.Notify{
 // Rcpt adds a recipient. One that is already there is taken again and kept
 // once.
 func (s *Session) Rcpt(to string, opts *smtp.RcptOptions) error {
+	s.to = to
+	defer func() { s.to = "" }()
 	if s.tx == nil {
 		return refuse(503, "5.5.1", "no transaction")
 	}

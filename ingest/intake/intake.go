@@ -17,6 +17,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -29,6 +30,7 @@ import (
 	"qstream/directory"
 	"qstream/ingest/gate"
 	"qstream/ingest/lookup"
+	"qstream/ingest/share"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -57,6 +59,7 @@ const (
 type Bus interface {
 	Publish(ctx context.Context, rs ...*bus.Record) error
 	Create(ctx context.Context, messageID, class string) *bus.Blob
+	Open(ctx context.Context, ref *pb.ContentRef) (io.ReadCloser, error)
 }
 
 // Deps are what an Intake works with; Bus and Snapshot are required.
@@ -81,7 +84,7 @@ type Intake struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
-	large   chan struct{} // one for each large message that may be held
+	large   *share.Shares // places of large messages that may be held
 	pending sync.WaitGroup
 }
 
@@ -107,7 +110,7 @@ func New(cfg Config, d Deps) (*Intake, error) {
 	if d.Failpoint == nil {
 		d.Failpoint = func(string) {}
 	}
-	return &Intake{cfg: cfg, deps: d, metrics: newMetrics(d.Metrics), large: make(chan struct{}, cfg.Large)}, nil
+	return &Intake{cfg: cfg, deps: d, metrics: newMetrics(d.Metrics), large: share.New(int64(cfg.Large), int64(max(cfg.Large/2, 1)))}, nil
 }
 
 func setDefault[T int | int64 | time.Duration](v *T, to T) {
@@ -128,15 +131,36 @@ type Client struct {
 	HELO     string
 	ESMTP    bool // it said EHLO
 	TLS      *tls.ConnectionState
-	MaxSize  int64        // octets of content; 0: Config.MaxSize
-	Proven   bool         // by a certificate, or a rule of QMQP: it may relay anywhere
-	Gate     *gate.Client // what is known from before the session; nil: nothing
-	User     string       // who signed in, as directory.NormalUser has it; empty: nobody
-	Vouched  bool         // a program knows the user, or a host that is believed; the directory need not
+	MaxSize  int64 // octets of content; 0: Config.MaxSize
+	Proven   bool  // by a certificate, or a rule of QMQP: it may relay anywhere
+	// CertSender says that the sender must be the address in the certificate,
+	// unless LOCALMFCHECK asks for something else.
+	CertSender bool
+	Gate       *gate.Client // what is known from before the session; nil: nothing
+	User       string       // who signed in, as directory.NormalUser has it; empty: nobody
+	Mechanism  string       // by which the user signed in
+	Vouched    bool         // a program knows the user, or a host that is believed; the directory need not
 	// Submission says that this is a service for users: they alone may send,
 	// and what their programs forgot in a header is added.
 	Submission bool
-	Env        map[string]string // variables that the connection's rule sets
+	// Complete adds these fields for clients of other services, too.
+	Complete bool
+	Env      map[string]string // variables that the connection's rule sets
+}
+
+// share names who shares with others what there is of the edge: a user, else an
+// IPv4 address or an IPv6 /64.
+func (c Client) share() string {
+	if c.User != "" {
+		return "user " + c.User
+	}
+	a := c.Addr.Addr().Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.String()
 }
 
 // NewSession starts a session of a client; ctx ends it by force. The error is

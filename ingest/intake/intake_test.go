@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
 	"qstream/bus"
 	"qstream/bus/bustest"
 	"qstream/directory"
+	"qstream/ingest/share"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -207,11 +209,53 @@ func TestNewChecks(t *testing.T) {
 // A session whose end is forced stops waiting for its turn.
 func TestTurnEndsWithTheSession(t *testing.T) {
 	in := newIntake(t, bustest.New(t))
-	in.large = make(chan struct{}) // nobody's turn ever comes
+	in.large = share.New(0, 0) // nobody's turn ever comes
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	m := &message{in: in}
 	if err := m.takeTurn(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// A client that begins large messages and doesn't end them has half of the
+// places at most: others' turn comes.
+func TestTurnsAreShared(t *testing.T) {
+	in := newIntake(t, bustest.New(t))
+	in.large = share.New(2, 1)
+	take := func(addr, user string) (*message, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		m := &message{in: in, client: Client{Addr: netip.MustParseAddrPort(addr), User: user}.share()}
+		return m, m.takeTurn(ctx)
+	}
+	first, err := take("[2001:db8::1]:25", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := take("[2001:db8::2]:25", ""); err == nil {
+		t.Error("a network has both places")
+	}
+	second, err := take("192.0.2.1:25", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := take("192.0.2.2:25", ""); err == nil {
+		t.Error("more than there are")
+	}
+	first.close()
+	second.close()
+	alice, err := take("192.0.2.1:25", "alice@acme.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := take("192.0.2.9:25", "alice@acme.example"); err == nil {
+		t.Error("a user has both places")
+	}
+	bob, err := take("192.0.2.1:25", "bob@bolt.example")
+	if err != nil {
+		t.Error(err)
+	}
+	alice.close()
+	bob.close()
 }

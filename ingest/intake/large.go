@@ -55,37 +55,31 @@ func (m *message) keep(p []byte) error {
 	return err
 }
 
-// takeTurn waits until there is memory for one more large message.
+// takeTurn waits until there is memory for one more large message of the client.
 func (m *message) takeTurn(ctx context.Context) error {
-	select {
-	case m.in.large <- struct{}{}:
-		m.held = true
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	release, err := m.in.large.Take(waiting, m.client, 1)
+	switch {
+	case err == nil:
+		m.release = release
 		return nil
-	default:
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case m.in.large <- struct{}{}:
-		m.held = true
-		return nil
-	case <-timer.C:
-		return errCrowded
-	case <-ctx.Done():
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
+	return errCrowded
 }
 
 // handOver gives the blob's context and place to whoever finishes it.
 func (m *message) handOver() (release func()) {
-	cancel, held, in := m.cancel, m.held, m.in
-	m.cancel, m.held = nil, false
+	cancel, back := m.cancel, m.release
+	m.cancel, m.release = nil, nil
 	return func() {
 		if cancel != nil {
 			cancel()
 		}
-		if held {
-			<-in.large
+		if back != nil {
+			back()
 		}
 	}
 }

@@ -3,6 +3,8 @@ package intake
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,15 +24,29 @@ type conduct struct {
 	accepted int  // recipients
 	notfound int  // recipients that didn't exist
 	ended    bool // DATA is refused
+
+	heard    *qmail.List // the list that the greeting was looked up in last
+	greeting qmail.Match // what it says
+}
+
+// greeting looks the session's greeting up. It doesn't change, and sites have
+// one list or few.
+func (s *Session) greeting(l *qmail.List) qmail.Match {
+	if c := &s.conduct; c.heard != l {
+		c.heard, c.greeting = l, l.HELO(s.client.HELO)
+	}
+	return s.conduct.greeting
 }
 
 // judgement is what policies remember of a transaction.
 type judgement struct {
-	size     int64 // announced
-	offered  int   // recipients
-	settings map[*directory.Policy]*policy.Settings
-	answers  [policy.MailboxHere + 1]policy.Answer // of what doesn't change with the recipient
-	content  *policy.Content                       // of the recipients taken; nil: none yet
+	size     int64                                  // announced
+	offered  int                                    // recipients
+	policy   *directory.Policy                      // that was asked for first
+	holds    *policy.Settings                       // by it; nil: none yet
+	settings map[*directory.Policy]*policy.Settings // by others
+	answers  [policy.MailboxHere + 1]policy.Answer  // of what doesn't change with the recipient
+	content  *policy.Content                        // of the recipients taken; nil: none yet
 }
 
 // Refused is the answer to DATA that ends the session; nil if content may
@@ -49,6 +65,9 @@ func answer(st mail.Status) *smtp.SMTPError { return refuse(st.Code, st.Enhanced
 func (s *Session) settings(domain string) *policy.Settings {
 	j := &s.tx.judgement
 	p := s.tx.snap.Policy(s.record.Relay, s.record.Tenant, domain)
+	if j.holds != nil && j.policy == p {
+		return j.holds
+	}
 	if set := j.settings[p]; set != nil {
 		return set
 	}
@@ -58,6 +77,13 @@ func (s *Session) settings(domain string) *policy.Settings {
 	}
 	if p := s.client.Protocol; p != pb.Protocol_PROTOCOL_UNSPECIFIED && p != pb.Protocol_PROTOCOL_SMTP && p != pb.Protocol_PROTOCOL_LMTP {
 		set.HELO, set.BadHELO = qmail.HELOOff, nil // there is no greeting
+	}
+	if s.client.CertSender && set.LocalSender == "" {
+		set.LocalSender = qmail.SenderInCert
+	}
+	if j.holds == nil { // nearly always the only one
+		j.policy, j.holds = p, set
+		return set
 	}
 	if j.settings == nil {
 		j.settings = map[*directory.Policy]*policy.Settings{}
@@ -76,10 +102,13 @@ func (s *Session) judge(a mail.Address, address string, owned bool) error {
 	set := s.settings(a.Domain)
 	f := policy.Facts{
 		Relay: s.record.Relay, Owned: owned, IP: s.client.Addr.Addr(), Name: s.client.Name,
-		User: s.client.User, CertEmail: s.certEmail(), HELO: s.client.HELO,
+		User: s.client.User, CertEmail: s.certEmail(), HELO: s.client.HELO, Greeting: s.greeting,
 		Sender: s.tx.envelope.ReversePath, Recipient: address, Size: j.size,
 		Offered: j.offered, Accepted: s.conduct.accepted, Notfound: s.conduct.notfound,
 		Answers: j.answers, Companion: j.content,
+	}
+	if p := set.Policy; p != nil && p.Recipients != nil && p.Recipients.Lists(address) {
+		f.Answers[policy.MailboxHere] = policy.Yes // nobody has to be asked
 	}
 	v, need := policy.Recipient(set, &f)
 	for need != policy.Nothing {
@@ -141,7 +170,8 @@ func (s *Session) certEmail() string {
 	return ""
 }
 
-// environment is what qmail-smtpd's programs find in theirs.
+// environment is what qmail-smtpd's programs find in theirs: the variables of
+// the connection's rule, and what is known of client and transaction.
 func (s *Session) environment(set *policy.Settings, address string) []string {
 	rcpts := []string{}
 	if set.DeliverTo != "" {
@@ -150,17 +180,50 @@ func (s *Session) environment(set *policy.Settings, address string) []string {
 	for _, r := range s.tx.envelope.Recipients {
 		rcpts = append(rcpts, r.Address)
 	}
-	env := []string{"PROTO=TCP"}
-	for _, v := range [][2]string{
-		{"TCPREMOTEIP", s.record.ClientIp}, {"TCPREMOTEPORT", strconv.Itoa(int(s.record.ClientPort))},
-		{"TCPREMOTEHOST", s.client.Name}, {"HELOHOST", s.client.HELO}, {"AUTHUSER", s.client.User},
+	known := append(s.ofConnection(), [][2]string{
+		{"PROTO", "TCP"}, {"HELOHOST", s.client.HELO}, {"AUTHUSER", s.client.User}, {"AUTHPROTOCOL", strings.ToLower(s.client.Mechanism)},
 		{"MAILFROM", s.tx.envelope.ReversePath}, {"RCPTTO", strings.Join(append(rcpts, address), " ")},
-	} {
+	}...)
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(s.client.Env)) {
+		// A rule can't say who the client is, not even of what isn't known.
+		if !slices.ContainsFunc(known, func(v [2]string) bool { return v[0] == name }) {
+			env = append(env, name+"="+s.client.Env[name])
+		}
+	}
+	for _, v := range known {
 		if v[1] != "" || v[0] == "MAILFROM" {
 			env = append(env, v[0]+"="+mail.Printable(v[1]))
 		}
 	}
 	return env
+}
+
+// ofConnection is what tcpserver and sslserver tell; empty: it isn't known.
+func (s *Session) ofConnection() [][2]string {
+	info, local, port := s.client.User, "", ""
+	if g := s.client.Gate; g != nil {
+		if info == "" {
+			info = g.Info
+		}
+		if g.Local.IsValid() {
+			local, port = g.Local.Addr().String(), strconv.Itoa(int(g.Local.Port()))
+		}
+	}
+	var version, cipher, subject, name string
+	if c := s.client.TLS; c != nil {
+		version, cipher = strings.ReplaceAll(s.record.TlsVersion, "TLS 1", "TLSv1"), s.record.TlsCipher
+		if len(c.VerifiedChains) > 0 {
+			who := c.PeerCertificates[0].Subject
+			subject, name = who.String(), who.CommonName
+		}
+	}
+	return [][2]string{
+		{"TCPREMOTEIP", s.record.ClientIp}, {"TCPREMOTEPORT", strconv.Itoa(int(s.record.ClientPort))},
+		{"TCPREMOTEHOST", s.client.Name}, {"TCPREMOTEINFO", info}, {"TCPLOCALIP", local}, {"TCPLOCALPORT", port},
+		{"SSL_PROTOCOL", version}, {"SSL_CIPHER", cipher},
+		{"SSL_CLIENT_S_DN", subject}, {"SSL_CLIENT_S_DN_CN", name}, {"SSL_CLIENT_S_DN_Email", s.certEmail()},
+	}
 }
 
 // scanned is a search of a message's content, nil if nothing is searched for.

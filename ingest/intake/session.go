@@ -33,15 +33,23 @@ type Session struct {
 	tx      *transaction // nil between transactions
 	ahead   *message     // content that came before its envelope
 	id      string       // of the message that was taken last
+	next    string       // id of the next one; empty: a new one
 	taken   int64        // recipients of all transactions
 	conduct conduct
 	number  int // of the transaction
+
+	from, to string // of the command that is answered, as the client wrote them
+	told     int    // refusals that were logged
 }
 
 var _ smtp.Session = (*Session)(nil)
 
 // Accepted is the id of the message that Data took last.
 func (s *Session) Accepted() string { return s.id }
+
+// UseID names the message that is taken next: a submission that is repeated
+// keeps its id.
+func (s *Session) UseID(id string) { s.next = id }
 
 // Reset forgets the transaction, and content that came ahead.
 func (s *Session) Reset() {
@@ -101,28 +109,16 @@ func (s *Session) Publish() error {
 	return s.publish()
 }
 
-// obeyed looks at content that came before anybody knew whose policy holds:
-// at its size, and at what it holds while that is still here. What was stored
-// in chunks is not read again.
-func (s *Session) obeyed() error {
-	m := s.ahead
-	if m.size > s.tx.maxSize {
-		return tooBig(s.tx.maxSize)
-	}
-	m.policy, m.scan = s.tx.judgement.scanned()
-	if m.blob == nil {
-		return m.obey(m.small.Bytes())
-	}
-	m.scan = nil
-	return m.obey(nil)
-}
-
 func (s *Session) deliverable() bool { return s.tx != nil && len(s.tx.envelope.Recipients) > 0 }
 
 // take reads content into s.ahead.
 func (s *Session) take(r io.Reader, class string, limit int64) error {
 	started := s.in.deps.Now()
-	s.ahead = &message{in: s.in, id: mail.NewID(started), started: started, class: class, limit: limit, verify: s.listen()}
+	id := s.next
+	if s.next = ""; id == "" {
+		id = mail.NewID(started)
+	}
+	s.ahead = &message{in: s.in, client: s.client.share(), id: id, started: started, class: class, limit: limit, verify: s.listen()}
 	if s.tx != nil { // else nobody knows yet whose policy holds
 		s.ahead.policy, s.ahead.scan = s.tx.judgement.scanned()
 	}
@@ -173,9 +169,15 @@ func (s *Session) explain(err error) error {
 	return s.fault("store mail", err)
 }
 
+// Refuse counts and tells a refusal that is a front end's, and returns it.
+func (s *Session) Refuse(reason string, reply *smtp.SMTPError) *smtp.SMTPError {
+	_ = s.refused(reason, reply) // it is the reply
+	return reply
+}
+
 func (s *Session) refused(reason string, reply *smtp.SMTPError) error {
 	s.in.metrics.refused(reason)
-	s.in.deps.Log.Debug("refused", "stage", "ingest", "host", s.record.ClientIp, "code", reply.Code, "err", reply.Message)
+	s.tell(reason, reply)
 	return reply
 }
 
@@ -285,8 +287,10 @@ type message struct {
 	size    int64
 	small   *bytes.Buffer // content up to bus.InlineLimit
 	blob    *bus.Blob     // content above it
+	stored  *pb.Content   // the same once it is committed ahead of the record; else nil
 	cancel  context.CancelFunc
-	held    bool // a place of in.large
+	client  string // whose place of in.large it takes
+	release func() // gives the place back; nil: it has none
 	policy  policy.Content
 	scan    *qmail.ContentScan // nil: nothing is searched for
 }
@@ -348,10 +352,14 @@ func (m *message) publish(ctx context.Context, received *pb.Received) error {
 	blob := m.blob
 	m.blob = nil
 	var record bus.Record
-	if blob == nil {
+	switch {
+	case m.stored != nil:
+		received.Content = m.stored
+		record = bus.NewReceived(received)
+	case blob == nil:
 		received.Content = m.inline()
 		record = bus.NewReceived(received)
-	} else {
+	default:
 		// What publishes may outlive this transaction.
 		received.Session = proto.Clone(received.Session).(*pb.Session)
 	}

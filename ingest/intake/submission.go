@@ -41,7 +41,7 @@ func (s *Session) limits(u *directory.Credential) (recipients int, size int64) {
 // as they go before it, and its Message-ID.
 func (s *Session) missing(h *mail.HeaderScan, id string, at time.Time) (fields, messageID string) {
 	messageID = h.MessageID()
-	if !s.client.Submission {
+	if !s.client.Submission && !s.client.Complete {
 		return "", messageID
 	}
 	var b strings.Builder

@@ -55,16 +55,16 @@ func (s *Session) verifyRecipient(address string) error {
 	return nil
 }
 
-// verification is what is wanted for a recipient: what the owner of the domain
-// says, and above it what the rule of the connection says.
+// verification is what is wanted for a recipient: what the policy or the owner
+// of the domain says, and above it what the rule of the connection says.
 func (s *Session) verification(address string) directory.Verification {
 	var rules directory.Verification
 	a, err := mail.ParseAddress(address, true)
 	if err != nil {
 		return rules
 	}
-	if owner := s.tx.snap.Owner(a.Domain); owner != nil && owner.Verify != nil {
-		rules = *owner.Verify
+	if wanted := s.tx.snap.Verification(a.Domain); wanted != nil {
+		rules = *wanted
 	}
 	return ruled(rules, s.client.Env)
 }
@@ -143,7 +143,13 @@ func (s *Session) checkGreylist(address string, rules directory.Verification) er
 	if answer.Pass {
 		return nil
 	}
-	return s.refused("greylist", reply(answer.Status()))
+	status := answer.Status()
+	if a, err := mail.ParseAddress(address, true); err == nil {
+		if custom := s.settings(a.Domain).Replies.Greylisted; custom != "" {
+			status.Text += " " + mail.Printable(custom)
+		}
+	}
+	return s.refused("greylist", reply(status))
 }
 
 // listen makes what verifies content while it comes in; nil for who is
@@ -163,11 +169,9 @@ func (s *Session) listen() *verify.Message {
 		if s.client.Proven || snap.ByNetwork(s.client.Addr.Addr()) != nil {
 			return nil
 		}
-		for _, t := range snap.Tenants() {
-			if t.Verify != nil {
-				wanted.DKIM = wanted.DKIM || t.Verify.DKIM
-				wanted.DMARC = wanted.DMARC || t.Verify.DMARC != ""
-			}
+		for v := range snap.Verifications() {
+			wanted.DKIM = wanted.DKIM || v.DKIM
+			wanted.DMARC = wanted.DMARC || v.DMARC != ""
 		}
 	}
 	wanted.ID = s.by()

@@ -115,6 +115,7 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	d := s.start(c)
 	if !s.enter(d, c) {
 		s.metrics.connections.WithLabelValues("refused").Inc()
+		s.log.Info("connection refused", "stage", "ingest", "service", s.cfg.Service, "host", host(c), "reason", "max_connections")
 		d.Refuse()
 		return
 	}
@@ -123,6 +124,13 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	s.metrics.open.Inc()
 	defer s.metrics.open.Dec()
 	d.Run(ctx)
+}
+
+func host(c net.Conn) string {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().String()
+	}
+	return ""
 }
 
 // enter makes a dialogue known; false: there are too many.

@@ -23,6 +23,7 @@ func (l *Lookup) callout(ctx context.Context, c *compiled, r *directory.Recipien
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	if !c.turn(ctx) {
+		l.log.Info("no turn in time", "stage", "ingest", "question", "recipient callout")
 		return policy.Fault
 	}
 	defer c.leave()

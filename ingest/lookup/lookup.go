@@ -191,6 +191,7 @@ func (l *Lookup) dnsTurn(ctx context.Context, ask func(context.Context) error) p
 	case l.asking <- struct{}{}:
 		defer func() { <-l.asking }()
 	case <-ctx.Done():
+		l.log.Info("no turn in time", "stage", "ingest", "question", "dns")
 		return policy.Fault
 	}
 	err := ask(ctx)

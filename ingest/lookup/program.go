@@ -20,6 +20,7 @@ func (l *Lookup) program(ctx context.Context, c *compiled, q Question, args []st
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	if !c.turn(ctx) {
+		l.log.Info("no turn in time", "stage", "ingest", "question", "recipient program")
 		return policy.Fault
 	}
 	defer c.leave()

@@ -41,6 +41,8 @@ func (k *keeper) Publish() error   { k.mails++; return nil }
 func (k *keeper) Reset()           {}
 func (k *keeper) Accepted() string { return "ID" }
 
+func (k *keeper) Refuse(_ string, e *smtp.SMTPError) *smtp.SMTPError { return e }
+
 // tape is a client that sends what it has in pieces and keeps what comes.
 type tape struct {
 	in   *bytes.Reader

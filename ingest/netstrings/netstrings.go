@@ -85,6 +85,8 @@ type Session interface {
 	Publish() error
 	Reset()
 	Accepted() string
+	// Refuse counts and tells a refusal that isn't the session's, and returns it.
+	Refuse(reason string, e *smtp.SMTPError) *smtp.SMTPError
 }
 
 // Peer is the client of a session.
@@ -120,7 +122,7 @@ func NewConn(c net.Conn, cfg *Config, log *slog.Logger, now func() time.Time) *C
 
 // Refuse closes a connection that is one too many: these protocols have no
 // greeting to refuse it by, and the client tries again.
-func (c *Conn) Refuse() { c.Note("too many connections", nil) }
+func (c *Conn) Refuse() {}
 
 // Enter takes the client through the door; Peer.Gate.Leave takes it out. False:
 // it was refused, and hears nothing, as from Refuse.
@@ -146,7 +148,7 @@ func (c *Conn) Content(size int64, unix bool, end func() error) (refusal *smtp.S
 		if err := c.In.Discard(size); err != nil {
 			return nil, err
 		}
-		return tooBig(c.cfg.MaxSize), end()
+		return c.Session.Refuse("size", tooBig(c.cfg.MaxSize)), end()
 	}
 	text := c.In.Text(size, unix, wire.Options{Policy: c.cfg.LineEnds, MaxLine: c.cfg.MaxLine})
 	b := &body{r: text}

@@ -66,6 +66,9 @@ type Facts struct {
 	User      string // who authenticated
 	CertEmail string // address in a verified client certificate
 	HELO      string
+	// Greeting is what a list says of HELO; nil: it is looked up. A session
+	// that remembers it saves a look at every pattern for each recipient.
+	Greeting  func(*qmail.List) qmail.Match
 	Sender    string // "" for the null path
 	Recipient string
 	Size      int64 // announced; 0 if not
@@ -155,7 +158,7 @@ func greeting(s *Settings, f *Facts) (Verdict, Need) {
 	case how == qmail.HELORequired:
 		return Verdict{}, Nothing
 	}
-	switch m := s.BadHELO.HELO(f.HELO); {
+	switch m := f.greeting(s.BadHELO); {
 	case m.Allowed:
 		return Verdict{}, Nothing
 	case m.Bad:
@@ -170,6 +173,13 @@ func greeting(s *Settings, f *Facts) (Verdict, Need) {
 		return inDNS(f.Answers[HELODNS], HELODNS, bad)
 	}
 	return Verdict{}, Nothing
+}
+
+func (f *Facts) greeting(l *qmail.List) qmail.Match {
+	if f.Greeting != nil {
+		return f.Greeting(l)
+	}
+	return l.HELO(f.HELO)
 }
 
 // inDNS turns an answer of DNS into a verdict.

@@ -134,7 +134,7 @@ func (c *conn) settle(refusal *smtp.SMTPError, from []byte, to [][]byte, more in
 	switch {
 	case refusal != nil:
 	case more > 0: // it would be too many next time, too
-		refusal = netstrings.TooMany(550)
+		refusal = c.Session.Refuse("recipients", netstrings.TooMany(550))
 	case len(to) == 0:
 		refusal = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 5, 1}, Message: "no recipients"}
 	default:

@@ -170,7 +170,7 @@ func (c *conn) message(stream *wire.Frame, size int64, unix bool) error {
 	c.settle(refusal, from, to)
 	for range more {
 		if refusal == nil {
-			c.Answer("", netstrings.TooMany(452))
+			c.Answer("", c.Session.Refuse("recipients", netstrings.TooMany(452)))
 		} else {
 			c.Answer("", refusal)
 		}

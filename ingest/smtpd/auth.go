@@ -3,6 +3,7 @@ package smtpd
 import (
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -21,35 +22,21 @@ func (c *conn) identify() auth.Client {
 
 // mechanisms are those that EHLO offers now.
 func (c *conn) mechanisms() []string {
-	if c.cfg.Auth == nil || c.peer.Auth.User != "" || !c.confidential() {
+	if c.terms.auth == nil || c.peer.Auth.User != "" || !c.confidential() {
 		return nil
 	}
-	return c.cfg.Auth.Mechanisms(c.identify())
+	return slices.DeleteFunc(c.terms.auth.Mechanisms(c.identify()), func(m string) bool { return !c.served(m) })
 }
 
 // confidential reports whether passwords may be sent here.
 func (c *conn) confidential() bool { return c.peer.TLS != nil || c.cfg.PlainAuth }
-
-// permitted reports whether the client may submit yet; if not it is told. It
-// is no protocol error: a client that pipelines notices late.
-func (c *conn) permitted() bool {
-	switch {
-	case c.cfg.RequireTLS && c.peer.TLS == nil:
-		c.reply(530, "5.7.0", "say STARTTLS first")
-	case c.cfg.RequireAuth && c.peer.Auth.User == "":
-		c.reply(530, "5.7.0", "authentication required")
-	default:
-		return true
-	}
-	return false
-}
 
 // auth signs the client in (RFC 4954).
 func (c *conn) auth(arg string) {
 	mechanism, initial, given := strings.Cut(arg, " ")
 	mechanism = strings.ToUpper(mechanism)
 	switch {
-	case c.cfg.Auth == nil:
+	case c.terms.auth == nil:
 		c.protocolError(502, "5.5.1", "command not implemented")
 		return
 	case c.session == nil || !c.peer.ESMTP:
@@ -68,7 +55,10 @@ func (c *conn) auth(arg string) {
 		c.protocolError(538, "5.7.11", "encryption required: say STARTTLS first")
 		return
 	}
-	x := c.cfg.Auth.Begin(c.ctx, c.identify(), mechanism)
+	var x *auth.Exchange
+	if c.served(mechanism) {
+		x = c.terms.auth.Begin(c.ctx, c.identify(), mechanism)
+	}
 	if x == nil {
 		c.protocolError(504, "5.5.4", "mechanism not supported")
 		return
@@ -155,7 +145,7 @@ func (c *conn) refuseAuth(err error) {
 	}
 	if c.refusals++; c.refusals >= c.cfg.MaxAuthFailures && !c.closing {
 		c.reply(421, "4.7.0", "too many failed authentications")
-		c.cut()
+		c.cutFor(endFailures)
 	}
 }
 
@@ -177,7 +167,7 @@ func (c *conn) signedIn(who auth.Identity) {
 // allowAuthParameter is RFC 4954 5: AUTH= is known where AUTH is. What it
 // claims is believed of nobody.
 func (c *conn) allowAuthParameter(o *smtp.MailOptions) *smtp.SMTPError {
-	if o.Auth != nil && c.cfg.Auth == nil {
+	if o.Auth != nil && c.terms.auth == nil {
 		return unknownParameter("AUTH")
 	}
 	return nil
@@ -185,7 +175,7 @@ func (c *conn) allowAuthParameter(o *smtp.MailOptions) *smtp.SMTPError {
 
 // commandLimit is the longest command line: AUTH may bring a long response.
 func (c *conn) commandLimit() int {
-	if c.cfg.Auth != nil && c.confidential() {
+	if c.terms.auth != nil && c.confidential() {
 		return max(c.cfg.MaxCommand, maxAuthLine)
 	}
 	return c.cfg.MaxCommand

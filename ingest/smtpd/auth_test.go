@@ -204,15 +204,24 @@ func TestPipelinedBehindRefusal(t *testing.T) {
 	addr, k, _ := serve(t, Config{})
 	c := connect(t, addr)
 	c.play("< 220", "> EHLO x", "< 250")
-	c.send("MAIL FROM:<refuse@x>\r\n" + strings.Repeat("RCPT TO:<b@x>\r\n", 30) + "DATA\r\nRSET\r\n" +
-		"MAIL FROM:<a@x>\r\nRCPT TO:<refuse@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n")
+	c.send("MAIL FROM:<refuse@x>\r\n" + strings.Repeat("RCPT TO:<b@x>\r\n", 30) + "DATA\r\n") // ends a group (RFC 2920 3.1)
 	c.want("550 5.1.1")
 	for range 31 {
 		c.want("503 5.5.1")
 	}
+	c.send("RSET\r\nMAIL FROM:<a@x>\r\nRCPT TO:<refuse@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n")
 	c.play("< 250 2.0.0", "< 250 2.1.0", "< 550", "< 250 2.1.5", "< 354", "> hello", "> .", "< 250 2.0.0", "> RCPT TO:<b@x>", "< 503")
 	if n := len(k.all()); n != 1 {
 		t.Errorf("%d mails", n)
 	}
 	c.play(append(repeat("> RCPT TO:<b@x>", "< 503", 9), "< 421 4.7.0", "< EOF")...)
+
+	// What comes with a refused DATA may be content: nobody obeys it.
+	ahead := connect(t, addr)
+	ahead.play("< 220", "> EHLO x", "< 250")
+	ahead.send("MAIL FROM:<a@x>\r\nRCPT TO:<refuse@x>\r\nDATA\r\nMAIL FROM:<evil@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nevil\r\n.\r\n")
+	ahead.play("< 250", "< 550", "< 554 5.5.1", "< 421 4.7.0", "< EOF")
+	if n := len(k.all()); n != 1 {
+		t.Errorf("%d mails", n)
+	}
 }

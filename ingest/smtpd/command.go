@@ -72,7 +72,7 @@ func (c *conn) ehlo(arg string) {
 		"ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING",
 		fmt.Sprintf("LIMITS RCPTMAX=%d", c.least(int64(c.cfg.MaxRecipients), gate.MaxRecipients)),
 	}
-	if c.cfg.TLS != nil && c.peer.TLS == nil {
+	if c.terms.tls != nil && c.peer.TLS == nil {
 		lines = append(lines, "STARTTLS")
 	}
 	if names := c.mechanisms(); len(names) > 0 {
@@ -108,7 +108,7 @@ func (c *conn) starttls(arg string) {
 	switch {
 	case arg != "":
 		c.protocolError(501, "5.5.4", "no argument is allowed")
-	case c.cfg.TLS == nil:
+	case c.terms.tls == nil:
 		c.protocolError(502, "5.5.1", "no TLS here")
 	case c.peer.TLS != nil:
 		c.protocolError(503, "5.5.1", "already in TLS")

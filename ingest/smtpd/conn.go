@@ -3,6 +3,7 @@ package smtpd
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 
@@ -23,6 +24,7 @@ type conn struct {
 	ctx     context.Context
 	peer    Peer
 	entered *gate.Client // who made the connection; Leaves at its end
+	terms   terms
 	session smtp.Session // nil before HELO
 	state   state
 	rcpts   int // accepted recipients of the transaction
@@ -31,7 +33,8 @@ type conn struct {
 	refused bool   // the last MAIL was refused
 	pending []byte // a command that came amid BDAT and is not answered yet
 	closing bool
-	unread  bool // closing although the client may be sending
+	ended   string // how, once that is known: of a closed set, as in the metric
+	unread  bool   // closing although the client may be sending
 
 	refusals int // of AUTH
 }
@@ -86,6 +89,10 @@ func (c *conn) greeting() { c.reply(220, "", c.cfg.Hostname+" ESMTP") }
 func (c *conn) end() {
 	defer c.entered.Leave()
 	_ = c.Flush() // it is the end either way
+	if c.ended == "" && !c.closing {
+		c.ended = endBroken
+	}
+	c.note()
 	if c.session != nil {
 		c.logout()
 	}
@@ -98,7 +105,9 @@ func (c *conn) end() {
 }
 
 // cut ends the dialogue although the client may be sending.
-func (c *conn) cut() { c.closing, c.unread = true, true }
+func (c *conn) cut() { c.cutFor(endRefused) }
+
+func (c *conn) cutFor(end string) { c.closing, c.unread, c.ended = true, true, end }
 
 func (c *conn) logout() {
 	if err := c.session.Logout(); err != nil {
@@ -115,11 +124,10 @@ func (c *conn) nextCommand() ([]byte, error) {
 	}
 	for !c.over() {
 		line, err := c.readLine()
-		var stray *wire.StrayError
 		switch {
 		case err == nil:
 			return line, nil
-		case errors.As(err, &stray):
+		case errors.As(err, new(*wire.StrayError)):
 			c.protocolError(500, "5.5.2", err.Error()+" in command")
 		case errors.Is(err, wire.ErrLineTooLong):
 			c.protocolError(500, "5.5.2", "line too long")
@@ -148,13 +156,42 @@ func (c *conn) setState(s state) {
 
 // giveUp says goodbye to a client that can't go on, if it may still listen.
 func (c *conn) giveUp(err error) {
+	c.ended = endBroken
 	switch {
 	case errors.Is(err, listener.ErrDraining):
 		c.reply(421, "4.3.2", "server is shutting down")
+		c.ended = endDrained
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.reply(421, "4.4.2", "timeout")
+		c.ended = endTimeout
+	case errors.Is(err, io.EOF):
+		c.ended = endDone
 	}
 	c.closing = true
+}
+
+// Ends of dialogues.
+const (
+	endDone     = "done"
+	endRefused  = "refused"
+	endTimeout  = "timeout"
+	endDrained  = "drained"
+	endErrors   = "errors"
+	endFailures = "failures"
+	endAhead    = "ahead"
+	endBroken   = "broken"
+)
+
+// note counts the end, and tells of one that is a limit's.
+func (c *conn) note() {
+	if c.ended == "" {
+		c.ended = endDone
+	}
+	c.srv.metrics.ends.WithLabelValues(c.ended).Inc()
+	switch c.ended {
+	case endTimeout, endErrors, endFailures, endAhead:
+		c.srv.log.Info("client sent away", "stage", "ingest", "host", c.peer.Addr.Addr().String(), "reason", c.ended)
+	}
 }
 
 // reply queues a reply.
@@ -170,7 +207,7 @@ func (c *conn) protocolError(code int, enhanced, text string) {
 	c.reply(code, enhanced, text)
 	if c.errors++; c.errors >= c.cfg.MaxErrors && !c.closing {
 		c.reply(421, "4.7.0", "too many errors")
-		c.cut()
+		c.cutFor(endErrors)
 	}
 }
 

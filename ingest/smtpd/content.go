@@ -36,6 +36,9 @@ func (b *body) Read(p []byte) (int, error) {
 
 // contentError is what the client is told about its content, if anything.
 func contentError(err error) error {
+	if err == io.EOF { // nearly always; the rest costs memory
+		return err
+	}
 	var stray *wire.StrayError
 	switch {
 	case errors.As(err, &stray):
@@ -55,9 +58,11 @@ func lost(err error) bool {
 func (c *conn) data(arg string) {
 	if arg != "" {
 		c.protocolError(501, "5.5.4", "no argument is allowed")
+		c.outOfStep()
 		return
 	}
 	if !c.deliverable() {
+		c.outOfStep()
 		return
 	}
 	c.reply(354, "", "end data with <CR><LF>.<CR><LF>")
@@ -73,6 +78,17 @@ func (c *conn) data(arg string) {
 		}
 	}
 	c.settle(b, err)
+}
+
+// outOfStep ends the dialogue with a client that sent more behind a DATA that
+// is refused: DATA ends a group of commands (RFC 2920 3.1), and nobody can
+// tell whether that is commands, or content in which somebody wrote some.
+func (c *conn) outOfStep() {
+	if c.in.Buffered() == 0 || c.closing {
+		return
+	}
+	c.reply(421, "4.7.0", "speak when you are answered")
+	c.cutFor(endAhead)
 }
 
 // take hands content to the session.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -110,11 +111,16 @@ func (s *keeperSession) Data(r io.Reader) error {
 // serve runs a server for a test and says where.
 func serve(t testing.TB, cfg Config) (addr string, k *keeper, stop func()) {
 	t.Helper()
+	return serveLog(t, cfg, nil)
+}
+
+func serveLog(t testing.TB, cfg Config, log *slog.Logger) (addr string, k *keeper, stop func()) {
+	t.Helper()
 	k = &keeper{}
 	if cfg.Hostname == "" {
 		cfg.Hostname = "mx.example"
 	}
-	s, err := New(cfg, k.backend, nil, nil)
+	s, err := New(cfg, k.backend, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,9 +56,11 @@ func FuzzDialogue(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, size uint8, normalise bool) {
 		whole, mails := replay(t, in, 0, normalise)
 		pieces, again := replay(t, in, int(size%16)+1, normalise)
-		if whole != pieces || len(mails) != len(again) {
+		n := min(len(mails), len(again))
+		if !alike(whole, pieces) || n < max(len(mails), len(again)) && whole == pieces {
 			t.Fatalf("whole: %q; in pieces: %q", whole, pieces)
 		}
+		mails, again = mails[:n], again[:n]
 		for l := range strings.SplitSeq(strings.TrimSuffix(whole, "\r\n"), "\r\n") {
 			if !replyLine.MatchString(l) || len(l) > 510 {
 				t.Fatalf("reply %q", l)
@@ -73,6 +75,16 @@ func FuzzDialogue(f *testing.F) {
 			}
 		}
 	})
+}
+
+// alike reports that two dialogues are the same, up to where one was ended
+// because the client had sent more behind a refused DATA: whether that is seen
+// depends on how it came.
+func alike(a, b string) bool {
+	const ahead = "421 4.7.0 speak when you are answered\r\n"
+	a, endedA := strings.CutSuffix(a, ahead)
+	b, endedB := strings.CutSuffix(b, ahead)
+	return a == b || endedA && strings.HasPrefix(b, a) || endedB && strings.HasPrefix(a, b)
 }
 
 func replay(t *testing.T, in []byte, size int, normalise bool) (replies string, mails []kept) {

@@ -23,12 +23,13 @@ func (c *conn) admit(ctx context.Context) bool {
 	}
 	c.entered = client
 	c.peer.Addr, c.peer.Gate = client.Addr, client
+	c.agree()
 	return true
 }
 
 func (c *conn) sendAway(r *gate.Refusal) {
 	if r.Quiet {
-		c.closing = true
+		c.closing, c.ended = true, endRefused
 		return
 	}
 	c.reply(r.Status.Code, r.Status.Enhanced, r.Status.Text)
@@ -77,6 +78,8 @@ func (c *conn) xclient(arg string) {
 		return
 	}
 	c.peer = Peer{Addr: x.peer.Addr, TLS: c.peer.TLS, Auth: x.peer.Auth, Gate: client}
+	c.agree()
+	c.peer.CertSender = c.terms.sender
 	if x.said && x.helo != "" && !c.greet(x.helo, x.proto) {
 		return
 	}

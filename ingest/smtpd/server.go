@@ -46,15 +46,17 @@ type Config struct {
 	ImplicitTLS     bool        // TLS from the first octet (RFC 8314 3)
 	RequireTLS      bool        // before MAIL
 	Auth            *auth.Authenticator
-	RequireAuth     bool          // before MAIL
-	PlainAuth       bool          // AUTH without TLS, too
-	MaxAuthFailures int           // until 421; default 3
-	CommandTimeout  time.Duration // for a command line; default 5 min (RFC 5321 4.5.3.2.7)
-	DataTimeout     time.Duration // for the next octets of content; default 3 min (RFC 5321 4.5.3.2.5)
-	WriteTimeout    time.Duration // for replies; default 1 min
-	MinRate         int           // octets of content a second; default 128
-	RateGrace       time.Duration // for which a client may be slower; default 1 min
-	Grace           time.Duration // for running transactions at the end; default 30 s
+	RuleAuth        *auth.Authenticator // instead of Auth where a connection's rule has SMTPAUTH; nil: none
+	RuleTLS         *tls.Config         // instead of TLS where UCSPITLS asks for certificates, with the authorities that count; nil: none
+	RequireAuth     bool                // before MAIL
+	PlainAuth       bool                // AUTH without TLS, too
+	MaxAuthFailures int                 // until 421; default 3
+	CommandTimeout  time.Duration       // for a command line; default 5 min (RFC 5321 4.5.3.2.7)
+	DataTimeout     time.Duration       // for the next octets of content; default 3 min (RFC 5321 4.5.3.2.5)
+	WriteTimeout    time.Duration       // for replies; default 1 min
+	MinRate         int                 // octets of content a second; default 128
+	RateGrace       time.Duration       // for which a client may be slower; default 1 min
+	Grace           time.Duration       // for running transactions at the end; default 30 s
 }
 
 func (c Config) withDefaults() Config {
@@ -93,6 +95,9 @@ type Peer struct {
 	TLS   *tls.ConnectionState // nil without TLS
 	Auth  auth.Identity        // without a user: nobody has signed in
 	Gate  *gate.Client         // what is known from before the session; never nil
+	// Proven says that a certificate lets the client relay, as its rule asks;
+	// CertSender that it may do so by the address in the certificate alone.
+	Proven, CertSender bool
 }
 
 // Backend makes the session of a client that has said HELO or EHLO. ctx ends

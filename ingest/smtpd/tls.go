@@ -2,6 +2,8 @@ package smtpd
 
 import (
 	"crypto/tls"
+	"errors"
+	"os"
 	"time"
 )
 
@@ -11,14 +13,21 @@ const handshakeTimeout = time.Minute
 // handshake goes on in TLS. What the client sent before is thrown away (RFC
 // 3207 4.2), and what it said of itself forgotten. False: the dialogue is over.
 func (c *conn) handshake() bool {
-	t := tls.Server(c.Conn(), c.cfg.TLS)
+	secure := c.terms.tls
+	if secure == nil { // a rule takes STARTTLS away, not TLS from the first octet
+		secure = c.cfg.TLS
+	}
+	t := tls.Server(c.Conn(), secure)
 	if c.Within(min(c.cfg.CommandTimeout, handshakeTimeout)) != nil {
-		c.closing = true
+		c.closing, c.ended = true, endBroken
 		return false
 	}
 	if err := t.HandshakeContext(c.ctx); err != nil {
 		c.srv.log.Debug("tls handshake", "stage", "ingest", "host", c.peer.Addr.Addr().String(), "err", err)
-		c.closing = true
+		c.closing, c.ended = true, endBroken
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.ended = endTimeout
+		}
 		return false
 	}
 	if c.session != nil {
@@ -27,7 +36,8 @@ func (c *conn) handshake() bool {
 	c.Secure(t)
 	c.in.Reset(c.Stream)
 	cs := t.ConnectionState()
-	c.peer = Peer{Addr: c.peer.Addr, TLS: &cs, Gate: c.peer.Gate}
+	c.peer = Peer{Addr: c.peer.Addr, TLS: &cs, Gate: c.peer.Gate, Proven: c.prove(&cs)}
+	c.peer.CertSender = c.terms.sender
 	c.forget()
 	return true
 }

@@ -81,4 +81,5 @@ func (r recipient) seen() string {
 var viewPlaces = map[fold.Place]string{
 	fold.Received: AtReceived, fold.Reinject: AtReinject, fold.Queue: AtQueue,
 	fold.Delay: AtDelay, fold.Parked: AtParked, fold.Deadletter: AtDeadletter,
+	fold.Scan: AtScan, fold.Quarantine: AtQuarantine,
 }

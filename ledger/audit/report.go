@@ -17,10 +17,12 @@ const (
 	AtDelay      = "delay"
 	AtParked     = "parked"
 	AtDeadletter = "deadletter"
+	AtScan       = "scan"
+	AtQuarantine = "quarantine"
 	Moving       = "moving"
 )
 
-var places = []string{AtReceived, AtReinject, AtQueue, AtDelay, AtParked, AtDeadletter, Moving}
+var places = []string{AtReceived, AtReinject, AtQueue, AtDelay, AtParked, AtDeadletter, AtScan, AtQuarantine, Moving}
 
 // What a Finding is about.
 const (

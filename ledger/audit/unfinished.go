@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -27,14 +28,20 @@ type row struct {
 func rows(s *directory.Snapshot) []row {
 	rs := []row{
 		{schemas.RouterGroup, []string{schemas.Received, schemas.Reinject}},
-		{schemas.DelayGroup, append(schemas.DelayTopics(), schemas.Parked)},
+		{schemas.DelayGroup, append(schemas.DelayTopics(), schemas.Parked, schemas.Quarantine)},
 	}
-	pools := map[string][]string{}
+	pools, scans := map[string][]string{}, map[string][]string{}
 	for _, q := range slices.Concat(s.Queues(), s.Retired()) {
-		pools[q.Pool] = append(pools[q.Pool], schemas.Queue(q.Name, q.Generation))
+		pools[q.Pool] = append(pools[q.Pool], q.Topic())
+		if q.Scanned {
+			scans[q.Pool] = append(scans[q.Pool], q.ScanTopic())
+		}
 	}
 	for _, pool := range slices.Sorted(maps.Keys(pools)) {
 		rs = append(rs, row{schemas.DeliverGroup(pool), pools[pool]})
+		if scans[pool] != nil {
+			rs = append(rs, row{schemas.ScannerGroup(pool), scans[pool]})
+		}
 	}
 	return rs
 }
@@ -54,7 +61,7 @@ func (t Topics) rows(ctx context.Context) ([]row, []Gap, error) {
 	}
 	purged := map[string]bool{}
 	for _, q := range s.Retired() {
-		purged[schemas.Queue(q.Name, q.Generation)] = true
+		purged[q.Topic()], purged[q.ScanTopic()] = true, true
 	}
 	var gaps []Gap
 	for i, r := range rs {
@@ -78,6 +85,11 @@ func place(topic string) string {
 		return AtReinject
 	case schemas.Parked:
 		return AtParked
+	case schemas.Quarantine:
+		return AtQuarantine
+	}
+	if strings.HasPrefix(topic, "qstream.scan.") {
+		return AtScan
 	}
 	if slices.Contains(schemas.DelayTopics(), topic) {
 		return AtDelay
@@ -203,7 +215,7 @@ func waiting(topic, typ string, value []byte) (us []Unfinished, ok bool) {
 	case *pb.Reinject:
 		id, tenant, rs = m.Id, m.Tenant, m.GetEnvelope().GetRecipients()
 		// What is put in again by hand is told by no event before the router.
-		fresh = m.Origin != pb.Origin_ORIGIN_DSN && m.Origin != pb.Origin_ORIGIN_REROUTE
+		fresh = m.Origin != pb.Origin_ORIGIN_DSN && m.Origin != pb.Origin_ORIGIN_REROUTE && m.Origin != pb.Origin_ORIGIN_FORWARD
 	}
 	made, err := ulid.ParseStrict(id)
 	if err != nil || len(rs) == 0 {

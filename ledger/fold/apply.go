@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strings"
 
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -32,6 +33,18 @@ var moves = map[pb.EventType]Place{
 	pb.EventType_EVENT_TYPE_PARKED:       Parked,
 	pb.EventType_EVENT_TYPE_REROUTED:     Reinject,
 	pb.EventType_EVENT_TYPE_DEADLETTERED: Deadletter,
+	pb.EventType_EVENT_TYPE_SCANNED:      Queue,
+	pb.EventType_EVENT_TYPE_QUARANTINED:  Quarantine,
+	pb.EventType_EVENT_TYPE_UNSCANNED:    Delay,
+}
+
+// placed is where a move leads: on its way to a queue a leg may have to be
+// scanned first.
+func placed(e *pb.Event, place Place) Place {
+	if place == Queue && e.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+		return Scan
+	}
+	return place
 }
 
 // Apply folds an event about the message. It returns false if it repeats
@@ -48,7 +61,7 @@ func (m *Message) Apply(e *pb.Event, at At, r *Rates) bool {
 	if state, ok := ends[e.Type]; ok {
 		m.end(e, at, state, r)
 	} else if place, ok := moves[e.Type]; ok {
-		m.move(e, at, place, r)
+		m.move(e, at, placed(e, place), r)
 	} else {
 		m.tell(e, at)
 	}
@@ -63,7 +76,7 @@ func (m *Message) describe(e *pb.Event) {
 		switch {
 		case e.Type == pb.EventType_EVENT_TYPE_ACCEPTED:
 			m.Opened = Accepted
-		case e.Origin == pb.Origin_ORIGIN_DSN:
+		case schemas.Generated(e.Origin):
 			m.Opened = Generated
 		}
 	}
@@ -124,7 +137,7 @@ func (m *Message) move(e *pb.Event, at At, place Place, rates *Rates) {
 	case pb.EventType_EVENT_TYPE_DEFERRED:
 		rates.deferred(e)
 	}
-	if place == Delay || place == Parked {
+	if place == Delay || place == Parked || place == Quarantine {
 		l.DueMs, l.Reason = e.DueMs, e.Reason
 	}
 	l.reply(e)
@@ -202,7 +215,8 @@ func (l *Leg) reply(e *pb.Event) {
 	if e.Host != "" {
 		l.Host = bounded(e.Host)
 	}
-	if e.Type == pb.EventType_EVENT_TYPE_DEADLETTERED {
+	switch e.Type {
+	case pb.EventType_EVENT_TYPE_DEADLETTERED, pb.EventType_EVENT_TYPE_UNSCANNED, pb.EventType_EVENT_TYPE_QUARANTINED:
 		l.Code, l.Reply = 0, bounded(e.Text)
 	}
 	for _, o := range e.Outcomes {

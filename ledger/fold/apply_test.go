@@ -40,6 +40,12 @@ func because(e *pb.Event, reason pb.Reason, due int64, code uint32, text string)
 	return e
 }
 
+// toScan marks an event whose leg, of the number, goes to be scanned.
+func toScan(e *pb.Event, leg uint32) *pb.Event {
+	e.Leg, e.Scan = leg, &pb.Scan{State: pb.ScanState_SCAN_STATE_WANTED, Policy: "p"}
+	return e
+}
+
 // brief says where a message's recipients and legs are.
 func brief(m *Message) string {
 	var b strings.Builder
@@ -101,6 +107,14 @@ func TestApply(t *testing.T) {
 			"r0 1 in 0 ends 2; r1 0 in 1 ends 0; leg 1 queue n=1  due 0 0 "},
 		{"never heard of", []*pb.Event{ev(delivered, 3, 4, "2")}, "r2 1 in 3 ends 1"},
 		{"never heard of, waits", []*pb.Event{ev(released, 3, 4, "2")}, "r2 0 in 3 ends 0; leg 3 queue n=1  due 0 0 "},
+		{"to be scanned", append(in, toScan(ev(routed, 0, 1, "0"), 5)), "r0 0 in 5 ends 0; r1 0 in 1 ends 0; leg 1 queue n=1  due 0 0 ; leg 5 scan n=1  due 0 0 "},
+		{"released to be scanned", append(in, toScan(ev(released, 0, 3, "0"), 0)), "r0 0 in 0 ends 0; r1 0 in 1 ends 0; leg 0 scan n=1  due 0 0 ; leg 1 queue n=1  due 0 0 "},
+		{"scanned", append(in, toScan(ev(released, 0, 3, "0"), 0), ev(pb.EventType_EVENT_TYPE_SCANNED, 0, 4, "0")),
+			"r0 0 in 0 ends 0; r1 0 in 1 ends 0; leg 0 queue n=1  due 0 0 ; leg 1 queue n=1  due 0 0 "},
+		{"not scanned", append(in, because(ev(pb.EventType_EVENT_TYPE_UNSCANNED, 0, 4, "0"), pb.Reason_REASON_SCAN, born+9, 0, "")),
+			"r0 0 in 0 ends 0; r1 0 in 1 ends 0; leg 0 delay n=1 scan due 1800000000009 0 ; leg 1 queue n=1  due 0 0 "},
+		{"quarantined", append(in, because(ev(pb.EventType_EVENT_TYPE_QUARANTINED, 0, 4, "0"), pb.Reason_REASON_QUARANTINE, born+9, 0, "")),
+			"r0 0 in 0 ends 0; r1 0 in 1 ends 0; leg 0 quarantine n=1 quarantine due 1800000000009 0 ; leg 1 queue n=1  due 0 0 "},
 		{"a type of a later version", append(in, ev(99, 0, 1, "0")), "r0 0 in 0 ends 0; r1 0 in 1 ends 0; leg 0 queue n=1  due 0 0 ; leg 1 queue n=1  due 0 0 "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -132,6 +146,11 @@ func TestApply(t *testing.T) {
 
 // TestChild: a DSN is known, and waits, from the event on that made it.
 func TestChild(t *testing.T) {
+	forwarded := ev(pb.EventType_EVENT_TYPE_FORWARDED, 0, 1, "")
+	forwarded.ChildId = testID(3).String()
+	if n, ok := ChildOf(forwarded, 1); !ok || n.ID != testID(3) || n.Opened != Generated || n.Parent != testID(1) {
+		t.Errorf("a forwarded message is noted as %+v, %t", n, ok)
+	}
 	dsn := ev(pb.EventType_EVENT_TYPE_DSN, 0, 1, "0")
 	dsn.ChildId = testID(2).String()
 	routed := &pb.Event{

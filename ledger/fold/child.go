@@ -21,10 +21,10 @@ type Note struct {
 	At          At // Offset: of the record; of a DSN's event none
 }
 
-// ChildOf is the note about the DSN that an event made; ok is false if it made
+// ChildOf is the note about the DSN, or the forwarded message, that an event made; ok is false if it made
 // none.
 func ChildOf(e *pb.Event, seq int64) (n Note, ok bool) {
-	if e.Type != pb.EventType_EVENT_TYPE_DSN {
+	if e.Type != pb.EventType_EVENT_TYPE_DSN && e.Type != pb.EventType_EVENT_TYPE_FORWARDED {
 		return n, false
 	}
 	if n.ID, ok = ParseID(e.ChildId); !ok {

@@ -71,6 +71,8 @@ const (
 	Delay
 	Parked
 	Deadletter
+	Scan       // waits for a verdict
+	Quarantine // held back by a scan policy
 )
 
 // Unrouted is the number of the leg that holds recipients without one.

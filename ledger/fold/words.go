@@ -6,7 +6,7 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-var placeNames = [...]string{"received", "reinject", "queue", "delay", "parked", "deadletter"}
+var placeNames = [...]string{"received", "reinject", "queue", "delay", "parked", "deadletter", "scan", "quarantine"}
 
 // String is the place's word.
 func (p Place) String() string {

@@ -144,7 +144,7 @@ func (o options) do(ctx context.Context, out io.Writer, sum *total) (bool, error
 		fmt.Fprintf(out, "FAILED: seed %d, in %s: %v\n", o.seed, dir, err)
 		return false, errors.Join(record(dir, v, spans), w.close())
 	}
-	failures := v.failures(spans, o.Clean)
+	failures := v.failures(o.Clean)
 	sum.add(v)
 	fmt.Fprintf(out, "== seed %d: %s\n", o.seed, v)
 	for _, f := range failures {

@@ -99,6 +99,7 @@ var pace = map[string]time.Duration{
 var failpoints = map[string][]string{
 	"ingest":  strings.Fields("publish.before publish.after ingest.reply.before"),
 	"router":  strings.Fields("txn.begin txn.produced txn.barrier txn.offsets txn.ended"),
+	"scanner": strings.Fields("txn.begin txn.produced txn.barrier txn.offsets txn.ended"),
 	"deliver": strings.Fields("txn.begin txn.produced txn.barrier txn.offsets txn.ended journal.before journal.after deliver.dot.before deliver.dot.after"),
 	"delay":   strings.Fields("txn.begin txn.produced txn.barrier txn.offsets txn.ended hold.released"),
 }
@@ -224,7 +225,7 @@ func stages(broker string) []string {
 	if broker == "embedded" {
 		return []string{"up"}
 	}
-	return []string{"ingest", "router", "router-2", "deliver", "deliver-2", "delay"}
+	return []string{"ingest", "router", "router-2", "scanner", "deliver", "deliver-2", "delay"}
 }
 
 func (r *roll) process() string { return pick(r, processes(r.Broker)) }

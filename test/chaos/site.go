@@ -15,7 +15,7 @@ const hosts = 10
 const shortLifetime = 8 * time.Second
 
 // concurrency is how many attempts one of the queues has open at most, and
-// queues how many there are. Their product bounds the duplicates of one fault.
+// queues how many there are. Their product bounds what a process may have open.
 const (
 	concurrency = 10
 	queues      = 5
@@ -37,7 +37,9 @@ func documents(sink, direct, reports int) string {
 	route := func(name, domain, host string, port int) {
 		fmt.Fprintf(&b, "kind: route\nname: %s\nmatch: {domain: %s}\nvia: smtp://%s.sink.example:%d\n---\n", name, domain, host, port)
 	}
-	for _, name := range []string{"acme", "beta", "tarpit", "client"} {
+	b.WriteString("kind: engine\nname: measure\ntype: unpack\n---\nkind: scan\nname: measured\nengines: measure\n---\n")
+	queue("acme", "scan: measured\n")
+	for _, name := range []string{"beta", "tarpit", "client"} {
 		queue(name, "")
 	}
 	queue("brief", fmt.Sprintf("lifetime: %s\n", shortLifetime))

@@ -8,12 +8,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"qstream/ledger/audit"
-	"qstream/test/fakemx"
 )
 
 // span is a fault with the time that it took.
@@ -33,6 +31,7 @@ type Verdict struct {
 	Untried    []string       // expired without an attempt
 	Duplicates map[Kind]int   // arrivals beyond the first, by the kind of fault before them
 	Repeats    []string       // these arrivals
+	Excess     []string       // faults that made more than guarantee 5 allows
 	Reports    int            // DSNs beyond the first
 	Uneven     string         // what the audit found, "" when it balances
 	Fallen     map[string]int // processes that ended by themselves
@@ -50,7 +49,7 @@ func (v Verdict) duplicates() int {
 }
 
 // failures say what is not as it has to be; none: the round passed.
-func (v Verdict) failures(spans []span, cleanly bool) (all []string) {
+func (v Verdict) failures(cleanly bool) (all []string) {
 	fail := func(what string, some []string) {
 		if len(some) > 0 {
 			all = append(all, fmt.Sprintf("%s: %d, such as %s", what, len(some), strings.Join(some[:min(3, len(some))], "; ")))
@@ -60,14 +59,9 @@ func (v Verdict) failures(spans []span, cleanly bool) (all []string) {
 	fail("bounced or refused without reason", v.Wrong)
 	fail("expired untried", v.Untried)
 	fail("panics", v.Panics)
-	bound := 0
-	for _, s := range spans {
-		if !slices.Contains(clean, s.Kind) {
-			bound += concurrency * queues
-		}
-	}
-	if n := v.duplicates(); n > bound || cleanly && n > 0 {
-		all = append(all, fmt.Sprintf("%d duplicates, bound %d: %v", n, bound, v.Duplicates))
+	fail("more duplicates than guarantee 5 allows", v.Excess)
+	if n := v.duplicates(); cleanly && n > 0 {
+		all = append(all, fmt.Sprintf("%d duplicates in a clean round: %v", n, v.Duplicates))
 	}
 	if n := v.Duplicates[unexplained]; n > 0 {
 		all = append(all, fmt.Sprintf("%d duplicates that no fault explains", n))
@@ -193,7 +187,7 @@ func (w *world) judge(spans []span) (Verdict, error) {
 		return v, err
 	}
 	v.Wrong = append(v.Wrong, w.strange(arrived, fates)...)
-	v.Duplicates, v.Repeats = attribute(w.sink.Accepted(), fates, spans)
+	v.Duplicates, v.Repeats, v.Excess = attribute(w.sink.Accepted(), fates, spans, deliverers(w.Broker))
 	v.Repeats = append(v.Repeats, w.reported()...)
 	return v, nil
 }
@@ -285,61 +279,4 @@ func (w *world) uneven() string {
 		time.Sleep(3 * time.Second)
 	}
 	return found[:min(4000, len(found))]
-}
-
-// unexplained are duplicates without a fault before them.
-const unexplained Kind = "no fault"
-
-// lingering is how long after its end a fault may still make a duplicate: an
-// attempt that it left unconfirmed is made again later.
-const lingering = 3 * time.Minute
-
-// attribute counts and lists arrivals beyond the first by the kind of fault
-// that made them.
-func attribute(arrivals []fakemx.Message, ids map[string]string, spans []span) (kinds map[Kind]int, repeats []string) {
-	kinds = map[Kind]int{}
-	last := map[string]time.Time{}
-	for _, m := range arrivals {
-		if m.ID == "" {
-			continue
-		}
-		if before, again := last[m.ID]; again {
-			kind := blame(before, m.Time, spans)
-			kinds[kind]++
-			repeats = append(repeats, fmt.Sprintf("%s %s %s at %s and %s: %s", m.ID, ids[m.ID], recipient(number(m.ID)),
-				before.Format(clockTime), m.Time.Format(clockTime), kind))
-		}
-		last[m.ID] = m.Time
-	}
-	return kinds, repeats
-}
-
-// clockTime is how times are shown.
-const clockTime = "15:04:05.000"
-
-// blame is the kind of fault that made a mail arrive again: one that was under
-// way at the first arrival, else the last one that began before the repetition.
-// Those that must make none are blamed last, those of processes and brokers
-// first.
-func blame(first, again time.Time, spans []span) Kind {
-	best, score := unexplained, 0
-	for _, s := range spans {
-		if s.Began.After(again) || first.Sub(s.Ended) > lingering {
-			continue
-		}
-		n := 2
-		if strings.Contains(s.Victim, ">") {
-			n = 1
-		}
-		if !first.Before(s.Began.Add(-time.Second)) && !first.After(s.Ended.Add(time.Second)) {
-			n += 2
-		}
-		if slices.Contains(clean, s.Kind) {
-			n = 0
-		}
-		if n >= score {
-			best, score = s.Kind, n
-		}
-	}
-	return best
 }

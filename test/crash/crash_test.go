@@ -105,8 +105,8 @@ const hosts = 10
 const manyHosts = 200
 
 // inFlight is how many attempts the two queues have open at most, by their
-// concurrency, and so the most duplicates that one kill may make: an attempt
-// that isn't open any more has been journaled.
+// concurrency. It stands for the most duplicates that one kill may make: what
+// is open no more is in the journal some milliseconds later.
 const inFlight = 20
 
 // documents writes two tenants to a file, each with a queue that tries again
@@ -118,7 +118,16 @@ func (tr *trial) documents(settings string, hosts int) string {
 kind: queue
 name: acme
 schedule: {steps: [1s, 2s]}
+scan: measured
 %[1]s
+---
+kind: engine
+name: measure
+type: unpack
+---
+kind: scan
+name: measured
+engines: measure
 ---
 kind: queue
 name: beta

@@ -78,7 +78,7 @@ func TestKillRoles(t *testing.T) {
 			rounds = 8
 		}
 		for range rounds {
-			for _, role := range []string{"deliver", "router", "delay", "ingest"} {
+			for _, role := range []string{"deliver", "router", "scanner", "delay", "ingest"} {
 				time.Sleep(3 * time.Second)
 				must(t, tr.Signal(role, syscall.SIGKILL))
 				must(t, tr.Again(role))

@@ -68,7 +68,7 @@ func TestRolling(t *testing.T) {
 		names := []string{"up"}
 		if broker != "embedded" {
 			names = nil
-			for _, role := range []string{"deliver", "router", "delay"} {
+			for _, role := range []string{"deliver", "router", "scanner", "delay"} {
 				must(t, tr.Role(role, role+"-b", nil))
 				names = append(names, role, role+"-b")
 			}

@@ -16,8 +16,10 @@ import (
 
 	"qstream/bus/bustest"
 	"qstream/schemas"
+	"qstream/test/fakeclamd"
 	"qstream/test/fakedns"
 	"qstream/test/fakeqm"
+	"qstream/test/port"
 	"qstream/test/rig"
 )
 
@@ -41,14 +43,19 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"pause":     cmdPause,
 	"clock":     cmdClock,
 	"retention": cmdRetention,
+	"post":      cmdPost,
+	"failpoint": cmdFailpoint,
 	"refused":   cmdRefused,
 	"taken":     cmdTaken,
 
+	"clamd":      cmdClamd,
+	"mood":       cmdMood,
 	"dropins":    cmdDropins,
 	"qmsink":     cmdQmsink,
 	"qmsubmit":   cmdQmsubmit,
 	"qmreceived": cmdQmreceived,
 	"dns":        cmdDNS,
+	"signkey":    cmdSignkey,
 }
 
 // system is one scenario's qstream and next hops.
@@ -56,6 +63,7 @@ type system struct {
 	*rig.System
 	sinks   map[string]*sink
 	qmsinks map[string]*fakeqm.Server
+	clamds  map[string]*fakeclamd.Server
 	last    string // id of the last accepted message
 }
 
@@ -66,7 +74,7 @@ func setup(e *testscript.Env, broker string) error {
 	if err != nil {
 		return err
 	}
-	s := &system{System: r, sinks: map[string]*sink{}, qmsinks: map[string]*fakeqm.Server{}}
+	s := &system{System: r, sinks: map[string]*sink{}, qmsinks: map[string]*fakeqm.Server{}, clamds: map[string]*fakeclamd.Server{}}
 	e.Values[systemKey{}] = s
 	e.Defer(func() {
 		r.Close()
@@ -75,6 +83,11 @@ func setup(e *testscript.Env, broker string) error {
 		}
 	})
 	e.Setenv("SMTP", r.SMTP)
+	post, err := port.FreeAddr()
+	if err != nil {
+		return err
+	}
+	e.Setenv("POST", post)
 	return nil
 }
 
@@ -166,7 +179,7 @@ func names(s *system, args []string) []string {
 	case one:
 		return []string{"up"}
 	case len(args) == 0:
-		return []string{"ingest", "router", "deliver", "delay"}
+		return []string{"ingest", "router", "scanner", "deliver", "delay"}
 	}
 	return args
 }

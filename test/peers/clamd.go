@@ -27,13 +27,13 @@ type Clamd struct {
 	c    *exec.Cmd
 }
 
-// StartClamd starts one, with StreamMaxLength and MaxFileSize of 5 MB and
-// settings on top of those.
+// StartClamd starts one, with StreamMaxLength and MaxFileSize of 5 MB unless
+// settings say otherwise: clamd takes the first of two.
 func StartClamd(t testing.TB, settings ...string) *Clamd {
 	t.Helper()
 	d := &Clamd{t: t, dir: folder(t), port: freePort(t)}
 	d.Signatures(fmt.Sprintf("Test.EICAR:0:*:%s\n", hex.EncodeToString([]byte(EICAR))))
-	conf := write(t, d.dir, "clamd.conf", fmt.Sprintf(clamdConf, d.dir, d.port)+strings.Join(settings, "\n")+"\n")
+	conf := write(t, d.dir, "clamd.conf", strings.Join(settings, "\n")+"\n"+fmt.Sprintf(clamdConf, d.dir, d.port))
 	d.c = start(t, filepath.Join(d.dir, "out"), "clamd", "--config-file="+conf)
 	waitFor(t, d.Log, func() error {
 		if answer := d.Command("PING"); answer != "PONG" {
@@ -47,6 +47,9 @@ func StartClamd(t testing.TB, settings ...string) *Clamd {
 // Addr is its TCP address, Socket its Unix socket.
 func (d *Clamd) Addr() string   { return net.JoinHostPort("127.0.0.1", strconv.Itoa(d.port)) }
 func (d *Clamd) Socket() string { return filepath.Join(d.dir, "clamd.sock") }
+
+// Config is its configuration's path, for clamdscan.
+func (d *Clamd) Config() string { return filepath.Join(d.dir, "clamd.conf") }
 
 // Process is the daemon's, for signals.
 func (d *Clamd) Process() *os.Process { return d.c.Process }

@@ -20,17 +20,18 @@ import (
 // Postfix is a running Postfix that is the last hop of local.test: every
 // address goes into one Maildir, except tmp@ (451), perm@ (550) and grey@
 // (450), which it refuses at RCPT. It offers STARTTLS and takes 2,000,000
-// bytes at most.
+// bytes at most. By QMQP it takes mail for every domain.
 type Postfix struct {
 	t    testing.TB
 	dir  string
 	port int
+	qmqp int
 }
 
 // StartPostfix starts one.
 func StartPostfix(t testing.TB) *Postfix {
 	t.Helper()
-	p := &Postfix{t: t, dir: folder(t), port: freePort(t)}
+	p := &Postfix{t: t, dir: folder(t), port: freePort(t), qmqp: freePort(t)}
 	account, err := user.Lookup("postfix")
 	if err != nil {
 		t.Fatalf("Postfix is not installed: %v", err)
@@ -46,7 +47,7 @@ func StartPostfix(t testing.TB) *Postfix {
 	}
 	certificate(t, p.dir)
 	etc := filepath.Dir(write(t, p.dir, "etc/main.cf", fmt.Sprintf(mainCF, p.dir)))
-	write(t, p.dir, "etc/master.cf", fmt.Sprintf(masterCF, p.port))
+	write(t, p.dir, "etc/master.cf", fmt.Sprintf(masterCF, p.port, p.qmqp))
 	run(t, "/usr/sbin/postfix", "-c", etc, "start")
 	t.Cleanup(func() {
 		if out, err := try("/usr/sbin/postfix", "-c", etc, "stop"); err != nil {
@@ -60,6 +61,9 @@ func StartPostfix(t testing.TB) *Postfix {
 // Addr is its SMTP address, Port the port of it.
 func (p *Postfix) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)) }
 func (p *Postfix) Port() int    { return p.port }
+
+// QMQPAddr is where its qmqpd listens.
+func (p *Postfix) QMQPAddr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.qmqp)) }
 
 // Mails are the messages in its Maildir, lines ended by LF.
 func (p *Postfix) Mails() []string { return mails(p.t, filepath.Join(p.dir, "mail", "inbox")) }
@@ -97,6 +101,7 @@ virtual_gid_maps = static:65534
 smtpd_tls_cert_file = %[1]s/cert.pem
 smtpd_tls_key_file = %[1]s/key.pem
 smtpd_tls_security_level = may
+qmqpd_authorized_clients = 127.0.0.1
 smtpd_recipient_restrictions = check_recipient_access inline:{
   { tmp@local.test = 451 4.2.0 try later }
   { perm@local.test = 550 5.1.1 no such user }
@@ -104,6 +109,7 @@ smtpd_recipient_restrictions = check_recipient_access inline:{
 `
 
 const masterCF = `127.0.0.1:%d inet n - n - - smtpd
+127.0.0.1:%d inet n - n - - qmqpd
 postlog unix-dgram n - n - 1 postlogd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup

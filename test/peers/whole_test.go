@@ -51,6 +51,12 @@ via: maildir:%s
 
 func startHub(t *testing.T, p *peers.Postfix, d *peers.Dovecot) *hub {
 	t.Helper()
+	return startSite(t, func(inbox string) string { return fmt.Sprintf(site, p.Port(), d.Port(), inbox) })
+}
+
+// startSite starts one with the documents made for a folder of an inbox.
+func startSite(t *testing.T, documents func(inbox string) string) *hub {
+	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "qstream")
 	if out, err := exec.Command("go", "build", "-o", binary, "qstream/cmd/qstream").CombinedOutput(); err != nil {
@@ -58,7 +64,7 @@ func startHub(t *testing.T, p *peers.Postfix, d *peers.Dovecot) *hub {
 	}
 	h := &hub{inbox: filepath.Join(dir, "inbox"), out: filepath.Join(dir, "out")}
 	docs := filepath.Join(dir, "site.yaml")
-	if err := os.WriteFile(docs, fmt.Appendf(nil, site, p.Port(), d.Port(), h.inbox), 0o600); err != nil {
+	if err := os.WriteFile(docs, []byte(documents(h.inbox)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := os.Create(h.out)

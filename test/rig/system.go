@@ -140,7 +140,7 @@ func (s *System) Roles(directory string, flags ...string) error {
 			return fmt.Errorf("%v: %w: %s%s", verb, err, out, errs)
 		}
 	}
-	for _, role := range []string{"ingest", "router", "deliver", "delay"} {
+	for _, role := range []string{"ingest", "router", "scanner", "deliver", "delay"} {
 		if err := s.Role(role, role, nil, flags...); err != nil {
 			return err
 		}
@@ -368,7 +368,11 @@ func (s *System) locate(args []string) []string {
 func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.binary, slices.Concat(args, s.locate(args))...)
+	var where []string
+	if args[0] != "verify" { // which needs no system
+		where = s.locate(args)
+	}
+	cmd := exec.CommandContext(ctx, s.binary, slices.Concat(args, where)...)
 	cmd.Dir, cmd.Env = s.Work, append(os.Environ(), s.Env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

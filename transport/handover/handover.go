@@ -76,7 +76,7 @@ type Message struct {
 // Send tries the servers in their order. The error is a *Failure.
 func Send(ctx context.Context, cfg Config, m Message) error {
 	if len(cfg.Servers) == 0 {
-		return failf(CodeConfig, "no QMQP server is named")
+		return failf(CodeConfig, "no QMQP server is named: list some in qmqpservers of the control folder, or set QSTREAM_SERVERS")
 	}
 	if cfg.Connect <= 0 {
 		cfg.Connect = 10 * time.Second

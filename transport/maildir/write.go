@@ -77,8 +77,8 @@ func (d *delivery) cut(ctx context.Context) error {
 // place gives the files their names in new: the point of no return. A name
 // that is there already was delivered by another attempt meanwhile.
 func (d *delivery) place(ctx context.Context, out []transport.Outcome) error {
-	if d.a.BeforeDot != nil {
-		d.a.BeforeDot()
+	if !d.a.AtDot() {
+		return errCut
 	}
 	if err := d.cut(ctx); err != nil {
 		return err

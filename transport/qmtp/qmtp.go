@@ -85,7 +85,7 @@ func (c *Client) Close() error { return nil }
 func (c *Client) Deliver(ctx context.Context, t transport.Target, a *transport.Attempt) transport.Result {
 	early, release := a.Early(ctx)
 	defer release()
-	d := &delivery{c: c, ctx: ctx, early: early, a: a}
+	d := &delivery{c: c, ctx: ctx, early: early, cut: release, a: a}
 	if f := d.overHosts(t); f != nil {
 		d.res.Outcomes = a.All(f.outcome(early))
 	}
@@ -97,6 +97,7 @@ type delivery struct {
 	c     *Client
 	ctx   context.Context // bounds the wait for answers
 	early context.Context // bounds all before the last octets
+	cut   func()          // ends early
 	a     *transport.Attempt
 	res   transport.Result
 }
@@ -168,8 +169,8 @@ func (d *delivery) overHost(addr string, source netip.Addr) *failure {
 	if f != nil {
 		return f
 	}
-	if d.a.BeforeDot != nil {
-		d.a.BeforeDot()
+	if !d.a.AtDot() {
+		d.cut()
 	}
 	if !unbind() {
 		return broken(transport.AtContent, d.early.Err())

@@ -135,6 +135,7 @@ func TestEveryScheme(t *testing.T) {
 			t.Run("content that fails", func(t *testing.T) { contentFails(t, scheme) })
 			t.Run("revoked before", func(t *testing.T) { revokedBefore(t, scheme) })
 			t.Run("revoked at the last moment", func(t *testing.T) { revokedAtDot(t, scheme) })
+			t.Run("not held at the last moment", func(t *testing.T) { notHeldAtDot(t, scheme) })
 		})
 	}
 }
@@ -243,8 +244,24 @@ func revokedAtDot(t *testing.T, scheme string) {
 	a := attempt()
 	revoked, revoke := context.WithCancel(t.Context())
 	a.Revoked = revoked
-	a.BeforeDot = func() { revoke(); time.Sleep(20 * time.Millisecond) }
+	a.BeforeDot = revoke
 	nothing(t, p, s.Deliver(t.Context(), p.target, a), transport.Cut)
+}
+
+// notHeldAtDot has another owner of whom nobody here was told.
+func notHeldAtDot(t *testing.T, scheme string) {
+	if scheme == "discard" {
+		t.Skip("takes no time")
+	}
+	s, p := set(t, scheme)
+	a := attempt()
+	asked := 0
+	a.Held = func() bool { asked++; return false }
+	a.AfterDot = func() { t.Error("passed the dot") }
+	nothing(t, p, s.Deliver(t.Context(), p.target, a), transport.Cut)
+	if asked == 0 {
+		t.Error("nobody asked")
+	}
 }
 
 func TestUnknownSchemeIsTemporary(t *testing.T) {

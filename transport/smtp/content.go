@@ -62,10 +62,12 @@ func (t *transaction) lost(err error) *failure {
 	return f
 }
 
-// dot passes the point of no return: before it Revoked cuts the attempt,
-// after it only the end of ctx does.
+// dot passes the point of no return: before it Revoked and Held cut the
+// attempt, after it only the end of ctx does.
 func (t *transaction) dot(tail []byte) *failure {
-	call(t.d.a.BeforeDot)
+	if !t.d.a.AtDot() {
+		t.d.cut()
+	}
 	if !t.unbind() {
 		return broken(transport.AtContent, t.d.early.Err())
 	}

@@ -13,6 +13,7 @@ type delivery struct {
 	c     *Client
 	ctx   context.Context // bounds the wait for the last reply
 	early context.Context // bounds all before the final dot
+	cut   func()          // ends early
 	a     *transport.Attempt
 	open  []int // recipients without an outcome, by index
 	last  *failure

@@ -123,6 +123,7 @@ func (c *Client) Deliver(ctx context.Context, t transport.Target, a *transport.A
 	early, release := a.Early(ctx)
 	defer release()
 	d := newDelivery(c, ctx, early, a)
+	d.cut = release
 	if !d.checkEnvelope() {
 		return d.result()
 	}

@@ -53,6 +53,16 @@ const (
 	EventType_EVENT_TYPE_DEADLETTERED EventType = 15
 	// One recipient became several.
 	EventType_EVENT_TYPE_EXPANDED EventType = 16
+	// Scanned, and on its way to its queue: scan tells the verdicts. A leg that
+	// policy refuses goes there too, to be settled.
+	EventType_EVENT_TYPE_SCANNED EventType = 17
+	// Held back by a scan policy; due_ms says until when.
+	EventType_EVENT_TYPE_QUARANTINED EventType = 18
+	// Not scanned, since an engine gave no verdict: waits in delay.
+	EventType_EVENT_TYPE_UNSCANNED EventType = 19
+	// A message with the same content was made for somebody else; child_id names
+	// it. The recipients' own fate is told beside it.
+	EventType_EVENT_TYPE_FORWARDED EventType = 20
 )
 
 // Enum value maps for EventType.
@@ -75,6 +85,10 @@ var (
 		14: "EVENT_TYPE_HELD",
 		15: "EVENT_TYPE_DEADLETTERED",
 		16: "EVENT_TYPE_EXPANDED",
+		17: "EVENT_TYPE_SCANNED",
+		18: "EVENT_TYPE_QUARANTINED",
+		19: "EVENT_TYPE_UNSCANNED",
+		20: "EVENT_TYPE_FORWARDED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":  0,
@@ -94,6 +108,10 @@ var (
 		"EVENT_TYPE_HELD":         14,
 		"EVENT_TYPE_DEADLETTERED": 15,
 		"EVENT_TYPE_EXPANDED":     16,
+		"EVENT_TYPE_SCANNED":      17,
+		"EVENT_TYPE_QUARANTINED":  18,
+		"EVENT_TYPE_UNSCANNED":    19,
+		"EVENT_TYPE_FORWARDED":    20,
 	}
 )
 
@@ -217,9 +235,12 @@ type Event struct {
 	Origin          Origin   `protobuf:"varint,24,opt,name=origin,proto3,enum=qstream.v1.Origin" json:"origin,omitempty"`
 	ParentId        string   `protobuf:"bytes,25,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
 	// Milliseconds that an attempt took.
-	TookMs        int64  `protobuf:"varint,26,opt,name=took_ms,json=tookMs,proto3" json:"took_ms,omitempty"`
-	Stage         string `protobuf:"bytes,27,opt,name=stage,proto3" json:"stage,omitempty"`
-	Text          string `protobuf:"bytes,28,opt,name=text,proto3" json:"text,omitempty"`
+	TookMs int64  `protobuf:"varint,26,opt,name=took_ms,json=tookMs,proto3" json:"took_ms,omitempty"`
+	Stage  string `protobuf:"bytes,27,opt,name=stage,proto3" json:"stage,omitempty"`
+	Text   string `protobuf:"bytes,28,opt,name=text,proto3" json:"text,omitempty"`
+	// Of a leg that goes, or went, through scanning. State WANTED on a routed or
+	// released event: the leg is on its way to the scan topic.
+	Scan          *Scan `protobuf:"bytes,29,opt,name=scan,proto3" json:"scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -450,16 +471,23 @@ func (x *Event) GetText() string {
 	return ""
 }
 
+func (x *Event) GetScan() *Scan {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
 var File_qstream_v1_event_proto protoreflect.FileDescriptor
 
 const file_qstream_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"\x16qstream/v1/event.proto\x12\n" +
-	"qstream.v1\x1a\x15qstream/v1/mail.proto\"g\n" +
+	"qstream.v1\x1a\x15qstream/v1/mail.proto\x1a\x15qstream/v1/scan.proto\"g\n" +
 	"\aOutcome\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12*\n" +
-	"\x06status\x18\x03 \x01(\v2\x12.qstream.v1.StatusR\x06status\"\xb5\x06\n" +
+	"\x06status\x18\x03 \x01(\v2\x12.qstream.v1.StatusR\x06status\"\xdb\x06\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x15.qstream.v1.EventTypeR\x04type\x12\x13\n" +
@@ -491,7 +519,8 @@ const file_qstream_v1_event_proto_rawDesc = "" +
 	"\tparent_id\x18\x19 \x01(\tR\bparentId\x12\x17\n" +
 	"\atook_ms\x18\x1a \x01(\x03R\x06tookMs\x12\x14\n" +
 	"\x05stage\x18\x1b \x01(\tR\x05stage\x12\x12\n" +
-	"\x04text\x18\x1c \x01(\tR\x04text*\xae\x03\n" +
+	"\x04text\x18\x1c \x01(\tR\x04text\x12$\n" +
+	"\x04scan\x18\x1d \x01(\v2\x10.qstream.v1.ScanR\x04scan*\x96\x04\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_ACCEPTED\x10\x01\x12\x15\n" +
@@ -510,7 +539,11 @@ const file_qstream_v1_event_proto_rawDesc = "" +
 	"\x12EVENT_TYPE_SPILLED\x10\r\x12\x13\n" +
 	"\x0fEVENT_TYPE_HELD\x10\x0e\x12\x1b\n" +
 	"\x17EVENT_TYPE_DEADLETTERED\x10\x0f\x12\x17\n" +
-	"\x13EVENT_TYPE_EXPANDED\x10\x10B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\x13EVENT_TYPE_EXPANDED\x10\x10\x12\x16\n" +
+	"\x12EVENT_TYPE_SCANNED\x10\x11\x12\x1a\n" +
+	"\x16EVENT_TYPE_QUARANTINED\x10\x12\x12\x18\n" +
+	"\x14EVENT_TYPE_UNSCANNED\x10\x13\x12\x18\n" +
+	"\x14EVENT_TYPE_FORWARDED\x10\x14B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_event_proto_rawDescOnce sync.Once
@@ -534,6 +567,7 @@ var file_qstream_v1_event_proto_goTypes = []any{
 	(Reason)(0),     // 4: qstream.v1.Reason
 	(*Session)(nil), // 5: qstream.v1.Session
 	(Origin)(0),     // 6: qstream.v1.Origin
+	(*Scan)(nil),    // 7: qstream.v1.Scan
 }
 var file_qstream_v1_event_proto_depIdxs = []int32{
 	3, // 0: qstream.v1.Outcome.status:type_name -> qstream.v1.Status
@@ -542,11 +576,12 @@ var file_qstream_v1_event_proto_depIdxs = []int32{
 	4, // 3: qstream.v1.Event.reason:type_name -> qstream.v1.Reason
 	5, // 4: qstream.v1.Event.session:type_name -> qstream.v1.Session
 	6, // 5: qstream.v1.Event.origin:type_name -> qstream.v1.Origin
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7, // 6: qstream.v1.Event.scan:type_name -> qstream.v1.Scan
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_event_proto_init() }
@@ -555,6 +590,7 @@ func file_qstream_v1_event_proto_init() {
 		return
 	}
 	file_qstream_v1_mail_proto_init()
+	file_qstream_v1_scan_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -256,6 +256,10 @@ const (
 	Origin_ORIGIN_REROUTE     Origin = 2
 	Origin_ORIGIN_RELEASE     Origin = 3
 	Origin_ORIGIN_REPLAY      Origin = 4
+	// The content goes to somebody else, by a scan policy or by hand.
+	Origin_ORIGIN_FORWARD Origin = 5
+	// Tells a recipient what is held back from him.
+	Origin_ORIGIN_DIGEST Origin = 6
 )
 
 // Enum value maps for Origin.
@@ -266,6 +270,8 @@ var (
 		2: "ORIGIN_REROUTE",
 		3: "ORIGIN_RELEASE",
 		4: "ORIGIN_REPLAY",
+		5: "ORIGIN_FORWARD",
+		6: "ORIGIN_DIGEST",
 	}
 	Origin_value = map[string]int32{
 		"ORIGIN_UNSPECIFIED": 0,
@@ -273,6 +279,8 @@ var (
 		"ORIGIN_REROUTE":     2,
 		"ORIGIN_RELEASE":     3,
 		"ORIGIN_REPLAY":      4,
+		"ORIGIN_FORWARD":     5,
+		"ORIGIN_DIGEST":      6,
 	}
 )
 
@@ -320,6 +328,10 @@ const (
 	Reason_REASON_ROUND Reason = 5
 	// The destination's breaker is open: the attempt was not made.
 	Reason_REASON_BREAKER Reason = 6
+	// An engine of its scan policy gives no verdict: nothing was decided.
+	Reason_REASON_SCAN Reason = 7
+	// Held back by a scan policy.
+	Reason_REASON_QUARANTINE Reason = 8
 	// Taken above a quota: somebody has to release it.
 	Reason_REASON_HELD Reason = 9
 )
@@ -334,6 +346,8 @@ var (
 		4: "REASON_SUSPENDED",
 		5: "REASON_ROUND",
 		6: "REASON_BREAKER",
+		7: "REASON_SCAN",
+		8: "REASON_QUARANTINE",
 		9: "REASON_HELD",
 	}
 	Reason_value = map[string]int32{
@@ -344,6 +358,8 @@ var (
 		"REASON_SUSPENDED":    4,
 		"REASON_ROUND":        5,
 		"REASON_BREAKER":      6,
+		"REASON_SCAN":         7,
+		"REASON_QUARANTINE":   8,
 		"REASON_HELD":         9,
 	}
 )
@@ -1168,6 +1184,9 @@ type Reinject struct {
 	// As in the leg that this comes from.
 	DelayNotified bool `protobuf:"varint,18,opt,name=delay_notified,json=delayNotified,proto3" json:"delay_notified,omitempty"`
 	Owed          bool `protobuf:"varint,19,opt,name=owed,proto3" json:"owed,omitempty"`
+	// What scanning came to, for the legs made of it.
+	Scan          *Scan `protobuf:"bytes,20,opt,name=scan,proto3" json:"scan,omitempty"`
+	Verified      bool  `protobuf:"varint,21,opt,name=verified,proto3" json:"verified,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1335,7 +1354,21 @@ func (x *Reinject) GetOwed() bool {
 	return false
 }
 
-// Leg is a value of the scan, queue, delay and parked topics: one tenant's
+func (x *Reinject) GetScan() *Scan {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
+func (x *Reinject) GetVerified() bool {
+	if x != nil {
+		return x.Verified
+	}
+	return false
+}
+
+// Leg is a value of the scan, queue, delay, parked and quarantine topics: one tenant's
 // recipients of one message in one queue for one destination.
 type Leg struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1365,7 +1398,8 @@ type Leg struct {
 	BornMs int64 `protobuf:"varint,18,opt,name=born_ms,json=bornMs,proto3" json:"born_ms,omitempty"`
 	// Time for which the lifetime stood still (suspension).
 	StoppedMs int64 `protobuf:"varint,19,opt,name=stopped_ms,json=stoppedMs,proto3" json:"stopped_ms,omitempty"`
-	// Not before: for delay topics.
+	// Not before: for delay topics. On the quarantine topic: when it is kept no
+	// longer.
 	DueMs  int64  `protobuf:"varint,20,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"`
 	Reason Reason `protobuf:"varint,21,opt,name=reason,proto3,enum=qstream.v1.Reason" json:"reason,omitempty"`
 	// What the last attempt ended with.
@@ -1380,7 +1414,7 @@ type Leg struct {
 	ParentId        string  `protobuf:"bytes,28,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
 	HeaderMessageId string  `protobuf:"bytes,29,opt,name=header_message_id,json=headerMessageId,proto3" json:"header_message_id,omitempty"`
 	Reroutes        uint32  `protobuf:"varint,30,opt,name=reroutes,proto3" json:"reroutes,omitempty"`
-	// When the scope of a parked leg was found suspended.
+	// From when on the lifetime of a parked or quarantined leg stands still.
 	ParkedMs int64    `protobuf:"varint,31,opt,name=parked_ms,json=parkedMs,proto3" json:"parked_ms,omitempty"`
 	Session  *Session `protobuf:"bytes,32,opt,name=session,proto3" json:"session,omitempty"`
 	// DELAY notifications already sent (RFC 3461 6.3).
@@ -1388,7 +1422,12 @@ type Leg struct {
 	// Consecutive spills, for growing waits.
 	Spills uint32 `protobuf:"varint,34,opt,name=spills,proto3" json:"spills,omitempty"`
 	// Our own outage ate the last attempt that was due: one more is owed.
-	Owed          bool `protobuf:"varint,35,opt,name=owed,proto3" json:"owed,omitempty"`
+	Owed bool `protobuf:"varint,35,opt,name=owed,proto3" json:"owed,omitempty"`
+	// Absent: no scan policy has asked for it so far.
+	Scan *Scan `protobuf:"bytes,36,opt,name=scan,proto3" json:"scan,omitempty"`
+	// SPF or DMARC passed for the domain of the reverse-path: a report goes to
+	// who sent it.
+	Verified      bool `protobuf:"varint,37,opt,name=verified,proto3" json:"verified,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1664,6 +1703,20 @@ func (x *Leg) GetSpills() uint32 {
 func (x *Leg) GetOwed() bool {
 	if x != nil {
 		return x.Owed
+	}
+	return false
+}
+
+func (x *Leg) GetScan() *Scan {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
+func (x *Leg) GetVerified() bool {
+	if x != nil {
+		return x.Verified
 	}
 	return false
 }
@@ -2039,7 +2092,7 @@ var File_qstream_v1_mail_proto protoreflect.FileDescriptor
 const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\n" +
 	"\x15qstream/v1/mail.proto\x12\n" +
-	"qstream.v1\x1a\x17qstream/v1/verify.proto\"\xdd\x02\n" +
+	"qstream.v1\x1a\x15qstream/v1/scan.proto\x1a\x17qstream/v1/verify.proto\"\xdd\x02\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x14.qstream.v1.ProtocolR\bprotocol\x12\x12\n" +
@@ -2112,7 +2165,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\vaccepted_ms\x18\a \x01(\x03R\n" +
 	"acceptedMs\x12*\n" +
 	"\x11header_message_id\x18\b \x01(\tR\x0fheaderMessageId\x12)\n" +
-	"\x06checks\x18\t \x03(\v2\x11.qstream.v1.CheckR\x06checks\"\xfa\x04\n" +
+	"\x06checks\x18\t \x03(\v2\x11.qstream.v1.CheckR\x06checks\"\xbc\x05\n" +
 	"\bReinject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x06origin\x18\x02 \x01(\x0e2\x12.qstream.v1.OriginR\x06origin\x12\x1b\n" +
@@ -2135,7 +2188,9 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\asession\x18\x10 \x01(\v2\x13.qstream.v1.SessionR\asession\x12&\n" +
 	"\x04last\x18\x11 \x01(\v2\x12.qstream.v1.StatusR\x04last\x12%\n" +
 	"\x0edelay_notified\x18\x12 \x01(\bR\rdelayNotified\x12\x12\n" +
-	"\x04owed\x18\x13 \x01(\bR\x04owed\"\xe8\b\n" +
+	"\x04owed\x18\x13 \x01(\bR\x04owed\x12$\n" +
+	"\x04scan\x18\x14 \x01(\v2\x10.qstream.v1.ScanR\x04scan\x12\x1a\n" +
+	"\bverified\x18\x15 \x01(\bR\bverified\"\xaa\t\n" +
 	"\x03Leg\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x16\n" +
@@ -2178,7 +2233,9 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\asession\x18  \x01(\v2\x13.qstream.v1.SessionR\asession\x12%\n" +
 	"\x0edelay_notified\x18! \x01(\bR\rdelayNotified\x12\x16\n" +
 	"\x06spills\x18\" \x01(\rR\x06spills\x12\x12\n" +
-	"\x04owed\x18# \x01(\bR\x04owed\"\"\n" +
+	"\x04owed\x18# \x01(\bR\x04owed\x12$\n" +
+	"\x04scan\x18$ \x01(\v2\x10.qstream.v1.ScanR\x04scan\x12\x1a\n" +
+	"\bverified\x18% \x01(\bR\bverified\"\"\n" +
 	"\x06Marker\x12\x18\n" +
 	"\aoffsets\x18\x01 \x03(\x03R\aoffsets\"\x8d\x02\n" +
 	"\n" +
@@ -2228,14 +2285,16 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\fNOTIFY_NEVER\x10\x01\x12\x12\n" +
 	"\x0eNOTIFY_SUCCESS\x10\x02\x12\x12\n" +
 	"\x0eNOTIFY_FAILURE\x10\x03\x12\x10\n" +
-	"\fNOTIFY_DELAY\x10\x04*k\n" +
+	"\fNOTIFY_DELAY\x10\x04*\x92\x01\n" +
 	"\x06Origin\x12\x16\n" +
 	"\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"ORIGIN_DSN\x10\x01\x12\x12\n" +
 	"\x0eORIGIN_REROUTE\x10\x02\x12\x12\n" +
 	"\x0eORIGIN_RELEASE\x10\x03\x12\x11\n" +
-	"\rORIGIN_REPLAY\x10\x04*\xb3\x01\n" +
+	"\rORIGIN_REPLAY\x10\x04\x12\x12\n" +
+	"\x0eORIGIN_FORWARD\x10\x05\x12\x11\n" +
+	"\rORIGIN_DIGEST\x10\x06*\xdb\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_DEFERRED\x10\x01\x12\x17\n" +
@@ -2244,6 +2303,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x10REASON_SUSPENDED\x10\x04\x12\x10\n" +
 	"\fREASON_ROUND\x10\x05\x12\x12\n" +
 	"\x0eREASON_BREAKER\x10\x06\x12\x0f\n" +
+	"\vREASON_SCAN\x10\a\x12\x15\n" +
+	"\x11REASON_QUARANTINE\x10\b\x12\x0f\n" +
 	"\vREASON_HELD\x10\tB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
@@ -2283,6 +2344,7 @@ var file_qstream_v1_mail_proto_goTypes = []any{
 	(*DeadletterEnd)(nil),    // 19: qstream.v1.DeadletterEnd
 	(*DeadletterRecord)(nil), // 20: qstream.v1.DeadletterRecord
 	(*Check)(nil),            // 21: qstream.v1.Check
+	(*Scan)(nil),             // 22: qstream.v1.Scan
 }
 var file_qstream_v1_mail_proto_depIdxs = []int32{
 	0,  // 0: qstream.v1.Session.protocol:type_name -> qstream.v1.Protocol
@@ -2300,23 +2362,25 @@ var file_qstream_v1_mail_proto_depIdxs = []int32{
 	11, // 12: qstream.v1.Reinject.content:type_name -> qstream.v1.Content
 	6,  // 13: qstream.v1.Reinject.session:type_name -> qstream.v1.Session
 	9,  // 14: qstream.v1.Reinject.last:type_name -> qstream.v1.Status
-	8,  // 15: qstream.v1.Leg.recipients:type_name -> qstream.v1.Recipient
-	2,  // 16: qstream.v1.Leg.ret:type_name -> qstream.v1.Ret
-	1,  // 17: qstream.v1.Leg.body:type_name -> qstream.v1.Body
-	10, // 18: qstream.v1.Leg.content:type_name -> qstream.v1.ContentRef
-	5,  // 19: qstream.v1.Leg.reason:type_name -> qstream.v1.Reason
-	9,  // 20: qstream.v1.Leg.last:type_name -> qstream.v1.Status
-	9,  // 21: qstream.v1.Leg.refusal:type_name -> qstream.v1.Status
-	4,  // 22: qstream.v1.Leg.origin:type_name -> qstream.v1.Origin
-	6,  // 23: qstream.v1.Leg.session:type_name -> qstream.v1.Session
-	18, // 24: qstream.v1.Deadletter.headers:type_name -> qstream.v1.Header
-	17, // 25: qstream.v1.DeadletterRecord.dead:type_name -> qstream.v1.Deadletter
-	19, // 26: qstream.v1.DeadletterRecord.end:type_name -> qstream.v1.DeadletterEnd
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	22, // 15: qstream.v1.Reinject.scan:type_name -> qstream.v1.Scan
+	8,  // 16: qstream.v1.Leg.recipients:type_name -> qstream.v1.Recipient
+	2,  // 17: qstream.v1.Leg.ret:type_name -> qstream.v1.Ret
+	1,  // 18: qstream.v1.Leg.body:type_name -> qstream.v1.Body
+	10, // 19: qstream.v1.Leg.content:type_name -> qstream.v1.ContentRef
+	5,  // 20: qstream.v1.Leg.reason:type_name -> qstream.v1.Reason
+	9,  // 21: qstream.v1.Leg.last:type_name -> qstream.v1.Status
+	9,  // 22: qstream.v1.Leg.refusal:type_name -> qstream.v1.Status
+	4,  // 23: qstream.v1.Leg.origin:type_name -> qstream.v1.Origin
+	6,  // 24: qstream.v1.Leg.session:type_name -> qstream.v1.Session
+	22, // 25: qstream.v1.Leg.scan:type_name -> qstream.v1.Scan
+	18, // 26: qstream.v1.Deadletter.headers:type_name -> qstream.v1.Header
+	17, // 27: qstream.v1.DeadletterRecord.dead:type_name -> qstream.v1.Deadletter
+	19, // 28: qstream.v1.DeadletterRecord.end:type_name -> qstream.v1.DeadletterEnd
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_mail_proto_init() }
@@ -2324,6 +2388,7 @@ func file_qstream_v1_mail_proto_init() {
 	if File_qstream_v1_mail_proto != nil {
 		return
 	}
+	file_qstream_v1_scan_proto_init()
 	file_qstream_v1_verify_proto_init()
 	file_qstream_v1_mail_proto_msgTypes[5].OneofWrappers = []any{
 		(*Content_Inline)(nil),

@@ -31,8 +31,11 @@ const (
 	Verb_VERB_RESUME  Verb = 2
 	// Once: what waits in delay is due now.
 	Verb_VERB_FLUSH Verb = 3
-	// Standing suspensions as a whole, written now and then.
+	// What stands as a whole, written now and then.
 	Verb_VERB_SNAPSHOT Verb = 4
+	// For a day: legs in quarantine go on, or end as discarded.
+	Verb_VERB_RELEASE Verb = 5
+	Verb_VERB_DELETE  Verb = 6
 	// Mail in the scope that was held at a quota, and was accepted before the
 	// command, goes on.
 	Verb_VERB_RESUME_HELD Verb = 7
@@ -46,6 +49,8 @@ var (
 		2: "VERB_RESUME",
 		3: "VERB_FLUSH",
 		4: "VERB_SNAPSHOT",
+		5: "VERB_RELEASE",
+		6: "VERB_DELETE",
 		7: "VERB_RESUME_HELD",
 	}
 	Verb_value = map[string]int32{
@@ -54,6 +59,8 @@ var (
 		"VERB_RESUME":      2,
 		"VERB_FLUSH":       3,
 		"VERB_SNAPSHOT":    4,
+		"VERB_RELEASE":     5,
+		"VERB_DELETE":      6,
 		"VERB_RESUME_HELD": 7,
 	}
 )
@@ -88,7 +95,7 @@ func (Verb) EnumDescriptor() ([]byte, []int) {
 // Document is one directory document, canonical YAML of its one kind.
 type Document struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "queue", "tenant", "route", "site".
+	// "queue", "tenant", "route", "site", "scan"...
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Canonical YAML; empty: the document is deleted.
@@ -168,7 +175,10 @@ type Apply struct {
 	Generations map[string]uint32 `protobuf:"bytes,9,rep,name=generations,proto3" json:"generations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Generations that are no longer routed to and may still hold legs: all, in
 	// every record.
-	Retired       []*Retired `protobuf:"bytes,10,rep,name=retired,proto3" json:"retired,omitempty"`
+	Retired []*Retired `protobuf:"bytes,10,rep,name=retired,proto3" json:"retired,omitempty"`
+	// The newest generation of each queue name that has a scan topic: all in full
+	// records, those that changed in others.
+	Scanned       map[string]uint32 `protobuf:"bytes,11,rep,name=scanned,proto3" json:"scanned,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +283,13 @@ func (x *Apply) GetRetired() []*Retired {
 	return nil
 }
 
+func (x *Apply) GetScanned() map[string]uint32 {
+	if x != nil {
+		return x.Scanned
+	}
+	return nil
+}
+
 // Retired is a generation of a queue that was purged, or replaced because its
 // pool or number of partitions changed.
 type Retired struct {
@@ -280,9 +297,11 @@ type Retired struct {
 	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Generation uint32                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The pool whose group has its commits.
-	Pool          string `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
-	Partitions    int32  `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
-	RetiredMs     int64  `protobuf:"varint,5,opt,name=retired_ms,json=retiredMs,proto3" json:"retired_ms,omitempty"`
+	Pool       string `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	Partitions int32  `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	RetiredMs  int64  `protobuf:"varint,5,opt,name=retired_ms,json=retiredMs,proto3" json:"retired_ms,omitempty"`
+	// It has a scan topic.
+	Scanned       bool `protobuf:"varint,6,opt,name=scanned,proto3" json:"scanned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,6 +369,13 @@ func (x *Retired) GetRetiredMs() int64 {
 		return x.RetiredMs
 	}
 	return 0
+}
+
+func (x *Retired) GetScanned() bool {
+	if x != nil {
+		return x.Scanned
+	}
+	return false
 }
 
 // Scope is what a command is about; empty fields match everything.
@@ -434,6 +460,12 @@ type Command struct {
 	// For snapshots: every suspension in force.
 	Suspensions    []*Suspension `protobuf:"bytes,8,rep,name=suspensions,proto3" json:"suspensions,omitempty"`
 	SnapshotOffset int64         `protobuf:"varint,9,opt,name=snapshot_offset,json=snapshotOffset,proto3" json:"snapshot_offset,omitempty"`
+	// For release and delete: which.
+	Held []*HeldLeg `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
+	// A released leg is scanned again first.
+	Rescan bool `protobuf:"varint,11,opt,name=rescan,proto3" json:"rescan,omitempty"`
+	// For snapshots: orders about the quarantine that are in force, with at_ms.
+	Orders []*Command `protobuf:"bytes,12,rep,name=orders,proto3" json:"orders,omitempty"`
 	// For snapshots: when held mail of each scope was last resumed.
 	Resumed       []*Resumed `protobuf:"bytes,13,rep,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -533,9 +565,102 @@ func (x *Command) GetSnapshotOffset() int64 {
 	return 0
 }
 
+func (x *Command) GetHeld() []*HeldLeg {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *Command) GetRescan() bool {
+	if x != nil {
+		return x.Rescan
+	}
+	return false
+}
+
+func (x *Command) GetOrders() []*Command {
+	if x != nil {
+		return x.Orders
+	}
+	return nil
+}
+
 func (x *Command) GetResumed() []*Resumed {
 	if x != nil {
 		return x.Resumed
+	}
+	return nil
+}
+
+// HeldLeg is a leg in quarantine, or some of its recipients.
+type HeldLeg struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	MessageId string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Leg       uint32                 `protobuf:"varint,2,opt,name=leg,proto3" json:"leg,omitempty"`
+	// Since when it is held: parked_ms of the leg. One that comes again is not
+	// meant.
+	SinceMs int64 `protobuf:"varint,3,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// Numbers; empty: all.
+	Recipients    []uint32 `protobuf:"varint,4,rep,packed,name=recipients,proto3" json:"recipients,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldLeg) Reset() {
+	*x = HeldLeg{}
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldLeg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldLeg) ProtoMessage() {}
+
+func (x *HeldLeg) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldLeg.ProtoReflect.Descriptor instead.
+func (*HeldLeg) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HeldLeg) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *HeldLeg) GetLeg() uint32 {
+	if x != nil {
+		return x.Leg
+	}
+	return 0
+}
+
+func (x *HeldLeg) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *HeldLeg) GetRecipients() []uint32 {
+	if x != nil {
+		return x.Recipients
 	}
 	return nil
 }
@@ -551,7 +676,7 @@ type Resumed struct {
 
 func (x *Resumed) Reset() {
 	*x = Resumed{}
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +688,7 @@ func (x *Resumed) String() string {
 func (*Resumed) ProtoMessage() {}
 
 func (x *Resumed) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +701,7 @@ func (x *Resumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resumed.ProtoReflect.Descriptor instead.
 func (*Resumed) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Resumed) GetScope() *Scope {
@@ -606,7 +731,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +743,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +756,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Suspension) GetScope() *Scope {
@@ -676,7 +801,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	mi := &file_qstream_v1_site_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +813,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	mi := &file_qstream_v1_site_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +826,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Journaled) GetTopic() string {
@@ -732,6 +857,114 @@ func (x *Journaled) GetResult() []byte {
 	return nil
 }
 
+// Act is a value of the audit topic: what somebody did by hand that touches
+// mail, told before it is done and again when it has ended.
+type Act struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	AtMs  int64                  `protobuf:"varint,1,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// User and host, as far as the process knows them.
+	Actor string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
+	// What was done, such as "replay".
+	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// A ULID that all records of one undertaking have in common.
+	Job string `protobuf:"bytes,4,opt,name=job,proto3" json:"job,omitempty"`
+	// Why, in the actor's words.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What exactly was asked for, or what came of it, as JSON.
+	Detail string `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	// It has ended; error is what it failed with.
+	Ended         bool   `protobuf:"varint,7,opt,name=ended,proto3" json:"ended,omitempty"`
+	Error         string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Act) Reset() {
+	*x = Act{}
+	mi := &file_qstream_v1_site_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Act) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Act) ProtoMessage() {}
+
+func (x *Act) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_site_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Act.ProtoReflect.Descriptor instead.
+func (*Act) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Act) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *Act) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Act) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Act) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Act) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Act) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Act) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *Act) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_qstream_v1_site_proto protoreflect.FileDescriptor
 
 const file_qstream_v1_site_proto_rawDesc = "" +
@@ -741,7 +974,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\bDocument\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04yaml\x18\x03 \x01(\tR\x04yaml\"\x90\x03\n" +
+	"\x04yaml\x18\x03 \x01(\tR\x04yaml\"\x86\x04\n" +
 	"\x05Apply\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12\x12\n" +
@@ -754,10 +987,14 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"fullOffset\x12D\n" +
 	"\vgenerations\x18\t \x03(\v2\".qstream.v1.Apply.GenerationsEntryR\vgenerations\x12-\n" +
 	"\aretired\x18\n" +
-	" \x03(\v2\x13.qstream.v1.RetiredR\aretired\x1a>\n" +
+	" \x03(\v2\x13.qstream.v1.RetiredR\aretired\x128\n" +
+	"\ascanned\x18\v \x03(\v2\x1e.qstream.v1.Apply.ScannedEntryR\ascanned\x1a>\n" +
 	"\x10GenerationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x90\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a:\n" +
+	"\fScannedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xaa\x01\n" +
 	"\aRetired\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -768,13 +1005,14 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"partitions\x18\x04 \x01(\x05R\n" +
 	"partitions\x12\x1d\n" +
 	"\n" +
-	"retired_ms\x18\x05 \x01(\x03R\tretiredMs\"v\n" +
+	"retired_ms\x18\x05 \x01(\x03R\tretiredMs\x12\x18\n" +
+	"\ascanned\x18\x06 \x01(\bR\ascanned\"v\n" +
 	"\x05Scope\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x04 \x01(\tR\tmessageId\"\xd9\x02\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\xc7\x03\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12$\n" +
@@ -784,8 +1022,20 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x13\n" +
 	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x128\n" +
 	"\vsuspensions\x18\b \x03(\v2\x16.qstream.v1.SuspensionR\vsuspensions\x12'\n" +
-	"\x0fsnapshot_offset\x18\t \x01(\x03R\x0esnapshotOffset\x12-\n" +
-	"\aresumed\x18\r \x03(\v2\x13.qstream.v1.ResumedR\aresumed\"G\n" +
+	"\x0fsnapshot_offset\x18\t \x01(\x03R\x0esnapshotOffset\x12'\n" +
+	"\x04held\x18\n" +
+	" \x03(\v2\x13.qstream.v1.HeldLegR\x04held\x12\x16\n" +
+	"\x06rescan\x18\v \x01(\bR\x06rescan\x12+\n" +
+	"\x06orders\x18\f \x03(\v2\x13.qstream.v1.CommandR\x06orders\x12-\n" +
+	"\aresumed\x18\r \x03(\v2\x13.qstream.v1.ResumedR\aresumed\"u\n" +
+	"\aHeldLeg\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x10\n" +
+	"\x03leg\x18\x02 \x01(\rR\x03leg\x12\x19\n" +
+	"\bsince_ms\x18\x03 \x01(\x03R\asinceMs\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\x04 \x03(\rR\n" +
+	"recipients\"G\n" +
 	"\aResumed\x12'\n" +
 	"\x05scope\x18\x01 \x01(\v2\x11.qstream.v1.ScopeR\x05scope\x12\x13\n" +
 	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\"~\n" +
@@ -799,14 +1049,25 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\fR\x06result*x\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result\"\xb6\x01\n" +
+	"\x03Act\x12\x13\n" +
+	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x14\n" +
+	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
+	"\x03job\x18\x04 \x01(\tR\x03job\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x14\n" +
+	"\x05ended\x18\a \x01(\bR\x05ended\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error*\x9b\x01\n" +
 	"\x04Verb\x12\x14\n" +
 	"\x10VERB_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERB_SUSPEND\x10\x01\x12\x0f\n" +
 	"\vVERB_RESUME\x10\x02\x12\x0e\n" +
 	"\n" +
 	"VERB_FLUSH\x10\x03\x12\x11\n" +
-	"\rVERB_SNAPSHOT\x10\x04\x12\x14\n" +
+	"\rVERB_SNAPSHOT\x10\x04\x12\x10\n" +
+	"\fVERB_RELEASE\x10\x05\x12\x0f\n" +
+	"\vVERB_DELETE\x10\x06\x12\x14\n" +
 	"\x10VERB_RESUME_HELD\x10\aB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
@@ -822,7 +1083,7 @@ func file_qstream_v1_site_proto_rawDescGZIP() []byte {
 }
 
 var file_qstream_v1_site_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_qstream_v1_site_proto_goTypes = []any{
 	(Verb)(0),          // 0: qstream.v1.Verb
 	(*Document)(nil),   // 1: qstream.v1.Document
@@ -830,26 +1091,32 @@ var file_qstream_v1_site_proto_goTypes = []any{
 	(*Retired)(nil),    // 3: qstream.v1.Retired
 	(*Scope)(nil),      // 4: qstream.v1.Scope
 	(*Command)(nil),    // 5: qstream.v1.Command
-	(*Resumed)(nil),    // 6: qstream.v1.Resumed
-	(*Suspension)(nil), // 7: qstream.v1.Suspension
-	(*Journaled)(nil),  // 8: qstream.v1.Journaled
-	nil,                // 9: qstream.v1.Apply.GenerationsEntry
+	(*HeldLeg)(nil),    // 6: qstream.v1.HeldLeg
+	(*Resumed)(nil),    // 7: qstream.v1.Resumed
+	(*Suspension)(nil), // 8: qstream.v1.Suspension
+	(*Journaled)(nil),  // 9: qstream.v1.Journaled
+	(*Act)(nil),        // 10: qstream.v1.Act
+	nil,                // 11: qstream.v1.Apply.GenerationsEntry
+	nil,                // 12: qstream.v1.Apply.ScannedEntry
 }
 var file_qstream_v1_site_proto_depIdxs = []int32{
-	1, // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
-	9, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
-	3, // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
-	0, // 3: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
-	4, // 4: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
-	7, // 5: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
-	6, // 6: qstream.v1.Command.resumed:type_name -> qstream.v1.Resumed
-	4, // 7: qstream.v1.Resumed.scope:type_name -> qstream.v1.Scope
-	4, // 8: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	1,  // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
+	11, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
+	3,  // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
+	12, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
+	0,  // 4: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
+	4,  // 5: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
+	8,  // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
+	6,  // 7: qstream.v1.Command.held:type_name -> qstream.v1.HeldLeg
+	5,  // 8: qstream.v1.Command.orders:type_name -> qstream.v1.Command
+	7,  // 9: qstream.v1.Command.resumed:type_name -> qstream.v1.Resumed
+	4,  // 10: qstream.v1.Resumed.scope:type_name -> qstream.v1.Scope
+	4,  // 11: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_site_proto_init() }
@@ -863,7 +1130,7 @@ func file_qstream_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_site_proto_rawDesc), len(file_qstream_v1_site_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -112,6 +112,9 @@ func (discard) Publish(context.Context, ...*bus.Record) error { return nil }
 // Create isn't reached: no mail here is large.
 func (discard) Create(context.Context, string, string) *bus.Blob { return nil }
 
+// Open isn't reached either.
+func (discard) Open(context.Context, *pb.ContentRef) (io.ReadCloser, error) { return nil, io.EOF }
+
 func overSMTPD(ctx context.Context, l net.Listener, in *intake.Intake, ended chan error) error {
 	server, err := smtpd.New(smtpd.Config{Hostname: "edge.example"}, func(ctx context.Context, p smtpd.Peer) (smtp.Session, error) {
 		return in.NewSession(ctx, intake.Client{Protocol: pb.Protocol_PROTOCOL_SMTP, Addr: p.Addr, HELO: p.HELO, ESMTP: p.ESMTP})

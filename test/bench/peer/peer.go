@@ -60,6 +60,9 @@ func (u Usage) Since(earlier Usage) Usage {
 // Site is what a peer relays. Tenants mean nothing to Postfix.
 type Site struct {
 	Tenants []Tenant
+	// Scan leads qstream's mail through the scanning stage, by a policy that asks
+	// no engine.
+	Scan bool
 }
 
 // Tenant is a customer and the domains that mail is taken for.
@@ -90,6 +93,9 @@ func (s Site) documents() string {
 	var b strings.Builder
 	b.WriteString("kind: site\nme: mx.hub.example\n")
 	routes, queues := 0, map[string]bool{}
+	if s.Scan {
+		b.WriteString("---\nkind: scan\nname: nobody\nengines: []\n")
+	}
 	for _, t := range s.Tenants {
 		if t.Queue != "" && !queues[t.Queue] {
 			queues[t.Queue] = true
@@ -102,6 +108,9 @@ func (s Site) documents() string {
 		fmt.Fprintf(&b, "---\nkind: tenant\nname: %s\ndomains: [%s]\n", t.Name, strings.Join(names, ", "))
 		if t.Queue != "" {
 			fmt.Fprintf(&b, "queue: %s\n", t.Queue)
+		}
+		if s.Scan {
+			b.WriteString("scan: nobody\n")
 		}
 		for _, d := range t.Domains {
 			routes++

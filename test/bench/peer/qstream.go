@@ -43,6 +43,9 @@ func (q *QStream) Name() string {
 	if q.Synced && q.broker() != Embedded {
 		name += " synced"
 	}
+	if q.Site.Scan {
+		name += " scan"
+	}
 	return name
 }
 

@@ -43,7 +43,7 @@ type options struct {
 func main() {
 	load.Main()
 	var o options
-	flag.StringVar(&o.broker, "broker", peer.Embedded, "qstream's brokers, by commas: "+strings.Join(brokers, ", "))
+	flag.StringVar(&o.broker, "broker", peer.Embedded, "qstream's brokers, by commas: "+strings.Join(brokers, ", ")+"; with +scan through the scanning stage, no engine asked")
 	flag.StringVar(&o.size, "size", "10k", "octets of a mail")
 	flag.IntVar(&o.Sessions, "sessions", 10, "sessions at once")
 	flag.Float64Var(&o.Rate, "rate", 0, "mails a second (0: as fast as they go)")
@@ -175,6 +175,7 @@ func (o *options) peers(b *bench) ([]peer.Peer, error) {
 		all = append(all, &nothing{addr: b.sink.Addr(0)})
 	}
 	for name := range strings.SplitSeq(o.broker, ",") {
+		name, site.Scan = strings.CutSuffix(name, "+scan")
 		q, err := qstream(site, name)
 		if err != nil {
 			return nil, err

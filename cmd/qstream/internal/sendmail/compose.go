@@ -56,11 +56,7 @@ func (r Request) Compose(in io.Reader, id Identity) (Message, error) {
 		return m, errData{err}
 	}
 	var head bytes.Buffer
-	for _, f := range fields {
-		if !f.is("bcc") && !f.is("resent-bcc") && !f.is("return-path") {
-			head.WriteString(f.text)
-		}
-	}
+	head.WriteString(fields.Sent())
 	r.complete(&head, fields, id, m.ReversePath)
 	head.WriteByte('\n')
 	m.Content = io.MultiReader(&head, lines)
@@ -72,7 +68,7 @@ func one(s, host string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	all, err := addresses(s, host)
+	all, err := mail.ParseList(s, host)
 	if err == nil && len(all) != 1 {
 		err = fmt.Errorf("%s is no address", mail.Printable(s))
 	}
@@ -84,24 +80,14 @@ func one(s, host string) (string, error) {
 
 // recipients are the arguments', and the header's by -t; of a message that was
 // sent again, those of its Resent fields. Who comes twice is kept once.
-func (r Request) recipients(fields []field, host string) (all []string, err error) {
+func (r Request) recipients(fields mail.Fields, host string) (all []string, err error) {
 	lists := r.Recipients
 	if r.FromHeader {
-		prefix := ""
-		for _, f := range fields {
-			if f.is("resent-to") || f.is("resent-cc") || f.is("resent-bcc") {
-				prefix = "resent-"
-			}
-		}
-		for _, f := range fields {
-			if f.is(prefix+"to") || f.is(prefix+"cc") || f.is(prefix+"bcc") {
-				lists = append(lists[:len(lists):len(lists)], f.value())
-			}
-		}
+		lists = append(lists[:len(lists):len(lists)], fields.Recipients()...)
 	}
 	seen := map[string]bool{}
 	for _, list := range lists {
-		found, err := addresses(list, host)
+		found, err := mail.ParseList(list, host)
 		if err != nil {
 			return nil, err
 		}
@@ -119,10 +105,10 @@ func (r Request) recipients(fields []field, host string) (all []string, err erro
 }
 
 // complete adds what a header must have (RFC 5322 3.6).
-func (r Request) complete(head *bytes.Buffer, fields []field, id Identity, reversePath string) {
+func (r Request) complete(head *bytes.Buffer, fields mail.Fields, id Identity, reversePath string) {
 	has := map[string]bool{}
 	for _, f := range fields {
-		has[f.name()] = true
+		has[f.Name()] = true
 	}
 	if !has["from"] {
 		from, name := reversePath, r.FullName
@@ -156,21 +142,6 @@ func phrase(name string) string {
 	return name
 }
 
-// field is a header field with its folds.
-type field struct{ text string }
-
-func (f field) name() string {
-	name, _, _ := strings.Cut(f.text, ":")
-	return strings.ToLower(strings.TrimRight(name, " \t"))
-}
-
-func (f field) is(name string) bool { return f.name() == name }
-
-func (f field) value() string {
-	_, value, _ := strings.Cut(f.text, ":")
-	return value
-}
-
 // lines reads a message up to its end, or to a lone dot.
 type lines struct {
 	in    *bufio.Reader
@@ -180,43 +151,17 @@ type lines struct {
 	ended bool
 }
 
-// header reads fields up to the empty line, which is left out, or up to a line
-// that is no field: the body begins there.
-func (l *lines) header() (fields []field, err error) {
-	size := 0
-	for {
-		line, err := l.line()
-		if errors.Is(err, io.EOF) && len(line) == 0 {
-			return fields, nil
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("read the message: %w", err)
-		}
-		text := string(bytes.TrimRight(line, "\r\n"))
-		if size += len(line); size > maxHeader {
-			return nil, errData{fmt.Errorf("a header of more than %d octets", maxHeader)}
-		}
-		switch {
-		case text == "":
-			return fields, nil
-		case size == len(line) && strings.HasPrefix(text, "From "): // of a mailbox file
-			size++
-		case (text[0] == ' ' || text[0] == '\t') && len(fields) > 0:
-			fields[len(fields)-1].text += text + "\n"
-		case isField(text):
-			fields = append(fields, field{text + "\n"})
-		default:
-			l.owed = line
-			return fields, nil
-		}
+// header reads the fields. What is no header is the body's beginning.
+func (l *lines) header() (mail.Fields, error) {
+	fields, rest, err := mail.ReadFields(l.line, maxHeader)
+	l.owed = rest
+	if errors.Is(err, mail.ErrHeaderTooLong) {
+		return nil, errData{fmt.Errorf("a header of more than %d octets", maxHeader)}
 	}
-}
-
-// isField reports whether a line begins a header field.
-func isField(s string) bool {
-	name, _, ok := strings.Cut(s, ":")
-	name = strings.TrimRight(name, " \t")
-	return ok && name != "" && strings.IndexFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) < 0
+	if err != nil {
+		return nil, fmt.Errorf("read the message: %w", err)
+	}
+	return fields, nil
 }
 
 // line is the next whole line, bounded by maxHeader.

@@ -54,50 +54,6 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestAddresses(t *testing.T) {
-	for list, want := range map[string]string{
-		"a@x.example":                          "a@x.example",
-		"root":                                 "root@here.example",
-		"a@x.example, b@y.example":             "a@x.example b@y.example",
-		"A <a@x.example>,\n\tB <b@y.example>,": "a@x.example b@y.example",
-		`"Smith, J." <j@x.example>`:            "j@x.example",
-		`(a, b) c@x.example (d \) e)`:          "c@x.example",
-		"friends: a@x.example, B <b@y.example>; , c@z.example": "a@x.example b@y.example c@z.example",
-		"undisclosed-recipients:;":                             "",
-		"<@r.example,@s.example:a@x.example>":                  "a@x.example",
-		`"a b"@x.example`:                                      `"a b"@x.example`,
-		`"a@b"`:                                                `"a@b"@here.example`,
-		"a@[192.0.2.1]":                                        "a@[192.0.2.1]",
-		"A <root>":                                             "root@here.example",
-		"":                                                     "",
-	} {
-		got, err := addresses(list, "here.example")
-		if err != nil || strings.Join(got, " ") != want && !(want == "" && len(got) == 0) {
-			t.Errorf("%q: %q, %v", list, got, err)
-		}
-	}
-	for _, bad := range []string{"a@", "@x.example", "a@b@c", "a@x..example"} {
-		if got, err := addresses(bad, "here.example"); err == nil {
-			t.Errorf("%q became %q", bad, got)
-		}
-	}
-}
-
-func FuzzAddresses(f *testing.F) {
-	f.Add(`"Smith, J." <j@x.example>, friends: a@x, (c) d@e;`)
-	f.Fuzz(func(t *testing.T, list string) {
-		got, err := addresses(list, "here.example")
-		if err != nil {
-			return
-		}
-		for _, a := range got {
-			if strings.ContainsAny(a, "\r\n\x00") {
-				t.Errorf("%q gave %q", list, a)
-			}
-		}
-	})
-}
-
 var someone = Identity{User: "joe", Host: "here.example", FullName: "Joe O. \"J\" User", Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 
 func TestCompose(t *testing.T) {

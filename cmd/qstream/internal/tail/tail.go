@@ -76,7 +76,7 @@ func header(r bus.Record, key string) string {
 // asText is a record on one line: when and where, its headers, its value.
 func asText(r bus.Record) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s/%d@%d", r.Time.UTC().Format("2006-01-02 15:04:05.000"), r.Topic, r.Partition, r.Offset)
+	fmt.Fprintf(&b, "%s %s/%d@%d", r.Time.UTC().Format("2006-01-02 15:04:05.000Z"), r.Topic, r.Partition, r.Offset)
 	for _, h := range r.Headers {
 		fmt.Fprintf(&b, " %s=%s", h.Key, h.Value)
 	}

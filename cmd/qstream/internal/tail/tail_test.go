@@ -36,7 +36,7 @@ func TestText(t *testing.T) {
 		Content: &pb.Content{Where: &pb.Content_Inline{Inline: bytes.Repeat([]byte("x"), 3000)}, Size: 3000},
 	}))
 	got := printed(t, Text, r)
-	for _, want := range []string{"2026-03-01 10:00:00.000 qstream.received.v1/2@7 id=01A", `"reverse_path":"a@blue.example"`, "(inline: 3000 bytes)"} {
+	for _, want := range []string{"2026-03-01 10:00:00.000Z qstream.received.v1/2@7 id=01A", `"reverse_path":"a@blue.example"`, "(inline: 3000 bytes)"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
 		}

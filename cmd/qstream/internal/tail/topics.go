@@ -34,7 +34,10 @@ func every(s *directory.Snapshot) []string {
 		}
 	}
 	for _, q := range append(slices.Clone(s.Queues()), s.Retired()...) {
-		names = append(names, schemas.Queue(q.Name, q.Generation))
+		names = append(names, q.Topic())
+		if q.Scanned {
+			names = append(names, q.ScanTopic())
+		}
 	}
 	return names
 }

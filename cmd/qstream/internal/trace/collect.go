@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"qstream/mail"
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -109,7 +110,7 @@ type collector struct {
 }
 
 func (c *collector) take(e *pb.Event) {
-	about := e.Origin == pb.Origin_ORIGIN_DSN && c.wanted[e.ParentId]
+	about := schemas.Generated(e.Origin) && c.wanted[e.ParentId]
 	if !c.wanted[e.MessageId] && !about {
 		return
 	}

@@ -4,16 +4,18 @@ import (
 	"slices"
 	"time"
 
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
 // Life is what became of one message.
 type Life struct {
 	ID         string
-	Parent     string // the message that a DSN is about
+	Parent     string    // the message that this one was made of or is about
+	Origin     pb.Origin // how
 	Events     []*pb.Event
 	Recipients []*Recipient // by number
-	Children   []*Life      // DSNs about it
+	Children   []*Life      // DSNs about it, and replays of it
 
 	seen map[string]bool // event ids: a repetition is dropped
 }
@@ -29,6 +31,9 @@ const (
 	Spilled      State = "waiting for a slot"
 	Parked       State = "suspended"
 	Rerouted     State = "being rerouted"
+	Scanning     State = "waiting to be scanned"
+	Unscanned    State = "waiting for an engine"
+	Quarantined  State = "in quarantine"
 	Delivered    State = "delivered"
 	Bounced      State = "bounced"
 	Expired      State = "expired"
@@ -52,6 +57,9 @@ var states = map[pb.EventType]State{
 	pb.EventType_EVENT_TYPE_DISCARDED:    Discarded,
 	pb.EventType_EVENT_TYPE_DEADLETTERED: Deadlettered,
 	pb.EventType_EVENT_TYPE_EXPANDED:     Expanded,
+	pb.EventType_EVENT_TYPE_SCANNED:      Queued,
+	pb.EventType_EVENT_TYPE_QUARANTINED:  Quarantined,
+	pb.EventType_EVENT_TYPE_UNSCANNED:    Unscanned,
 }
 
 // Final reports whether nothing more happens.
@@ -83,8 +91,8 @@ func (l *Life) add(e *pb.Event) {
 	}
 	l.seen[e.Id] = true
 	l.Events = append(l.Events, e)
-	if e.Origin == pb.Origin_ORIGIN_DSN && e.ParentId != "" {
-		l.Parent = e.ParentId
+	if schemas.Generated(e.Origin) && e.ParentId != "" {
+		l.Parent, l.Origin = e.ParentId, e.Origin
 	}
 	if _, ok := states[e.Type]; !ok {
 		return
@@ -111,7 +119,10 @@ func (r *Recipient) take(e *pb.Event, o *pb.Outcome) {
 		return
 	}
 	r.State, r.At, r.Due = states[e.Type], time.UnixMilli(e.AtMs).UTC(), time.Time{}
-	if e.DueMs > 0 && (r.State == Deferred || r.State == Spilled) {
+	if r.State == Queued && e.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+		r.State = Scanning
+	}
+	if e.DueMs > 0 && (r.State == Deferred || r.State == Spilled || r.State == Unscanned || r.State == Quarantined) {
 		r.Due = time.UnixMilli(e.DueMs).UTC()
 	}
 	if e.Queue != "" {

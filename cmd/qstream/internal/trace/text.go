@@ -10,7 +10,15 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-const clock = "2006-01-02 15:04:05.000"
+const clock = "2006-01-02 15:04:05.000Z"
+
+// about is what a message is to its parent.
+var about = map[pb.Origin]string{
+	pb.Origin_ORIGIN_DSN:     "DSN about",
+	pb.Origin_ORIGIN_FORWARD: "forwarded from",
+	pb.Origin_ORIGIN_DIGEST:  "digest by",
+	pb.Origin_ORIGIN_REPLAY:  "replay of",
+}
 
 // Text prints lives for people; times are UTC.
 func Text(w io.Writer, found Found) error {
@@ -44,7 +52,7 @@ func (p *printer) life(l *Life) {
 	first := l.first()
 	p.line("message %s", printable(l.ID))
 	if l.Parent != "" {
-		p.line("  DSN about %s", printable(l.Parent))
+		p.line("  %s %s", about[l.Origin], printable(l.Parent))
 	}
 	p.line("  from <%s>, %d bytes, Message-ID %s", printable(first.ReversePath), first.Size, orNone(first.HeaderMessageId))
 	if s := session(first.Session); s != "" {
@@ -107,7 +115,7 @@ func (p *printer) event(e *pb.Event) {
 		if o.Status != nil {
 			text += " " + status(o.Status)
 		}
-		p.line("                           %s", text)
+		p.line("                            %s", text)
 	}
 }
 
@@ -118,6 +126,13 @@ func said(e *pb.Event) string {
 	case pb.EventType_EVENT_TYPE_ROUTED:
 		word = fmt.Sprintf("routed to tenant %s, queue %s, destination %s, route %s",
 			e.Tenant, e.Queue, e.Destination, orNone(e.Route))
+		if e.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+			word += ", to be scanned by policy " + e.Scan.Policy
+		}
+	case pb.EventType_EVENT_TYPE_SCANNED, pb.EventType_EVENT_TYPE_QUARANTINED, pb.EventType_EVENT_TYPE_UNSCANNED:
+		word = scanned(e)
+	case pb.EventType_EVENT_TYPE_FORWARDED:
+		word = "forwarded as " + e.ChildId
 	case pb.EventType_EVENT_TYPE_ATTEMPTED:
 		word = fmt.Sprintf("attempt %d took %s", e.Attempt, time.Duration(e.TookMs)*time.Millisecond)
 	case pb.EventType_EVENT_TYPE_DELIVERED:
@@ -133,6 +148,9 @@ func said(e *pb.Event) string {
 		}
 	case pb.EventType_EVENT_TYPE_RELEASED:
 		word += " to queue " + e.Queue
+		if e.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {
+			word = "released to be scanned by policy " + e.Scan.Policy
+		}
 	case pb.EventType_EVENT_TYPE_PARKED:
 		word += ": suspended"
 		if e.Reason == pb.Reason_REASON_HELD {

@@ -110,27 +110,27 @@ func TestText(t *testing.T) {
 	const want = `message 01A
   from <a@blue.example>, 1200 bytes, Message-ID <m1@blue.example>
   by SMTP from client.example [192.0.2.1], HELO cl ient, at mx1.example
-  2026-03-01 10:00:00.000  accepted for 2 recipients
-  2026-03-01 10:00:00.020  leg 0: routed to tenant acme, queue acme, destination acme.example, route all
-                               <b@acme.example>
-                               <c@acme.example>
-  2026-03-01 10:00:01.000  leg 0: attempt 1 took 300ms at mx.acme.example [192.0.2.9], TLS1.3
-  2026-03-01 10:00:01.000  leg 0: delivered at mx.acme.example [192.0.2.9]
-                               <c@acme.example> 250 2.0.0 ok
-  2026-03-01 10:00:01.000  leg 0: deferred until 2026-03-01 10:01:00.000
-                               <b@acme.example> 451 4.7.1 later  [31mred
-  2026-03-01 10:01:00.000  leg 0: released to queue acme
-                               <b@acme.example>
-  2026-03-01 10:01:01.000  leg 0: bounced at mx.acme.example [192.0.2.9]
-                               <b@acme.example> 550 5.1.1 gone
-  2026-03-01 10:01:01.000  leg 0: DSN 01B says: failed
+  2026-03-01 10:00:00.000Z  accepted for 2 recipients
+  2026-03-01 10:00:00.020Z  leg 0: routed to tenant acme, queue acme, destination acme.example, route all
+                                <b@acme.example>
+                                <c@acme.example>
+  2026-03-01 10:00:01.000Z  leg 0: attempt 1 took 300ms at mx.acme.example [192.0.2.9], TLS1.3
+  2026-03-01 10:00:01.000Z  leg 0: delivered at mx.acme.example [192.0.2.9]
+                                <c@acme.example> 250 2.0.0 ok
+  2026-03-01 10:00:01.000Z  leg 0: deferred until 2026-03-01 10:01:00.000Z
+                                <b@acme.example> 451 4.7.1 later  [31mred
+  2026-03-01 10:01:00.000Z  leg 0: released to queue acme
+                                <b@acme.example>
+  2026-03-01 10:01:01.000Z  leg 0: bounced at mx.acme.example [192.0.2.9]
+                                <b@acme.example> 550 5.1.1 gone
+  2026-03-01 10:01:01.000Z  leg 0: DSN 01B says: failed
   = <b@acme.example> bounced: 550 5.1.1 gone (mx.acme.example)
   = <c@acme.example> delivered: 250 2.0.0 ok (mx.acme.example)
     message 01B
       DSN about 01A
       from <>, 3000 bytes, Message-ID none
-      2026-03-01 10:01:02.000  leg 0: routed to tenant acme, queue bounces, destination blue.example, route none
-                                   <a@blue.example>
+      2026-03-01 10:01:02.000Z  leg 0: routed to tenant acme, queue bounces, destination blue.example, route none
+                                    <a@blue.example>
       = <a@blue.example> queued, queue bounces
 `
 	if d := cmp.Diff(want, out.String()); d != "" {

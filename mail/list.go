@@ -1,27 +1,28 @@
-package sendmail
+package mail
 
 import (
 	"fmt"
 	"strings"
-
-	"qstream/mail"
 )
 
-// addresses finds those of a header field's list or of an argument (RFC 5322
-// 3.4): comments, display names, groups and old routes fall away. host is put
-// behind what has no domain.
-func addresses(list, host string) ([]string, error) {
+// ParseList finds the addresses of a header field's list or of an argument (RFC
+// 5322 3.4): comments, display names, groups and old routes fall away. host is
+// put behind what has no domain; without one that is an error.
+func ParseList(list, host string) ([]string, error) {
 	var all []string
-	for _, one := range split(list) {
+	for _, one := range splitList(list) {
 		if one == "" {
 			continue
 		}
 		if !strings.Contains(unquoted(one), "@") {
+			if host == "" {
+				return nil, fmt.Errorf("%s has no domain", Printable(one))
+			}
 			one += "@" + host
 		}
-		a, err := mail.ParseAddress(one, true)
+		a, err := ParseAddress(one, true)
 		if err != nil {
-			return nil, fmt.Errorf("%s is no address: %w", mail.Printable(one), err)
+			return nil, fmt.Errorf("%s is no address: %w", Printable(one), err)
 		}
 		all = append(all, a.String())
 	}
@@ -36,10 +37,10 @@ func unquoted(s string) string {
 	return s
 }
 
-// split takes a list apart at its commas. A place in angle brackets stands for
+// splitList takes a list apart at its commas. A place in angle brackets stands for
 // the whole; a group's name is left out.
-func split(list string) (parts []string) {
-	s := &splitter{}
+func splitList(list string) (parts []string) {
+	s := &listSplitter{}
 	for i := 0; i < len(list); i++ {
 		c := list[i]
 		switch {
@@ -62,7 +63,7 @@ func split(list string) (parts []string) {
 		case c == '<' && !s.angle:
 			s.angle, s.plain = true, s.plain[:0]
 		case c == '>' && s.angle:
-			parts = append(parts, route(string(s.plain)))
+			parts = append(parts, withoutRoute(string(s.plain)))
 			s.done = true
 			s.angle = false
 		case (c == ',' || c == ';') && !s.angle:
@@ -81,25 +82,25 @@ func split(list string) (parts []string) {
 	return s.end(parts)
 }
 
-type splitter struct {
+type listSplitter struct {
 	plain         []byte
 	quoted, angle bool
 	done          bool // by a place in angle brackets
 	comment       int  // depth
 }
 
-func (s *splitter) put(c byte) { s.plain = append(s.plain, c) }
+func (s *listSplitter) put(c byte) { s.plain = append(s.plain, c) }
 
-func (s *splitter) end(parts []string) []string {
+func (s *listSplitter) end(parts []string) []string {
 	if !s.done && len(s.plain) > 0 {
 		parts = append(parts, string(s.plain))
 	}
-	*s = splitter{}
+	*s = listSplitter{}
 	return parts
 }
 
-// route drops an old source route (RFC 5321 appendix C).
-func route(s string) string {
+// withoutRoute drops an old source route (RFC 5321 appendix C).
+func withoutRoute(s string) string {
 	if strings.HasPrefix(s, "@") {
 		if _, rest, ok := strings.Cut(s, ":"); ok {
 			return rest

@@ -1,0 +1,57 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	pb "qstream/schemas/qstream/v1"
+)
+
+// scanned is what scanning came to, in words.
+func scanned(e *pb.Event) string {
+	s := e.Scan
+	var word string
+	switch e.Type {
+	case pb.EventType_EVENT_TYPE_QUARANTINED:
+		word = "to quarantine until " + time.UnixMilli(e.DueMs).UTC().Format(clock)
+	case pb.EventType_EVENT_TYPE_UNSCANNED:
+		word = "not scanned yet, waits until " + time.UnixMilli(e.DueMs).UTC().Format(clock)
+	default:
+		word = fmt.Sprintf("scanned in %s", time.Duration(e.TookMs)*time.Millisecond)
+		if s.GetAction() != "" {
+			word += ", " + s.Action
+		}
+		if s.GetQueue() != "" {
+			word += " to queue " + s.Queue
+		}
+	}
+	if s.GetPolicy() != "" {
+		word += " by policy " + s.Policy
+	}
+	if s.GetFinding() != "" {
+		word += " for " + s.Finding
+	}
+	for _, v := range s.GetVerdicts() {
+		word += "; " + verdict(v)
+	}
+	return word
+}
+
+// verdict is "clamav malware Eicar", "rspamd spam 17.5 of 15".
+func verdict(v *pb.Verdict) string {
+	parts := []string{v.Engine, v.Outcome}
+	if v.Reason != "" {
+		parts = append(parts, "("+v.Reason+")")
+	}
+	if v.Name != "" {
+		parts = append(parts, v.Name)
+	}
+	if v.Score != 0 || v.Threshold != 0 {
+		parts = append(parts, fmt.Sprintf("%.4g of %.4g", v.Score, v.Threshold))
+	}
+	if v.Outcome == "failed" && v.Detail != "" {
+		parts = append(parts, v.Detail)
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,98 @@
+package quarantine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"qstream/bus"
+	"qstream/control"
+	"qstream/directory"
+	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Who is who orders something, and why.
+type Who struct {
+	Actor, Reason string
+	Now           time.Time
+}
+
+// held names the selected part of a leg in an order.
+func (l Leg) held() *pb.HeldLeg {
+	h := &pb.HeldLeg{MessageId: l.MessageId, Leg: l.Number, SinceMs: l.ParkedMs}
+	if len(l.Meant) < len(l.Recipients) {
+		for _, r := range l.Meant {
+			h.Recipients = append(h.Recipients, r.Number)
+		}
+	}
+	return h
+}
+
+// Order lets legs be released or deleted (verbs of control), and returns how
+// many are ordered so; after an error those are, and the others are not.
+// Rescan has released ones scanned again first. An order is obeyed within a
+// second where delay runs, or as soon as it does, for a day.
+func Order(ctx context.Context, b *bus.Bus, verb string, legs []Leg, rescan bool, who Who) (int, error) {
+	n := 0
+	for part := range slices.Chunk(legs, control.MaxHeld) {
+		c := control.Command{Verb: verb, Actor: who.Actor, Reason: who.Reason, Rescan: rescan}
+		for _, l := range part {
+			c.Held = append(c.Held, l.held())
+		}
+		if _, err := control.Send(ctx, b, c); err != nil {
+			return n, err
+		}
+		n += len(part)
+	}
+	return n, nil
+}
+
+// forwardMark is the field of a message that somebody forwarded.
+const forwardMark = "X-Qstream-Forwarded"
+
+// Forward sends copies of held messages to an address; they remain in
+// quarantine. The copies are not scanned. It returns the ids of the new
+// messages.
+func Forward(ctx context.Context, b *bus.Bus, legs []Leg, to mail.Address, who Who) ([]string, error) {
+	s, err := directory.Read(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, l := range legs {
+		id := mail.NewID(who.Now)
+		re := &pb.Reinject{
+			Id: id, Origin: pb.Origin_ORIGIN_FORWARD, ParentId: l.MessageId, ParentLeg: l.Number,
+			Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: to.String()}}, Body: l.Body, Smtputf8: l.Smtputf8},
+			Content:  &pb.Content{Where: &pb.Content_Ref{Ref: l.Content}, Size: l.Content.GetSize(), Sha256: l.Content.GetSha256()},
+			Prepend:  fmt.Appendf(nil, "%s: by hand\r\n%s", forwardMark, l.Prepend), Tenant: l.Tenant, Directory: s.Number,
+			HeaderMessageId: l.HeaderMessageId, Scan: &pb.Scan{State: pb.ScanState_SCAN_STATE_EXEMPT, Policy: l.GetScan().GetPolicy(), Finding: l.GetScan().GetFinding()},
+			Session: &pb.Session{Protocol: pb.Protocol_PROTOCOL_INTERNAL, Tenant: l.Tenant},
+		}
+		e := &pb.Event{
+			Type: pb.EventType_EVENT_TYPE_FORWARDED, AtMs: who.Now.UnixMilli(), MessageId: l.MessageId, Leg: l.Number, Step: l.Step,
+			Id:     l.MessageId + "." + id, // may be done twice in a step
+			Tenant: l.Tenant, Queue: l.Queue, Destination: l.Destination, Directory: s.Number, ChildId: id, Stage: "quarantine",
+			Text: mail.Printable("a copy, forwarded from quarantine by " + who.Actor + ": " + who.Reason),
+		}
+		copied, told := bus.NewReinject(re), bus.NewEvent(e)
+		if err := b.Publish(ctx, &copied, &told); err != nil {
+			return ids, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// Open reads a held message as it would be delivered, without the changes that
+// its policy wants.
+func Open(ctx context.Context, b *bus.Bus, l Leg) (io.ReadCloser, error) {
+	body, err := b.Open(ctx, l.Content)
+	if err != nil {
+		return nil, err
+	}
+	return mail.Prepended(l.Prepend, body), nil
+}

@@ -1,0 +1,305 @@
+package replay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/control"
+	"qstream/mail"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Action is what a job is called in the audit.
+const Action = "replay"
+
+// ErrNoJob says that the audit knows no job of an id.
+var ErrNoJob = errors.New("no such job")
+
+// Job delivers selected messages again. What is in JSON is kept in the audit,
+// by which a job is found and goes on.
+type Job struct {
+	ID     string `json:"-"` // a ULID: NewJob
+	Actor  string `json:"-"`
+	Reason string `json:"-"`
+
+	Selection Selection `json:"selection"`
+	// Whole delivers to all recipients of each message of which one is selected.
+	Whole bool `json:"whole,omitempty"`
+	// Host is who says so in the Received field.
+	Host string `json:"host"`
+
+	Rate float64                             `json:"-"` // messages a second; 0: as fast as it goes
+	Now  func() time.Time                    `json:"-"` // default: time.Now
+	Told func(Progress)                      `json:"-"` // now and then; may be nil
+	Each func(old *Message, id string) error `json:"-"` // after a message is durable; may be nil
+}
+
+// Progress is how far a job is.
+type Progress struct {
+	Selected   int // messages
+	Recipients int
+	Again      int // messages delivered again by this run
+	Before     int // that the job had delivered again earlier
+	Unreadable int // whose content isn't there any more, or isn't what was stored: passed over
+}
+
+// batch is how many messages are published together.
+const batch = 100
+
+// Resume is the job as it was begun.
+func (h *History) Resume(ctx context.Context, id string) (*Job, error) {
+	made, ok := mail.IDTime(id)
+	if !ok {
+		return nil, fmt.Errorf("%s: not a job's id", mail.Printable(id))
+	}
+	var job *Job
+	var wrong error
+	err := control.Acts(ctx, h.Bus, bus.Start{Since: made.Add(-clocks)}, func(a *pb.Act) {
+		if a.Job != id || a.Action != Action || a.Ended || job != nil {
+			return
+		}
+		job = &Job{ID: id, Reason: a.Reason}
+		wrong = json.Unmarshal([]byte(a.Detail), job)
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the audit: %w", err)
+	case job == nil:
+		return nil, fmt.Errorf("%w: %s", ErrNoJob, id)
+	case wrong != nil:
+		return nil, fmt.Errorf("job %s: %w", id, wrong)
+	}
+	return job, nil
+}
+
+// clocks is how far those of edges, verbs and brokers may be apart.
+const clocks = 10 * time.Minute
+
+// Redeliver puts the selected messages in again and returns how far it came. A
+// job that has no end in time accepts nothing after its begin.
+func (h *History) Redeliver(ctx context.Context, j *Job) (Progress, error) {
+	r := &redelivery{h: h, job: j}
+	made, ok := mail.IDTime(j.ID)
+	if !ok {
+		return r.Progress, fmt.Errorf("%s: not a job's id", mail.Printable(j.ID))
+	}
+	if j.Now == nil {
+		j.Now = time.Now
+	}
+	if j.Selection.Until.IsZero() {
+		j.Selection.Until = j.Now()
+	}
+	if _, err := j.Selection.complete(); err != nil {
+		return r.Progress, err
+	}
+	if err := h.tell(ctx, j, nil); err != nil {
+		return r.Progress, err
+	}
+	err := r.run(ctx, made)
+	// The end is told even of a job that was called off.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return r.Progress, errors.Join(err, h.tell(end, j, &ending{r.Progress, err}))
+}
+
+type ending struct {
+	Progress
+	err error
+}
+
+// tell writes the begin, or the end, of a job to the audit.
+func (h *History) tell(ctx context.Context, j *Job, end *ending) error {
+	a := &pb.Act{AtMs: j.Now().UnixMilli(), Actor: j.Actor, Action: Action, Job: j.ID, Reason: j.Reason}
+	var detail []byte
+	var err error
+	if end == nil {
+		detail, err = json.Marshal(j)
+	} else {
+		a.Ended = true
+		if end.err != nil {
+			a.Error = end.err.Error()
+		}
+		detail, err = json.Marshal(end.Progress)
+	}
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	a.Detail = string(detail)
+	return control.Audit(ctx, h.Bus, a)
+}
+
+// redelivery is one run of a job.
+type redelivery struct {
+	Progress
+	h       *History
+	job     *Job
+	done    map[string]bool // ids that the job made
+	kept    map[string]time.Duration
+	pending []pending
+	next    time.Time // of the rate
+}
+
+type pending struct {
+	old    *Message
+	id     string
+	record bus.Record
+}
+
+func (r *redelivery) run(ctx context.Context, made time.Time) error {
+	r.done, r.kept = map[string]bool{}, map[string]time.Duration{}
+	err := r.h.Bus.Read(ctx, []string{schemas.Reinject}, bus.Start{Since: made.Add(-clocks)}, func(rec bus.Record) error {
+		var p pb.Reinject
+		if proto.Unmarshal(schemas.WithoutInline(rec.Topic, rec.Value), &p) == nil && p.Origin == pb.Origin_ORIGIN_REPLAY {
+			r.done[p.Id] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read what is put in again: %w", err)
+	}
+	if err := r.h.Select(ctx, r.job.Selection, func(m *Message) error { return r.take(ctx, made, m) }); err != nil {
+		return errors.Join(err, r.flush(context.WithoutCancel(ctx)))
+	}
+	return r.flush(ctx)
+}
+
+func (r *redelivery) take(ctx context.Context, made time.Time, m *Message) error {
+	id := mail.DerivedID(made, r.job.ID+"\x00"+m.ID())
+	r.Selected++
+	r.Recipients += len(m.Recipients)
+	if r.done[id] {
+		r.Before++
+		return nil
+	}
+	r.done[id] = true
+	if err := r.pace(ctx); err != nil {
+		return err
+	}
+	record, err := r.record(ctx, id, m)
+	if errors.Is(err, bus.ErrContent) { // one that is lost must not keep the others back
+		r.Unreadable++
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("message %s: %w", m.ID(), err)
+	}
+	r.pending = append(r.pending, pending{m, id, record})
+	if len(r.pending) >= batch || r.job.Rate > 0 && r.job.Rate < 2*batch {
+		return r.flush(ctx)
+	}
+	return nil
+}
+
+// flush publishes what is pending.
+func (r *redelivery) flush(ctx context.Context) error {
+	if len(r.pending) == 0 {
+		return nil
+	}
+	records := make([]*bus.Record, len(r.pending))
+	for i := range r.pending {
+		records[i] = &r.pending[i].record
+	}
+	if err := r.h.Bus.Publish(ctx, records...); err != nil {
+		return err
+	}
+	r.Again += len(records)
+	published := r.pending
+	r.pending = nil // whatever ends the job now
+	for _, p := range published {
+		if r.job.Each != nil {
+			if err := r.job.Each(p.old, p.id); err != nil {
+				return err
+			}
+		}
+	}
+	if r.job.Told != nil {
+		r.job.Told(r.Progress)
+	}
+	return nil
+}
+
+// pace waits until the next message may go.
+func (r *redelivery) pace(ctx context.Context) error {
+	if r.job.Rate <= 0 {
+		return nil
+	}
+	now := time.Now()
+	if r.next.Before(now) {
+		r.next = now
+	}
+	wait := time.NewTimer(r.next.Sub(now))
+	defer wait.Stop()
+	r.next = r.next.Add(time.Duration(float64(time.Second) / r.job.Rate))
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// record is the new message: the old one's content, envelope and header, with
+// a trace line that tells where it comes from.
+func (r *redelivery) record(ctx context.Context, id string, m *Message) (bus.Record, error) {
+	old := m.Received
+	content, err := r.content(ctx, m)
+	if err != nil {
+		return bus.Record{}, err
+	}
+	envelope := proto.Clone(old.Envelope).(*pb.Envelope)
+	if !r.job.Whole {
+		envelope.Recipients = m.Recipients
+	}
+	line := mail.Received{
+		HELO: "history", ClientIP: old.GetSession().GetClientIp(), By: r.job.Host, Protocol: "replay-of-" + m.ID(), ID: id, At: r.job.Now(),
+	}
+	return bus.NewReinject(&pb.Reinject{
+		Id: id, Origin: pb.Origin_ORIGIN_REPLAY, ParentId: m.ID(),
+		Envelope: envelope, Content: content, Prepend: append([]byte(line.String()), old.Prepend...),
+		Tenant: old.GetSession().GetTenant(), Directory: old.Directory,
+		HeaderMessageId: old.HeaderMessageId, Session: old.Session,
+	}), nil
+}
+
+// content is the old one's where it stays long enough, or a copy.
+func (r *redelivery) content(ctx context.Context, m *Message) (*pb.Content, error) {
+	if m.Content.Inline {
+		data, err := m.inline()
+		if err != nil {
+			return nil, err
+		}
+		return &pb.Content{Where: &pb.Content_Inline{Inline: data}, Size: m.Content.Size, Sha256: m.Content.Sha256}, nil
+	}
+	kept, ok := r.kept[m.Content.Topic]
+	if !ok {
+		var err error
+		if kept, err = r.h.Bus.Retention(ctx, m.Content.Topic); err != nil {
+			return nil, err
+		}
+		r.kept[m.Content.Topic] = kept
+	}
+	// The new message's lifetime begins now. Content of the first half of its
+	// time is looked after by delay, as that of any waiting mail.
+	if kept < 0 || r.job.Now().Before(time.UnixMilli(m.Content.StoredMs).Add(kept/2)) {
+		return &pb.Content{Where: &pb.Content_Ref{Ref: m.Content}, Size: m.Content.Size, Sha256: m.Content.Sha256}, nil
+	}
+	body, err := m.OpenContent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	blob := r.h.Bus.Create(ctx, m.Content.MessageId, schemas.HoldClass)
+	if _, err := io.Copy(blob, body); err != nil {
+		blob.Abort()
+		return nil, fmt.Errorf("copy content: %w", err)
+	}
+	return blob.Commit()
+}

@@ -1,0 +1,138 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"qstream/mail"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Outcomes that a selection can ask for.
+const (
+	Delivered = "delivered"
+	Bounced   = "bounced"
+	Expired   = "expired"
+	Discarded = "discarded"
+	Waiting   = "waiting" // none of these yet
+)
+
+// Outcomes are all of them.
+var Outcomes = []string{Delivered, Bounced, Expired, Discarded, Waiting}
+
+// Failed stands for bounced and expired.
+const Failed = "failed"
+
+// Selection says which messages are meant; what is empty means any.
+type Selection struct {
+	Since       time.Time    `json:"since,omitzero"` // accepted at or after
+	Until       time.Time    `json:"until,omitzero"` // accepted before
+	IDs         []string     `json:"ids,omitempty"`
+	MessageID   string       `json:"message_id,omitempty"` // the field, with or without brackets
+	ReversePath mail.Pattern `json:"reverse_path,omitempty"`
+	Recipient   mail.Pattern `json:"recipient,omitempty"`
+	Client      string       `json:"client,omitempty"` // address it came from
+
+	// Of these the events tell; they hold for the same recipient.
+	Tenant      string   `json:"tenant,omitempty"`
+	Queue       string   `json:"queue,omitempty"`
+	Destination string   `json:"destination,omitempty"`
+	Outcomes    []string `json:"outcomes,omitempty"`
+}
+
+// Empty reports whether nothing is asked for: every message is meant.
+func (s Selection) Empty() bool {
+	return len(s.IDs)+len(s.Outcomes) == 0 && s.Since.IsZero() && s.Until.IsZero() &&
+		s.MessageID+string(s.ReversePath+s.Recipient)+s.Client+s.Tenant+s.Queue+s.Destination == ""
+}
+
+// complete checks the selection and writes it as records do.
+func (s Selection) complete() (Selection, error) {
+	if !s.Until.IsZero() && !s.Since.Before(s.Until) {
+		return s, errors.New("the time ends before it begins")
+	}
+	for _, id := range s.IDs {
+		if _, ok := mail.IDTime(id); !ok {
+			return s, fmt.Errorf("%s: not a message id", mail.Printable(id))
+		}
+	}
+	for _, p := range []*mail.Pattern{&s.ReversePath, &s.Recipient} {
+		var err error
+		if *p, err = mail.ParsePattern(string(*p)); err != nil {
+			return s, err
+		}
+	}
+	if s.Recipient == mail.NullPattern {
+		return s, errors.New("<>: no recipient is the null path")
+	}
+	var outcomes []string
+	for _, o := range s.Outcomes {
+		switch {
+		case o == Failed:
+			outcomes = append(outcomes, Bounced, Expired)
+		case slices.Contains(Outcomes, o):
+			outcomes = append(outcomes, o)
+		default:
+			return s, fmt.Errorf("outcome %s: want %s or %s", mail.Printable(o), strings.Join(Outcomes, ", "), Failed)
+		}
+	}
+	s.Outcomes = outcomes
+	s.MessageID = bare(s.MessageID)
+	s.IDs = slices.Clone(s.IDs)
+	slices.Sort(s.IDs)
+	// An id tells when it was made, so that history needn't be read from its
+	// beginning; clocks of edges may be off by some minutes.
+	if s.Since.IsZero() && len(s.IDs) > 0 {
+		made, _ := mail.IDTime(s.IDs[0])
+		s.Since = made.Add(-clocks)
+	}
+	return s, nil
+}
+
+func bare(messageID string) string { return strings.Trim(strings.TrimSpace(messageID), "<>") }
+
+// asksEvents reports whether received records alone can't tell.
+func (s Selection) asksEvents() bool {
+	return s.Tenant != "" || s.Queue != "" || s.Destination != "" || len(s.Outcomes) > 0
+}
+
+// during reports whether something accepted at t is meant.
+func (s Selection) during(t time.Time) bool {
+	return !t.Before(s.Since) && (s.Until.IsZero() || t.Before(s.Until))
+}
+
+// ids reports whether an id is meant.
+func (s Selection) ids(id string) bool {
+	if len(s.IDs) == 0 {
+		return true
+	}
+	_, ok := slices.BinarySearch(s.IDs, id)
+	return ok
+}
+
+// scope reports whether an event is about a leg that is meant.
+func (s Selection) scope(e *pb.Event) bool {
+	return (s.Tenant == "" || e.Tenant == s.Tenant) && (s.Queue == "" || e.Queue == s.Queue) &&
+		(s.Destination == "" || strings.EqualFold(e.Destination, s.Destination))
+}
+
+// message reports whether what a received record tells is meant.
+func (s Selection) message(r *pb.Received) bool {
+	return s.ids(r.Id) && (s.MessageID == "" || bare(r.HeaderMessageId) == s.MessageID) &&
+		s.ReversePath.Matches(r.GetEnvelope().GetReversePath()) &&
+		(s.Client == "" || r.GetSession().GetClientIp() == s.Client)
+}
+
+// recipients are those of an envelope that are meant.
+func (s Selection) recipients(r *pb.Received, t *told) []*pb.Recipient {
+	var meant []*pb.Recipient
+	for _, to := range r.GetEnvelope().GetRecipients() {
+		if s.Recipient.Matches(to.Address) && (!s.asksEvents() || t.meant(r.Id, to.Number)) {
+			meant = append(meant, to)
+		}
+	}
+	return meant
+}

@@ -1,0 +1,135 @@
+package scanner
+
+import (
+	"context"
+	"sync"
+)
+
+// gate shares slots among lanes, round robin. A lane takes no more than its own
+// limit, and no more than share times what is then left free, so that a
+// newcomer finds a slot though another fills the rest.
+type gate struct {
+	share int
+
+	mu      sync.Mutex
+	slots   int
+	running int
+	lanes   map[string]*lane
+	turn    []*lane // those with somebody who waits, in the order of their turns
+}
+
+type lane struct {
+	name    string
+	limit   int
+	running int
+	waiting []chan struct{}
+}
+
+func newGate(slots, share int) *gate {
+	return &gate{slots: slots, share: share, lanes: map[string]*lane{}}
+}
+
+// enter waits for a slot in a lane; limit is the lane's from now on. It returns
+// false if ctx ends before. Call leave in the end.
+func (g *gate) enter(ctx context.Context, name string, limit int) bool {
+	g.mu.Lock()
+	l := g.lanes[name]
+	if l == nil {
+		l = &lane{name: name}
+		g.lanes[name] = l
+	}
+	l.limit = limit
+	in := make(chan struct{})
+	if l.waiting = append(l.waiting, in); len(l.waiting) == 1 {
+		g.turn = append(g.turn, l)
+	}
+	g.admit()
+	g.mu.Unlock()
+	select {
+	case <-in:
+		return true
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, c := range l.waiting {
+		if c == in {
+			l.waiting = append(l.waiting[:i], l.waiting[i+1:]...)
+			g.tidy()
+			return false
+		}
+	}
+	g.release(l) // it was let in at the same time
+	return false
+}
+
+// leave gives a slot back.
+func (g *gate) leave(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.release(g.lanes[name])
+}
+
+func (g *gate) release(l *lane) {
+	g.running--
+	l.running--
+	g.admit()
+	if l.running == 0 && len(l.waiting) == 0 {
+		delete(g.lanes, l.name)
+	}
+}
+
+// admit lets in whoever may come in, one of each lane in turn.
+func (g *gate) admit() {
+	for progress := true; progress; {
+		progress = false
+		for range len(g.turn) {
+			l := g.turn[0]
+			g.turn = g.turn[1:]
+			if g.admits(l) {
+				close(l.waiting[0])
+				l.waiting = l.waiting[1:]
+				l.running++
+				g.running++
+				progress = true
+			}
+			if len(l.waiting) > 0 {
+				g.turn = append(g.turn, l)
+			}
+		}
+	}
+}
+
+func (g *gate) admits(l *lane) bool {
+	return g.running < g.slots && l.running < l.limit && l.running <= g.share*(g.slots-g.running-1)
+}
+
+// tidy forgets lanes that nobody is in or waits for.
+func (g *gate) tidy() {
+	kept := g.turn[:0]
+	for _, l := range g.turn {
+		if len(l.waiting) > 0 {
+			kept = append(kept, l)
+		} else if l.running == 0 {
+			delete(g.lanes, l.name)
+		}
+	}
+	g.turn = kept
+}
+
+// load is how many run.
+func (g *gate) load() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running
+}
+
+// waits is how many wait in a lane.
+func (g *gate) waits(name string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l := g.lanes[name]; l != nil {
+		return len(l.waiting)
+	}
+	return 0
+}

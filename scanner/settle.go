@@ -1,0 +1,226 @@
+package scanner
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/directory"
+	"qstream/engine"
+	"qstream/mail"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// scene is where and when a leg was scanned.
+type scene struct {
+	snap   *directory.Snapshot
+	policy *directory.ScanPolicy
+	queue  *directory.Queue // the leg's
+	stored time.Time        // append time of the leg's record
+	began  time.Time
+	now    time.Time
+}
+
+// splitLegs is where the numbers of legs begin that are split off from others:
+// the router's are below. A recipient's number comes once in each routing, and
+// the part with the lowest keeps its leg's number, so that none comes twice.
+const (
+	splitLegs = 1 << 30
+	splitSpan = 1_000_000
+)
+
+// part are the recipients of a leg that go the same way.
+type part struct {
+	ruling
+	recipients []*pb.Recipient
+}
+
+func partsOf(rs []*pb.Recipient, rulings []ruling) []*part {
+	var parts []*part
+next:
+	for i, r := range rs {
+		for _, p := range parts {
+			if p.like(rulings[i]) {
+				p.recipients = append(p.recipients, r)
+				continue next
+			}
+		}
+		parts = append(parts, &part{rulings[i], []*pb.Recipient{r}})
+	}
+	return parts
+}
+
+// lowest is the smallest recipient number.
+func lowest(rs []*pb.Recipient) uint32 {
+	n := rs[0].Number
+	for _, r := range rs {
+		n = min(n, r.Number)
+	}
+	return n
+}
+
+// conclude is what follows from an answer that waits for no engine: the records
+// and the actions, for the metrics.
+func conclude(l *pb.Leg, a answer, sc scene) (out []bus.Record, actions []string) {
+	least := lowest(l.Recipients)
+	for _, p := range partsOf(l.Recipients, a.rulings) {
+		next := proto.CloneOf(l)
+		next.Step++
+		next.Recipients, next.Directory, next.Spills = p.recipients, sc.snap.Number, 0
+		if n := lowest(p.recipients); n != least {
+			next.Number = splitLegs + l.Reroutes*splitSpan + n
+		}
+		next.Scan = &pb.Scan{
+			State: pb.ScanState_SCAN_STATE_DONE, Policy: sc.policy.Name, Directory: sc.snap.Number, AtMs: sc.now.UnixMilli(),
+			Verdicts: recorded(a.verdicts, 0), Action: p.action, Finding: p.finding, Changes: changes(p.ruling, a.verdicts, sc.policy),
+		}
+		out = append(out, p.records(next, a, sc)...)
+		actions = append(actions, p.action)
+	}
+	return out, actions
+}
+
+// records bring the part of a leg to where its action leads.
+func (p *part) records(l *pb.Leg, a answer, sc scene) []bus.Record {
+	switch p.action {
+	case directory.ActQuarantine:
+		l.Scan.Changes = nil // made anew if it is scanned again
+		return quarantine(l, a, sc)
+	case directory.ActDiscard:
+		return []bus.Record{bus.NewEvent(discarded(l, a, sc, ""))}
+	case directory.ActForward:
+		return forward(l, p, a, sc)
+	case directory.ActReject:
+		l.Refusal = &pb.Status{Code: uint32(p.status.Code), Enhanced: p.status.Enhanced, Text: p.status.Text}
+	case directory.ActRedirect:
+		// The queue is there: the policy is of the same snapshot.
+		q := sc.snap.Queue(sc.policy.Rules[p.rule].Queue)
+		l.Queue, l.Generation, l.Scan.Queue = q.Name, q.Generation, q.Name
+	}
+	e := event(pb.EventType_EVENT_TYPE_SCANNED, l, a, sc)
+	return []bus.Record{bus.NewLeg(schemas.Queue(l.Queue, l.Generation), l), bus.NewEvent(e)}
+}
+
+func quarantine(l *pb.Leg, a answer, sc scene) []bus.Record {
+	l.Reason, l.ParkedMs, l.DueMs = pb.Reason_REASON_QUARANTINE, sc.now.UnixMilli(), sc.now.Add(sc.policy.Keep).UnixMilli()
+	e := event(pb.EventType_EVENT_TYPE_QUARANTINED, l, a, sc)
+	e.DueMs, e.Reason = l.DueMs, l.Reason
+	return []bus.Record{bus.NewQuarantined(l), bus.NewEvent(e)}
+}
+
+// policyText is how events name the policy that ended mail.
+func policyText(name, more string) string {
+	if more != "" {
+		more = ": " + more
+	}
+	return "policy: scan " + name + more
+}
+
+func discarded(l *pb.Leg, a answer, sc scene, more string) *pb.Event {
+	e := event(pb.EventType_EVENT_TYPE_DISCARDED, l, a, sc)
+	e.Text = policyText(sc.policy.Name, more)
+	return e
+}
+
+// forwardMark is the line that a forwarded message begins with.
+const forwardMark = "X-Qstream-Forwarded"
+
+// forward ends the recipients and puts the message in again for somebody else,
+// exempt from scanning: it can't come here again. Its id follows from what it
+// comes from, so that a repetition is recognised.
+func forward(l *pb.Leg, p *part, a answer, sc scene) []bus.Record {
+	to := sc.policy.Rules[p.rule].Address
+	scan := &pb.Scan{State: pb.ScanState_SCAN_STATE_EXEMPT, Policy: sc.policy.Name, Finding: p.finding, Changes: l.Scan.Changes}
+	re := &pb.Reinject{
+		Id: mail.DerivedID(sc.stored, fmt.Sprintf("forward\x00%s\x00%d\x00%d", l.MessageId, l.Number, l.Step)), Origin: pb.Origin_ORIGIN_FORWARD,
+		ParentId: l.MessageId, ParentLeg: l.Number,
+		Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: to}}, Body: l.Body, Smtputf8: l.Smtputf8},
+		Content:  &pb.Content{Where: &pb.Content_Ref{Ref: l.Content}, Size: l.Content.GetSize(), Sha256: l.Content.GetSha256()},
+		Prepend:  fmt.Appendf(nil, "%s: %s\r\n%s", forwardMark, sc.policy.Name, l.Prepend), Tenant: l.Tenant, Directory: sc.snap.Number,
+		HeaderMessageId: l.HeaderMessageId, Scan: scan,
+		Session: &pb.Session{Protocol: pb.Protocol_PROTOCOL_INTERNAL, Tenant: l.Tenant},
+	}
+	e := event(pb.EventType_EVENT_TYPE_FORWARDED, l, a, sc)
+	e.ChildId, e.Outcomes = re.Id, nil
+	return []bus.Record{bus.NewEvent(e), bus.NewEvent(discarded(l, a, sc, "forwarded to "+to)), bus.NewReinject(re)}
+}
+
+// Waits for an engine that gives no verdict.
+const (
+	waitFirst = 10 * time.Second
+	waitLast  = 15 * time.Minute
+)
+
+// wait puts a leg off that an engine gave no verdict on. It is due at the end
+// of its lifetime at the latest, where delay ends it.
+func wait(l *pb.Leg, a answer, sc scene) []bus.Record {
+	next := proto.CloneOf(l)
+	next.Step++
+	next.Directory, next.Reason = sc.snap.Number, pb.Reason_REASON_SCAN
+	next.Scan = schemas.Wanted(sc.policy.Name, l.Scan)
+	due := sc.now.Add(min(waitFirst<<min(next.Scan.Waits, 10), waitLast))
+	if a.until.After(due) {
+		due = a.until
+	}
+	if next.Scan.Waits++; next.Scan.SinceMs == 0 {
+		next.Scan.SinceMs = sc.began.UnixMilli()
+	}
+	if a.poison {
+		next.Scan.Tries++
+	}
+	if sc.queue != nil {
+		end := sc.queue.Expires(time.UnixMilli(l.BornMs), time.Duration(l.StoppedMs)*time.Millisecond, l.ReversePath == "")
+		if end.After(sc.now) && due.After(end) {
+			due = end
+		}
+	}
+	next.DueMs = due.UnixMilli()
+	last := a.verdicts[len(a.verdicts)-1]
+	next.Last = &pb.Status{Code: 451, Enhanced: "4.7.1", Text: "not scanned yet: " + last.Engine + " " + last.Reason.String()}
+	topic, _ := schemas.Delay(due.Sub(sc.now))
+	e := event(pb.EventType_EVENT_TYPE_UNSCANNED, l, a, sc)
+	e.Scan = &pb.Scan{State: next.Scan.State, Policy: sc.policy.Name, Verdicts: recorded(a.verdicts, 0), Tries: next.Scan.Tries, Waits: next.Scan.Waits}
+	e.DueMs, e.Reason, e.Text = next.DueMs, next.Reason, last.Engine+": "+last.Detail
+	return []bus.Record{bus.NewWaiting(topic, next), bus.NewEvent(e)}
+}
+
+// scanField tells in the header what was found.
+const scanField = "X-Qstream-Scan"
+
+// changes are those that engines asked for and those of the rules that fit.
+func changes(r ruling, verdicts []said, p *directory.ScanPolicy) []*pb.HeaderChange {
+	var cs []*pb.HeaderChange
+	for _, v := range verdicts {
+		for _, c := range v.Changes {
+			cs = append(cs, &pb.HeaderChange{Kind: kinds[c.Kind], Index: uint32(c.Index), Name: c.Name, Value: []byte(c.Value)})
+		}
+	}
+	if gravity(r.action) < gravity(directory.ActTag) || r.finding == "" {
+		return cs
+	}
+	cs = append(cs, &pb.HeaderChange{Kind: pb.ChangeKind_CHANGE_KIND_DELETE, Name: scanField})
+	add := func(name, value string) {
+		if c, err := engine.NewChange(engine.AddField, 0, name, value); err == nil {
+			cs = append(cs, &pb.HeaderChange{Kind: pb.ChangeKind_CHANGE_KIND_ADD, Name: c.Name, Value: []byte(c.Value)})
+		}
+	}
+	add(scanField, r.tells(verdicts))
+	for _, i := range r.tags {
+		for _, f := range p.Rules[i].Header {
+			name, value := cutField(f)
+			add(name, value)
+		}
+		if s := p.Rules[i].Subject; s != "" {
+			cs = append(cs, &pb.HeaderChange{Kind: pb.ChangeKind_CHANGE_KIND_PREFIX, Name: "Subject", Value: []byte(s)})
+		}
+	}
+	return cs
+}
+
+var kinds = [...]pb.ChangeKind{
+	engine.AddField: pb.ChangeKind_CHANGE_KIND_ADD, engine.InsertField: pb.ChangeKind_CHANGE_KIND_INSERT,
+	engine.ReplaceField: pb.ChangeKind_CHANGE_KIND_REPLACE, engine.DeleteField: pb.ChangeKind_CHANGE_KIND_DELETE,
+}

@@ -1,0 +1,1 @@
+˜ûÝ˜¢4op@mx.examplereplay"01M8HHEZCR67705K80B59F9RYK*their host refused all2{}8B	no broker

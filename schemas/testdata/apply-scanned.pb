@@ -1,0 +1,5 @@
+"!
+scanstandardname: standard
+R
+acmedefault (€Žˆ…«30Z
+acme
