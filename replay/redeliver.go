@@ -256,7 +256,13 @@ func (r *redelivery) record(ctx context.Context, id string, m *Message) (bus.Rec
 	}
 	envelope := proto.Clone(old.Envelope).(*pb.Envelope)
 	if !r.job.Whole {
-		envelope.Recipients = m.Recipients
+		envelope.Recipients = nil
+		for _, to := range m.Recipients {
+			envelope.Recipients = append(envelope.Recipients, proto.Clone(to).(*pb.Recipient))
+		}
+	}
+	for _, to := range envelope.Recipients {
+		to.Held = false // whoever replays it wants it to go
 	}
 	line := mail.Received{
 		HELO: "history", ClientIP: old.GetSession().GetClientIp(), By: r.job.Host, Protocol: "replay-of-" + m.ID(), ID: id, At: r.job.Now(),

@@ -71,7 +71,7 @@ func (h *history) accept(t *testing.T, from string, content string, to ...string
 		}
 	}
 	for i, a := range to {
-		r.Envelope.Recipients = append(r.Envelope.Recipients, &pb.Recipient{Number: uint32(i), Address: a})
+		r.Envelope.Recipients = append(r.Envelope.Recipients, &pb.Recipient{Number: uint32(i), Address: a, Held: true})
 	}
 	bustest.Put(t, h.Bus, bus.NewReceived(r))
 	h.ids = append(h.ids, id)
@@ -215,7 +215,7 @@ func TestRedeliver(t *testing.T) {
 		t.Fatalf("%d messages were put in again", len(all))
 	}
 	m := all[a]
-	if m.Id == a || m.Origin != pb.Origin_ORIGIN_REPLAY || len(m.Envelope.Recipients) != 1 || m.Envelope.Recipients[0].Number != 1 || m.BornMs != 0 {
+	if m.Id == a || m.Origin != pb.Origin_ORIGIN_REPLAY || len(m.Envelope.Recipients) != 1 || m.Envelope.Recipients[0].Number != 1 || m.Envelope.Recipients[0].Held || m.BornMs != 0 {
 		t.Errorf("%v", m)
 	}
 	if head := string(m.Prepend); !strings.HasPrefix(head, "Received: from history ([192.0.2.1])\r\n\tby mx.example with replay-of-"+a+" id "+m.Id) || !strings.HasSuffix(head, "X-Edge: yes\r\n") {

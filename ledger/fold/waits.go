@@ -8,7 +8,7 @@ import (
 
 // OnTheirWay are the places of legs that nobody holds back: what waits there
 // waits for us, or for its clock.
-var OnTheirWay = []Place{Reinject, Queue, Delay}
+var OnTheirWay = []Place{Reinject, Queue, Delay, Scan}
 
 // Owner is whose waiting mail is counted together: a tenant's, and, with a
 // user, what the user handed in.

@@ -24,6 +24,8 @@ func TestCounts(t *testing.T) {
 		{"deferred", func(l *Leg) { l.Place, l.Attempt, l.Reason = Delay, 1, pb.Reason_REASON_DEFERRED }, false, false},
 		{"suspended", func(l *Leg) { l.Place, l.Reason = Parked, pb.Reason_REASON_SUSPENDED }, false, false},
 		{"held", func(l *Leg) { l.Place, l.Reason = Parked, pb.Reason_REASON_HELD }, false, false},
+		{"to be scanned", func(l *Leg) { l.Place = Scan }, true, false},
+		{"in quarantine", func(l *Leg) { l.Place = Quarantine }, false, false},
 		{"dead", func(l *Leg) { l.Place = Deadletter }, false, false},
 		{"a report", func(l *Leg) { l.Report = true }, false, true},
 		{"in front of the router", func(l *Leg) { l.Number = Unrouted }, false, true},
