@@ -156,8 +156,10 @@ func (s *Session) obeyQuota(v verdict, asked bool) (hold bool, err error) {
 		return false, nil
 	}
 	s.in.deps.Quota.Met(v.limit, v.action)
-	s.in.deps.Log.Info("quota reached", "stage", "ingest", "tenant", v.tenant, "user", v.user, "host", s.record.ClientIp,
-		"limit", string(v.limit), "action", v.action)
+	if v.action == directory.QuotaHold || s.told < mostTold { // a refused client may try for ever
+		s.in.deps.Log.Info("quota reached", "stage", "ingest", "tenant", v.tenant, "user", v.user, "host", s.record.ClientIp,
+			"limit", string(v.limit), "action", v.action)
+	}
 	if v.action == directory.QuotaHold {
 		return true, nil
 	}
