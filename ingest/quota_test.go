@@ -352,3 +352,21 @@ via: "discard:"
 		t.Errorf("%d are held, want 3", held)
 	}
 }
+
+// TestQuotaOfHTTP: a client that submits too much is told to come later.
+func TestQuotaOfHTTP(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, strings.Replace(usersSite(t), "name: alice@acme.example, tenant: acme,",
+		"name: alice@acme.example, tenant: acme, quota: {out: {messages: 2/1h}},", 1))
+	in, _ := start(t, b, httpConfig())
+	await(t, in)
+	for range 2 {
+		if got := (post{query: fromAlice, body: note}).to(t, in); got.status != 202 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	got := post{query: fromAlice, body: note}.to(t, in)
+	if got.status != 429 || got.SMTP.Code != 452 || got.SMTP.Enhanced != "4.7.1" || got.header.Get("Retry-After") == "" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
