@@ -42,15 +42,15 @@ func whole(raw []byte) int {
 	return at
 }
 
-// mendAll cuts the torn ends off that a power loss or a full disk left. The
-// broker must not run.
+// mendAll cuts the torn ends off that a power loss or a full disk left, and
+// completes indexes. The broker must not run.
 func mendAll(dir string) error {
 	for _, name := range stateLogs {
 		if err := mendLog(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return mendIndexes(dir)
 }
 
 func mendLog(path string) error {

@@ -117,7 +117,7 @@ func segmentName(base int64) string { return strconv.FormatInt(base, 10) + segme
 func segments(dir string) (bases []int64, err error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("look for full segments: %w", err)
+		return nil, fmt.Errorf("look for segments: %w", err)
 	}
 	for _, f := range files {
 		name, ok := strings.CutSuffix(f.Name(), segmentEnding)
