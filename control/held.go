@@ -57,9 +57,6 @@ func (s *State) Order(h Held) (Order, bool) {
 	return o, ok
 }
 
-// Ordered reports whether there is an order about any leg of a message.
-func (s *State) Ordered(messageID string) bool { return s.ordered[messageID] }
-
 // ErrHeld is an order about the quarantine that names no leg, or too many.
 var ErrHeld = errors.New("legs not possible")
 

@@ -14,8 +14,7 @@ type State struct {
 	shapes   []Scope             // which fields the scopes use: "*" where set
 	resumed  map[Scope]time.Time // when held mail was last let go on
 
-	orders  map[Held]Order  // about the quarantine
-	ordered map[string]bool // messages that they are about
+	orders map[Held]Order // about the quarantine
 }
 
 // Suspension is a standing order not to attempt a scope.
@@ -29,12 +28,6 @@ type Suspension struct {
 // newState makes a state; it keeps standing and orders.
 func newState(number uint64, standing map[Scope]Suspension, orders map[Held]Order) *State {
 	s := &State{Number: number, standing: standing, orders: orders}
-	if len(orders) > 0 {
-		s.ordered = make(map[string]bool, len(orders))
-	}
-	for h := range orders {
-		s.ordered[h.MessageID] = true
-	}
 	for scope := range standing {
 		if shape := scope.shape(); !slices.Contains(s.shapes, shape) {
 			s.shapes = append(s.shapes, shape)

@@ -2,8 +2,6 @@ package delay
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -115,7 +113,7 @@ func (d *Delay) pullUnsafe(ctx context.Context) time.Duration {
 // keep is a waiting leg's records with its content copied to hold. If that
 // fails the leg goes back as it was, to be tried again by the next scan.
 func (d *Delay) keep(ctx context.Context, m move, w world) []bus.Record {
-	ref, err := d.copyContent(ctx, m.leg.Content)
+	ref, err := d.deps.Bus.Keep(ctx, m.leg.Content)
 	if err != nil {
 		d.keepFailed.Add(1)
 		d.metrics.kept.WithLabelValues("failed").Inc()
@@ -128,25 +126,4 @@ func (d *Delay) keep(ctx context.Context, m move, w world) []bus.Record {
 	e := event(m.leg, pb.EventType_EVENT_TYPE_HELD, w)
 	e.Size = ref.Size
 	return append(m.records(), bus.NewEvent(e))
-}
-
-func (d *Delay) copyContent(ctx context.Context, ref *pb.ContentRef) (*pb.ContentRef, error) {
-	from, err := d.deps.Bus.Open(ctx, ref)
-	if err != nil {
-		return nil, fmt.Errorf("open content: %w", err)
-	}
-	defer from.Close()
-	to := d.deps.Bus.Create(ctx, ref.MessageId, schemas.HoldClass)
-	if _, err := io.Copy(to, from); err != nil {
-		to.Abort()
-		return nil, fmt.Errorf("copy content to %s: %w", schemas.Hold, err)
-	}
-	c, err := to.Commit()
-	if err != nil {
-		return nil, fmt.Errorf("store content in %s: %w", schemas.Hold, err)
-	}
-	if c.GetRef() == nil {
-		return nil, fmt.Errorf("store content in %s: it came back inline", schemas.Hold)
-	}
-	return c.GetRef(), nil
 }

@@ -2,7 +2,6 @@ package quarantine
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"qstream/control"
 	"qstream/directory"
 	"qstream/mail"
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -50,9 +50,6 @@ func Order(ctx context.Context, b *bus.Bus, verb string, legs []Leg, rescan bool
 	return n, nil
 }
 
-// forwardMark is the field of a message that somebody forwarded.
-const forwardMark = "X-Qstream-Forwarded"
-
 // Forward sends copies of held messages to an address; they remain in
 // quarantine. The copies are not scanned. It returns the ids of the new
 // messages.
@@ -64,14 +61,7 @@ func Forward(ctx context.Context, b *bus.Bus, legs []Leg, to mail.Address, who W
 	var ids []string
 	for _, l := range legs {
 		id := mail.NewID(who.Now)
-		re := &pb.Reinject{
-			Id: id, Origin: pb.Origin_ORIGIN_FORWARD, ParentId: l.MessageId, ParentLeg: l.Number,
-			Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: to.String()}}, Body: l.Body, Smtputf8: l.Smtputf8},
-			Content:  &pb.Content{Where: &pb.Content_Ref{Ref: l.Content}, Size: l.Content.GetSize(), Sha256: l.Content.GetSha256()},
-			Prepend:  fmt.Appendf(nil, "%s: by hand\r\n%s", forwardMark, l.Prepend), Tenant: l.Tenant, Directory: s.Number,
-			HeaderMessageId: l.HeaderMessageId, Scan: &pb.Scan{State: pb.ScanState_SCAN_STATE_EXEMPT, Policy: l.GetScan().GetPolicy(), Finding: l.GetScan().GetFinding()},
-			Session: &pb.Session{Protocol: pb.Protocol_PROTOCOL_INTERNAL, Tenant: l.Tenant},
-		}
+		re := schemas.Forward(l.Leg, id, to.String(), "by hand", nil, l.GetScan().GetFinding(), s.Number)
 		e := &pb.Event{
 			Type: pb.EventType_EVENT_TYPE_FORWARDED, AtMs: who.Now.UnixMilli(), MessageId: l.MessageId, Leg: l.Number, Step: l.Step,
 			Id:     l.MessageId + "." + id, // may be done twice in a step

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -294,18 +293,12 @@ func (r *redelivery) content(ctx context.Context, m *Message) (*pb.Content, erro
 	}
 	// The new message's lifetime begins now. Content of the first half of its
 	// time is looked after by delay, as that of any waiting mail.
-	if kept < 0 || r.job.Now().Before(time.UnixMilli(m.Content.StoredMs).Add(kept/2)) {
-		return &pb.Content{Where: &pb.Content_Ref{Ref: m.Content}, Size: m.Content.Size, Sha256: m.Content.Sha256}, nil
+	ref := m.Content
+	if kept >= 0 && !r.job.Now().Before(time.UnixMilli(ref.StoredMs).Add(kept/2)) {
+		var err error
+		if ref, err = r.h.Bus.Keep(ctx, ref); err != nil {
+			return nil, err
+		}
 	}
-	body, err := m.OpenContent(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	blob := r.h.Bus.Create(ctx, m.Content.MessageId, schemas.HoldClass)
-	if _, err := io.Copy(blob, body); err != nil {
-		blob.Abort()
-		return nil, fmt.Errorf("copy content: %w", err)
-	}
-	return blob.Commit()
+	return &pb.Content{Where: &pb.Content_Ref{Ref: ref}, Size: ref.Size, Sha256: ref.Sha256}, nil
 }

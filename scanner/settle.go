@@ -125,24 +125,13 @@ func discarded(l *pb.Leg, a answer, sc scene, more string) *pb.Event {
 	return e
 }
 
-// forwardMark is the line that a forwarded message begins with.
-const forwardMark = "X-Qstream-Forwarded"
-
 // forward ends the recipients and puts the message in again for somebody else,
 // exempt from scanning: it can't come here again. Its id follows from what it
 // comes from, so that a repetition is recognised.
 func forward(l *pb.Leg, p *part, a answer, sc scene) []bus.Record {
 	to := sc.policy.Rules[p.rule].Address
-	scan := &pb.Scan{State: pb.ScanState_SCAN_STATE_EXEMPT, Policy: sc.policy.Name, Finding: p.finding, Changes: l.Scan.Changes}
-	re := &pb.Reinject{
-		Id: mail.DerivedID(sc.stored, fmt.Sprintf("forward\x00%s\x00%d\x00%d", l.MessageId, l.Number, l.Step)), Origin: pb.Origin_ORIGIN_FORWARD,
-		ParentId: l.MessageId, ParentLeg: l.Number,
-		Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: to}}, Body: l.Body, Smtputf8: l.Smtputf8},
-		Content:  &pb.Content{Where: &pb.Content_Ref{Ref: l.Content}, Size: l.Content.GetSize(), Sha256: l.Content.GetSha256()},
-		Prepend:  fmt.Appendf(nil, "%s: %s\r\n%s", forwardMark, sc.policy.Name, l.Prepend), Tenant: l.Tenant, Directory: sc.snap.Number,
-		HeaderMessageId: l.HeaderMessageId, Scan: scan,
-		Session: &pb.Session{Protocol: pb.Protocol_PROTOCOL_INTERNAL, Tenant: l.Tenant},
-	}
+	id := mail.DerivedID(sc.stored, fmt.Sprintf("forward\x00%s\x00%d\x00%d", l.MessageId, l.Number, l.Step))
+	re := schemas.Forward(l, id, to, sc.policy.Name, l.Scan.Changes, p.finding, sc.snap.Number)
 	e := event(pb.EventType_EVENT_TYPE_FORWARDED, l, a, sc)
 	e.ChildId, e.Outcomes = re.Id, nil
 	return []bus.Record{bus.NewEvent(e), bus.NewEvent(discarded(l, a, sc, "forwarded to "+to)), bus.NewReinject(re)}

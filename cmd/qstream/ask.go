@@ -149,6 +149,14 @@ func age(at, now time.Time) string {
 	return directory.FormatDuration(d)
 }
 
+// andMore names the first of n things, and how many more there are.
+func andMore(first string, n int) string {
+	if n > 1 {
+		return fmt.Sprintf("%s and %d more", shown(first), n-1)
+	}
+	return shown(first)
+}
+
 // shown is outside text in a table; nothing is "-".
 func shown(text string) string {
 	const most = 100

@@ -48,20 +48,11 @@ func heldTable(w io.Writer, legs []quarantine.Leg, now time.Time) error {
 		recipients += len(l.Meant)
 		fmt.Fprintln(t, strings.Join([]string{
 			l.ID(), age(l.Since(), now), age(now, l.Until()), shown(l.Tenant), shown(l.Queue), shown(l.GetScan().GetFinding()), shown(name),
-			fmt.Sprint(l.Content.GetSize()), "<" + strings.TrimSpace(mail.Printable(l.ReversePath)) + ">", meantOf(l),
+			fmt.Sprint(l.Content.GetSize()), "<" + strings.TrimSpace(mail.Printable(l.ReversePath)) + ">", andMore(l.Meant[0].Address, len(l.Meant)),
 		}, "\t"))
 	}
 	fmt.Fprintf(t, "%d legs, %d recipients\n", len(legs), recipients)
 	return t.Flush()
-}
-
-// meantOf names a leg's first selected recipient, and how many more there are.
-func meantOf(l quarantine.Leg) string {
-	first := shown(l.Meant[0].Address)
-	if n := len(l.Meant); n > 1 {
-		return fmt.Sprintf("%s and %d more", first, n-1)
-	}
-	return first
 }
 
 // heldJSON is a held leg as JSON. Texts are as they came: hostile.

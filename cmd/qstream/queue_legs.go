@@ -69,12 +69,9 @@ func legTable(w io.Writer, legs []ledger.Leg, now time.Time) error {
 
 // recipientsOf names a leg's first recipient, and how many more there are.
 func recipientsOf(l ledger.Leg) string {
-	first := "-"
+	first := ""
 	if len(l.Addresses) > 0 {
-		first = shown(l.Addresses[0])
+		first = l.Addresses[0]
 	}
-	if l.Recipients > 1 {
-		return fmt.Sprintf("%s and %d more", first, l.Recipients-1)
-	}
-	return first
+	return andMore(first, l.Recipients)
 }

@@ -52,7 +52,7 @@ func (c *replayListCmd) print(ctx context.Context, p *Process, h *replay.History
 		}
 		_, err := fmt.Fprintln(t, strings.Join([]string{
 			m.ID(), m.Accepted.UTC().Format(time.RFC3339), fmt.Sprint(m.Content.Size), "<" + mail.Printable(m.Received.GetEnvelope().GetReversePath()) + ">",
-			recipientsMeant(m), shown(m.Received.HeaderMessageId),
+			andMore(m.Recipients[0].Address, len(m.Recipients)), shown(m.Received.HeaderMessageId),
 		}, "\t"))
 		return err
 	})
@@ -66,14 +66,4 @@ func (c *replayListCmd) print(ctx context.Context, p *Process, h *replay.History
 		fmt.Fprintf(t, "%d messages, %d recipients, %d octets\n", messages, recipients, size)
 	}
 	return messages, t.Flush()
-}
-
-// recipientsMeant names a message's first selected recipient, and how many
-// more there are.
-func recipientsMeant(m *replay.Message) string {
-	first := shown(m.Recipients[0].Address)
-	if n := len(m.Recipients); n > 1 {
-		return fmt.Sprintf("%s and %d more", first, n-1)
-	}
-	return first
 }
