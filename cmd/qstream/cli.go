@@ -37,6 +37,7 @@ type CLI struct {
 	Scanner scannerCmd `cmd:"" help:"Run the scanner: engines, verdicts, what policy makes of them."`
 	Deliver deliverCmd `cmd:"" help:"Run deliver: attempts, outcomes, reports to senders."`
 	Delay   delayCmd   `cmd:"" help:"Run delay: retries, lifetime, everything that waits."`
+	Tapper  tapperCmd  `cmd:"" help:"Run the tapper: copies, archives, webhooks, tenants' events."`
 	Ledger  ledgerCmd  `cmd:"" help:"Run the ledger: what waits where, and what became of messages."`
 
 	Health  healthCmd  `cmd:"" help:"Ask a process on this host whether it is fit for work."`

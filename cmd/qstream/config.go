@@ -35,7 +35,7 @@ func settingsOnly(k *kong.Kong) error {
 
 func runs(n *kong.Node) bool {
 	switch n.Name {
-	case "up", "ingest", "router", "scanner", "deliver", "delay", "ledger", "qmail-queue", "qmail-qmqpc":
+	case "up", "ingest", "router", "scanner", "deliver", "delay", "tapper", "ledger", "qmail-queue", "qmail-qmqpc":
 		return true
 	}
 	return false

@@ -25,6 +25,7 @@ type upCmd struct {
 	dnsFlags     `embed:""`
 	askFlags     `embed:""`
 	scanFlags    `embed:""`
+	tapFlags     `embed:""`
 	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
 	QMQP         string   `name:"qmqp" placeholder:"ADDR" default:"127.0.0.1:2628" help:"Serve QMQP here, to clients that may relay (default: ${default}); empty: nowhere."`
 	QMTP         string   `name:"qmtp" placeholder:"ADDR" default:"127.0.0.1:2209" help:"Serve QMTP here (default: ${default}); empty: nowhere."`
@@ -107,7 +108,7 @@ func (c *upCmd) roles() []role {
 	f.all = len(f.Pools) == 0
 	scans := c.scanFlags.role(scanner.Config{Pools: f.Pools, AllPools: f.all})
 	return []role{
-		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), scans, f.role(c.dnsFlags), delayRole(),
+		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), scans, f.role(c.dnsFlags), delayRole(), c.tapFlags.role(),
 		c.ingestFlags.role(c.dnsFlags, c.QMQP, c.QMTP),
 	}
 }
