@@ -114,6 +114,8 @@ func (b *Bus) resolve(ctx context.Context, start Start, parts map[string][]int32
 					exact = max(exact, offset) // what is gone isn't waited for
 				}
 				offset = exact
+			} else if start.End {
+				offset = end
 			}
 			if offset < 0 || offset > end {
 				offset = end

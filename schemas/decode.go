@@ -55,6 +55,8 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Greylisted{}, nil
 	case Audit:
 		return &pb.Act{}, nil
+	case Checkpoint:
+		return &pb.Checkpoint{}, nil
 	case Idempotency:
 		return &pb.Submission{}, nil
 	case Usage:

@@ -55,6 +55,7 @@ var kinds = map[string][2]string{
 	"deadletter": {Deadletter, ""},
 	"greylisted": {Greylist, ""},
 	"act":        {Audit, ""},
+	"checkpoint": {Checkpoint, ""},
 	"submission": {Idempotency, ""},
 	"usage":      {Usage, ""},
 }
@@ -261,7 +262,7 @@ func quarantined() *pb.Leg {
 }
 
 // samples are one record of each kind, with most fields set.
-func samples() map[string]proto.Message {
+func mailSamples() map[string]proto.Message {
 	envelope := &pb.Envelope{
 		ReversePath: "sender@acme.example", Recipients: recipients, EnvId: "QQ314159",
 		Ret: pb.Ret_RET_FULL, Body: pb.Body_BODY_8BITMIME, Smtputf8: true,

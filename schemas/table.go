@@ -111,6 +111,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Directory, Key: "-", Value: "Apply", Partitions: 1, Retention: Forever, MaxMessage: directoryMessage},
 		{Name: Control, Key: "-", Value: "Command", Partitions: 1, Retention: Forever},
 		{Name: Audit, Key: "actor", Value: "Act", Partitions: 1, Retention: long},
+		{Name: Checkpoint, Key: "-", Value: "Checkpoint", Partitions: 1, Retention: long},
 		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
 		{Name: Idempotency, Key: "hash of the scope and key", Value: "Submission", Partitions: 1, Retention: answersKept, Compact: true},
 		{Name: Usage, Key: "scope, writer and minute", Value: "Usage", Partitions: 1, Retention: usageKept, Compact: true, Roll: usageRolled},

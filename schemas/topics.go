@@ -24,6 +24,8 @@ const (
 	// Idempotency has one partition: the order of its records decides.
 	Idempotency = "qstream.idempotency.v1"
 	Usage       = "qstream.usage.v1"
+	// Checkpoint has one partition: each follows the one before.
+	Checkpoint = "qstream.checkpoint.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.

@@ -32,6 +32,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
 	{schemas.Audit, "replay", "replay, operators"},
+	{schemas.Checkpoint, "tapper", "tapper, verify, replay bundle"},
 	{schemas.Idempotency, "ingest", "ingest"},
 	{schemas.Usage, "ingest, ledger", "ingest, queue usage"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},

@@ -17,6 +17,7 @@ type replayBundleCmd struct {
 	System
 	selectFlags
 	Key    string `required:"" placeholder:"FILE" type:"existingfile" help:"PEM file of the Ed25519 key that signs (openssl genpkey -algorithm ed25519)."`
+	Chain  string `name:"checkpoint-key" placeholder:"FILE" type:"existingfile" help:"PEM file of the public key whose checkpoints of the log count (default: any)."`
 	Reason string `required:"" placeholder:"TEXT" help:"Why; it stands in the bundle and in the audit."`
 	To     string `arg:"" placeholder:"FILE" help:"The file that is made."`
 }
@@ -29,6 +30,10 @@ func (c *replayBundleCmd) Run(ctx context.Context, p *Process) error {
 	key, err := bundle.ReadPrivateKey(c.Key)
 	if err != nil {
 		return usagef("--key: %w", err)
+	}
+	trust, err := trusted(c.Chain)
+	if err != nil {
+		return err
 	}
 	h, done, err := c.open(ctx, &c.System)
 	if err != nil {
@@ -44,7 +49,7 @@ func (c *replayBundleCmd) Run(ctx context.Context, p *Process) error {
 	var m *bundle.Manifest
 	if err == nil {
 		m, err = bundle.Write(ctx, h, bundle.Order{
-			Selection: s, Key: key,
+			Selection: s, Key: key, Trust: trust,
 			Manifest: bundle.Manifest{Made: p.Now().UTC(), Actor: act.Actor, Reason: c.Reason},
 		}, f)
 	}
@@ -55,6 +60,7 @@ func (c *replayBundleCmd) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(c.To))
 	}
-	fmt.Fprintf(p.Stdout, "%s: %d messages, %d events, signed by key %s\n", c.To, m.Messages, m.Events, bundle.Fingerprint(m.Key))
+	fmt.Fprintf(p.Stdout, "%s: %d messages, %d events, %d of %d records under a checkpoint, signed by key %s\n",
+		c.To, m.Messages, m.Events, m.Proved, m.Proved+m.Unproved, bundle.Fingerprint(m.Key))
 	return nil
 }

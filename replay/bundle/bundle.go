@@ -10,7 +10,10 @@
 //
 // Who holds the key can sign anything: a bundle proves what its maker found in
 // the log, and that nobody has changed it since. A verifier who wasn't told
-// the maker's key must compare its fingerprint with one that he was told.
+// the maker's key must compare its fingerprint with one that he was told. What
+// shows that a record stood in the log before anybody asked for a bundle are
+// the checkpoints, which somebody else may have signed: records too new for
+// one, or of a site without a chain of custody, are counted as unproved.
 //
 // The archive holds, in this order:
 //
@@ -19,6 +22,8 @@
 //	content/ID.eml         the content as it was accepted
 //	messages.jsonl         a line each: replay.Info and the record's place
 //	events.jsonl           a line for each event, in the log's order: place and value
+//	checkpoints.jsonl      a line each: the signed checkpoints that cover these records
+//	proofs.jsonl           a line for each record that one covers: where it stood in what was signed
 //	manifest.json          names, sizes and SHA-256 of all these, and who made it
 //	manifest.sig           Ed25519 over manifest.json, 64 bytes
 package bundle
@@ -26,13 +31,14 @@ package bundle
 import (
 	"archive/tar"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"time"
+
+	"qstream/replay/custody"
 )
 
 // Format is the format's name and version.
@@ -43,8 +49,11 @@ const (
 	readmeName   = "README.txt"
 	messagesName = "messages.jsonl"
 	eventsName   = "events.jsonl"
+	proofsName   = "proofs.jsonl"
 	manifestName = "manifest.json"
 	signName     = "manifest.sig"
+
+	checkpointsName = "checkpoints.jsonl"
 )
 
 const readme = `Evidence of messages, made by qstream.
@@ -53,6 +62,8 @@ received/ID.record  the record of the message as it stands in the log (protobuf 
 content/ID.eml      its content as it was accepted
 messages.jsonl      envelope, session and place in the log of each message
 events.jsonl        what happened to them, with each event's place in the log
+checkpoints.jsonl   signatures over the log, if it was under a chain of custody
+proofs.jsonl        how each record follows from them (RFC 6962 2.1.1)
 manifest.json       sizes and SHA-256 of these files, who made them, when, and the public key
 manifest.sig        Ed25519 signature of manifest.json
 
@@ -70,6 +81,8 @@ type Manifest struct {
 	Key      []byte    `json:"key"` // Ed25519, public
 	Messages int       `json:"messages"`
 	Events   int       `json:"events"`
+	Proved   int       `json:"proved"`   // records that a checkpoint covers
+	Unproved int       `json:"unproved"` // and those that none does
 	Files    []File    `json:"files"`
 }
 
@@ -96,7 +109,7 @@ func header(name string, size int64) *tar.Header {
 }
 
 // Fingerprint is a public key's SHA-256, by which people compare keys.
-func Fingerprint(key ed25519.PublicKey) string { return fmt.Sprintf("%x", sha256.Sum256(key)) }
+func Fingerprint(key ed25519.PublicKey) string { return custody.Fingerprint(key) }
 
 // ReadPrivateKey reads an Ed25519 key from a PEM file (PKCS #8), as
 // "openssl genpkey -algorithm ed25519" makes it.

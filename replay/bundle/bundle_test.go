@@ -3,6 +3,7 @@ package bundle
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
@@ -21,7 +22,9 @@ import (
 	"qstream/bus/bustest"
 	"qstream/mail"
 	"qstream/replay"
+	"qstream/replay/custody"
 	pb "qstream/schemas/qstream/v1"
+	keeper "qstream/tapper/custody"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -59,6 +62,8 @@ func made(t testing.TB, large int) ([]byte, ed25519.PrivateKey, []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sign(t, b, key, 8)
+	bustest.Put(t, b, bus.NewEvent(&pb.Event{Type: pb.EventType_EVENT_TYPE_DELIVERED, MessageId: ids[0]}))
 	var out bytes.Buffer
 	m, err := Write(t.Context(), &replay.History{Bus: b}, Order{
 		Selection: replay.Selection{Recipient: "bob@acme.example"}, Key: key, Temp: t.TempDir(),
@@ -67,26 +72,66 @@ func made(t testing.TB, large int) ([]byte, ed25519.PrivateKey, []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Messages != 2 || m.Events != 4 {
-		t.Fatalf("%d messages, %d events", m.Messages, m.Events)
+	if m.Messages != 2 || m.Events != 5 || m.Proved != 6 || m.Unproved != 1 {
+		t.Fatalf("%d messages, %d events, %d and %d records", m.Messages, m.Events, m.Proved, m.Unproved)
 	}
 	return out.Bytes(), key, ids
+}
+
+// sign puts the records of b under checkpoints.
+func sign(t testing.TB, b *bus.Bus, key ed25519.PrivateKey, records int64) {
+	t.Helper()
+	c, err := keeper.New(keeper.Config{Key: key, Every: 5 * time.Millisecond}, keeper.Deps{Bus: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+		r, err := custody.Verify(ctx, b, custody.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range r.Parts {
+			records -= p.Records
+		}
+		if records == 0 {
+			return
+		}
+		for _, p := range r.Parts {
+			records += p.Records
+		}
+	}
+	t.Fatal("the records are not signed")
 }
 
 func TestBundleVerifies(t *testing.T) {
 	text, key, ids := made(t, 40_000)
 	for name, k := range map[string]ed25519.PublicKey{"the maker's key": key.Public().(ed25519.PublicKey), "the bundle's own": nil} {
-		res, err := Verify(bytes.NewReader(text), k)
+		res, err := Verify(bytes.NewReader(text), Keys{Maker: k})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
+		}
+		if len(res.Checkpoints) != 1 || res.Checkpoints[0] != res.Fingerprint {
+			t.Errorf("checkpoints by %v", res.Checkpoints)
 		}
 		if m := res.Manifest; m.Actor != "op" || m.Reason != "case 7" || m.Messages != 2 || res.Fingerprint != Fingerprint(m.Key) {
 			t.Errorf("%+v", res)
 		}
 	}
 	other, _, _ := ed25519.GenerateKey(nil)
-	if _, err := Verify(bytes.NewReader(text), other); !errors.Is(err, ErrFalse) {
+	if _, err := Verify(bytes.NewReader(text), Keys{Maker: other}); !errors.Is(err, ErrFalse) {
 		t.Errorf("another's key: %v", err)
+	}
+	if _, err := Verify(bytes.NewReader(text), Keys{Checkpoints: other}); !errors.Is(err, ErrFalse) {
+		t.Errorf("another's checkpoints: %v", err)
 	}
 	// Anybody can open it.
 	files := map[string]bool{}
@@ -100,7 +145,7 @@ func TestBundleVerifies(t *testing.T) {
 		}
 		files[h.Name] = true
 	}
-	if !files["content/"+ids[0]+".eml"] || !files["README.txt"] || len(files) != 9 {
+	if !files["content/"+ids[0]+".eml"] || !files["README.txt"] || len(files) != 11 {
 		t.Errorf("%v", files)
 	}
 }
@@ -114,25 +159,24 @@ func TestEveryByteCounts(t *testing.T) {
 		step = 41
 	}
 	for i := 0; i < len(text); i += step {
-		for _, flip := range []byte{0x01, 0x20} {
-			text[i] ^= flip
-			if _, err := Verify(bytes.NewReader(text), nil); !errors.Is(err, ErrFalse) {
-				t.Fatalf("byte %d of %d, bit %x: %v", i, len(text), flip, err)
-			}
-			text[i] ^= flip
+		flip := byte(1) << (i % 8)
+		text[i] ^= flip
+		if _, err := Verify(bytes.NewReader(text), Keys{}); !errors.Is(err, ErrFalse) {
+			t.Fatalf("byte %d of %d, bit %x: %v", i, len(text), flip, err)
 		}
+		text[i] ^= flip
 	}
 	for n := 0; n < len(text); n += 7 * step {
-		if _, err := Verify(bytes.NewReader(text[:n]), nil); !errors.Is(err, ErrFalse) {
+		if _, err := Verify(bytes.NewReader(text[:n]), Keys{}); !errors.Is(err, ErrFalse) {
 			t.Fatalf("%d of %d bytes: %v", n, len(text), err)
 		}
 	}
 	for _, more := range []string{"x", "\x00", strings.Repeat("\x00", 512), strings.Repeat("\x00", 10240)} {
-		if _, err := Verify(io.MultiReader(bytes.NewReader(text), strings.NewReader(more)), nil); !errors.Is(err, ErrFalse) {
+		if _, err := Verify(io.MultiReader(bytes.NewReader(text), strings.NewReader(more)), Keys{}); !errors.Is(err, ErrFalse) {
 			t.Errorf("%d bytes more: %v", len(more), err)
 		}
 	}
-	if _, err := Verify(bytes.NewReader(text), nil); err != nil {
+	if _, err := Verify(bytes.NewReader(text), Keys{}); err != nil {
 		t.Errorf("as it was: %v", err)
 	}
 }
@@ -151,13 +195,27 @@ func TestPartsMustAgree(t *testing.T) {
 		"other hash":      func(n string, d []byte) []byte { return replaced(n == messagesName, d, `"sha256":"`, `"sha256":"0`) },
 		"missing content": func(n string, d []byte) []byte { return dropped(n == "content/"+ids[1]+".eml", d) },
 		"missing record":  func(n string, d []byte) []byte { return dropped(n == "received/"+ids[1]+".record", d) },
-		"not JSON":        func(n string, d []byte) []byte { return replaced(n == eventsName, d, "{", "[") },
+		"another's proof": func(n string, d []byte) []byte { return replaced(n == proofsName, d, `"index":`, `"index":1`) },
+		"other checkpoint": func(n string, d []byte) []byte {
+			return replaced(n == proofsName, d, `"checkpoint":`, `"checkpoint":1`)
+		},
+		"other key field": func(n string, d []byte) []byte { return replaced(n == proofsName, d, `"key":"`, `"key":"AAAA`) },
+		"a proof twice": func(n string, d []byte) []byte {
+			if n == proofsName {
+				first, _, _ := bytes.Cut(d, []byte("\n"))
+				return append(append([]byte(nil), d...), append(first, '\n')...)
+			}
+			return d
+		},
+		"no proofs":      func(n string, d []byte) []byte { return dropped(n == proofsName, d) },
+		"no checkpoints": func(n string, d []byte) []byte { return dropped(n == checkpointsName, d) },
+		"not JSON":       func(n string, d []byte) []byte { return replaced(n == eventsName, d, "{", "[") },
 	} {
-		if _, err := Verify(bytes.NewReader(resigned(t, text, key, change)), nil); !errors.Is(err, ErrFalse) {
+		if _, err := Verify(bytes.NewReader(resigned(t, text, key, change)), Keys{}); !errors.Is(err, ErrFalse) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Verify(bytes.NewReader(resigned(t, text, key, func(_ string, d []byte) []byte { return d })), nil); err != nil {
+	if _, err := Verify(bytes.NewReader(resigned(t, text, key, func(_ string, d []byte) []byte { return d })), Keys{}); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
 }
@@ -181,7 +239,7 @@ func dropped(here bool, d []byte) []byte {
 func resigned(t *testing.T, text []byte, key ed25519.PrivateKey, change func(string, []byte) []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w := &writer{tar: tar.NewWriter(&out), manifest: Manifest{Format: Format, Key: key.Public().(ed25519.PublicKey), Messages: 2, Events: 4}}
+	w := &writer{tar: tar.NewWriter(&out), manifest: Manifest{Format: Format, Key: key.Public().(ed25519.PublicKey), Messages: 2, Events: 5, Proved: 6, Unproved: 1}}
 	for r := tar.NewReader(bytes.NewReader(text)); ; {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -244,7 +302,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(text[:512])
 	f.Add([]byte("x"))
 	f.Fuzz(func(t *testing.T, s []byte) {
-		if _, err := Verify(bytes.NewReader(s), nil); !errors.Is(err, ErrFalse) {
+		if _, err := Verify(bytes.NewReader(s), Keys{}); !errors.Is(err, ErrFalse) {
 			t.Errorf("%v", err)
 		}
 	})

@@ -31,25 +31,31 @@ const (
 	maxLine     = 16 << 20
 )
 
+// Keys are whose signatures a bundle must have; nil takes any.
+type Keys struct {
+	Maker       ed25519.PublicKey // the bundle's
+	Checkpoints ed25519.PublicKey // the chain of custody's
+}
+
 // Result is what Verify found.
 type Result struct {
 	Manifest    Manifest
-	Fingerprint string // of the key that signed
+	Fingerprint string   // of the key that signed
+	Checkpoints []string // of the keys that signed checkpoints
 }
 
 func falsef(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrFalse, fmt.Errorf(format, args...))
 }
 
-// Verify reads a bundle to its end. key is whose signature it must have; nil
-// takes the key that the bundle names, which proves only that nobody without
-// that key changed it. Errors that wrap ErrFalse say what is wrong; others are
+// Verify reads a bundle to its end. Where no key is given it takes the one that
+// the bundle names, which proves only that nobody without that key changed it. Errors that wrap ErrFalse say what is wrong; others are
 // of reading.
-func Verify(r io.Reader, key ed25519.PublicKey) (*Result, error) {
+func Verify(r io.Reader, keys Keys) (*Result, error) {
 	whole, again := sha256.New(), sha256.New()
 	in := &reading{r: bufio.NewReaderSize(r, 64<<10)}
 	tee := io.TeeReader(in, whole)
-	v := &verifier{messages: map[string]*message{}, out: tar.NewWriter(again)}
+	v := &verifier{messages: map[string]*message{}, out: tar.NewWriter(again), proofs: newProofs()}
 	entries := tar.NewReader(tee)
 	for {
 		h, err := entries.Next()
@@ -69,7 +75,7 @@ func Verify(r io.Reader, key ed25519.PublicKey) (*Result, error) {
 	if err := v.out.Close(); err != nil {
 		return nil, falsef("end of the archive: %w", err)
 	}
-	res, err := v.signed(key)
+	res, err := v.signed(keys.Maker)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +84,13 @@ func Verify(r io.Reader, key ed25519.PublicKey) (*Result, error) {
 	if !bytes.Equal(whole.Sum(nil), again.Sum(nil)) {
 		return nil, falsef("the archive around the files was changed")
 	}
+	if err := v.complete(&res.Manifest, keys.Checkpoints); err != nil {
+		return nil, err
+	}
+	for key := range v.keys {
+		res.Checkpoints = append(res.Checkpoints, key)
+	}
+	slices.Sort(res.Checkpoints)
 	return res, v.agree()
 }
 
@@ -112,11 +125,12 @@ type message struct {
 }
 
 type verifier struct {
-	out       *tar.Writer
-	files     []File
-	messages  map[string]*message
-	about     map[string]bool // whom events are about
-	events    int
+	out      *tar.Writer
+	files    []File
+	messages map[string]*message
+	about    map[string]bool // whom events are about
+	events   int
+	proofs
 	manifest  []byte
 	signature []byte
 }
@@ -160,6 +174,10 @@ func (v *verifier) read(name string, size int64, r io.Reader) error {
 		err = eachLine(r, v.info)
 	case name == eventsName:
 		err = eachLine(r, v.event)
+	case name == checkpointsName:
+		err = eachLine(r, v.checkpoint)
+	case name == proofsName:
+		err = eachLine(r, v.proof)
 	case name == manifestName && size <= maxManifest:
 		v.manifest, err = all(r)
 	case name == signName && size == ed25519.SignatureSize:
@@ -197,6 +215,7 @@ func (v *verifier) record(id string, r io.Reader) error {
 	if p.Id != id {
 		return falsef("the record is of message %s", mail.Printable(p.Id))
 	}
+	v.records[id] = sha256.Sum256(value)
 	m := v.message(id)
 	m.record = fmt.Sprintf("%x", p.GetContent().GetSha256())
 	if carried, err := schemas.Inline(schemas.Received, value); err == nil && carried.Inline != nil {
@@ -211,6 +230,7 @@ func (v *verifier) info(line []byte) error {
 		return falsef("%w", err)
 	}
 	v.message(i.ID).info = i.SHA256
+	v.stands(i.Topic, i.Partition, i.Offset, v.records[i.ID])
 	return nil
 }
 
@@ -232,6 +252,7 @@ func (v *verifier) event(line []byte) error {
 	}
 	v.about[about] = true
 	v.events++
+	v.stands(p.Topic, p.Partition, p.Offset, sha256.Sum256(p.Value))
 	return nil
 }
 

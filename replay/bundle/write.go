@@ -16,7 +16,9 @@ import (
 
 	"qstream/bus"
 	"qstream/replay"
+	"qstream/replay/custody"
 	"qstream/schemas"
+	"qstream/schemas/chain"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -25,7 +27,8 @@ type Order struct {
 	Selection replay.Selection
 	Manifest  Manifest // Made, Actor and Reason; the rest is filled in
 	Key       ed25519.PrivateKey
-	Temp      string // folder for what has to wait; default os.TempDir
+	Trust     func(ed25519.PublicKey) bool // whose checkpoints count; nil: anybody's
+	Temp      string                       // folder for what has to wait; default os.TempDir
 }
 
 // Write writes the bundle of a selection to w and returns its manifest. What
@@ -45,6 +48,9 @@ func Write(ctx context.Context, h *replay.History, o Order, w io.Writer) (*Manif
 	if err := b.events(ctx, h, o, ids); err != nil {
 		return nil, err
 	}
+	if err := b.proofs(ctx, h, o); err != nil {
+		return nil, err
+	}
 	return &b.manifest, errors.Join(b.sign(o.Key), out.Flush())
 }
 
@@ -61,6 +67,19 @@ func (b *writer) sign(key ed25519.PrivateKey) error {
 type writer struct {
 	tar      *tar.Writer
 	manifest Manifest
+	records  map[chain.Part]map[int64]bool // that are in it, to be proved
+}
+
+// record notes that a record is in the bundle.
+func (b *writer) record(r bus.Record) {
+	p := chain.Part{Topic: r.Topic, Partition: r.Partition}
+	if b.records[p] == nil {
+		if b.records == nil {
+			b.records = map[chain.Part]map[int64]bool{}
+		}
+		b.records[p] = map[int64]bool{}
+	}
+	b.records[p][r.Offset] = true
 }
 
 // put writes a file that the manifest doesn't name.
@@ -108,6 +127,7 @@ func (b *writer) messages(ctx context.Context, h *replay.History, o Order) (map[
 		}
 		ids[m.ID()] = true
 		r := m.Record()
+		b.record(r)
 		if err := b.bytes("received/"+m.ID()+".record", r.Value); err != nil {
 			return err
 		}
@@ -141,12 +161,50 @@ func (b *writer) events(ctx context.Context, h *replay.History, o Order, ids map
 			return nil
 		}
 		b.manifest.Events++
+		b.record(r)
 		return lines.add(Placed{r.Topic, r.Partition, r.Offset, r.Time.UTC(), r.Value})
 	})
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
 	return lines.into(b, eventsName)
+}
+
+// proofs writes what shows that the records stood in the log when it was
+// signed.
+func (b *writer) proofs(ctx context.Context, h *replay.History, o Order) error {
+	found, err := custody.Prove(ctx, h.Bus, b.records, o.Selection.Since, o.Trust)
+	if err != nil {
+		return fmt.Errorf("prove the records: %w", err)
+	}
+	b.manifest.Proved, b.manifest.Unproved = len(found.Proofs), found.Unsigned
+	if len(found.Proofs) == 0 {
+		return nil
+	}
+	checkpoints, err := newLines(o.Temp)
+	if err != nil {
+		return err
+	}
+	defer checkpoints.close()
+	for _, value := range found.Checkpoints {
+		if err := checkpoints.add(value); err != nil {
+			return err
+		}
+	}
+	if err := checkpoints.into(b, checkpointsName); err != nil {
+		return err
+	}
+	proofs, err := newLines(o.Temp)
+	if err != nil {
+		return err
+	}
+	defer proofs.close()
+	for _, p := range found.Proofs {
+		if err := proofs.add(p); err != nil {
+			return err
+		}
+	}
+	return proofs.into(b, proofsName)
 }
 
 // lines collects JSON in a file without a name, since an archive wants sizes

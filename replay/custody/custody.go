@@ -1,0 +1,224 @@
+// Package custody reads the chain of custody: it proves by the checkpoints that
+// a record stood where it stood, and compares the log with what was signed of
+// it.
+//
+// Guarantee: a record that was changed, removed or added after its checkpoint
+// is reported, as the interval in which it is. What age has removed is told
+// apart from that.
+//
+// Whose key may sign checkpoints is the caller's to say; without one every key
+// will do, and what is proved is only that the log agrees with itself.
+package custody
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"qstream/bus"
+	"qstream/schemas"
+	"qstream/schemas/chain"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Options are what is verified, and how.
+type Options struct {
+	Since time.Time                    // checkpoints from then on; zero: all
+	Trust func(ed25519.PublicKey) bool // nil: any key
+	Pace  *bus.Pace                    // of reading; nil: as fast as it goes
+}
+
+// Report is what Verify found.
+type Report struct {
+	Checkpoints int       `json:"checkpoints"`
+	Oldest      time.Time `json:"oldest,omitzero"`
+	Newest      time.Time `json:"newest,omitzero"`
+	Ignored     int       `json:"ignored"` // that came second
+	Keys        []string  `json:"keys"`    // fingerprints of those that signed
+	Parts       []*Part   `json:"partitions"`
+	Wrong       []Wrong   `json:"wrong"`
+}
+
+// Part is a partition.
+type Part struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Intervals int    `json:"intervals"` // that are as they were signed
+	Records   int64  `json:"records"`   // in these
+	Gone      int    `json:"gone"`      // intervals of which age has removed records
+	Unsigned  int64  `json:"unsigned"`  // records behind the newest checkpoint
+
+	links  []*pb.Link // not compared yet
+	before chain.Hash // head before the first of them
+	leaves []chain.Hash
+}
+
+// Wrong is a difference between the log and what was signed.
+type Wrong struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	From      int64  `json:"from"`
+	Next      int64  `json:"next"` // the first offset behind it
+	What      string `json:"what"`
+}
+
+func (w Wrong) String() string {
+	return fmt.Sprintf("%s/%d, offsets %d to %d: %s", w.Topic, w.Partition, w.From, w.Next-1, w.What)
+}
+
+// Verify compares the log with its checkpoints.
+func Verify(ctx context.Context, b *bus.Bus, o Options) (*Report, error) {
+	v := &verifier{parts: map[chain.Part]*Part{}}
+	if err := v.checkpoints(ctx, b, o); err != nil {
+		return nil, err
+	}
+	if len(v.parts) == 0 {
+		return v.end(), nil
+	}
+	start, topics := bus.Start{Pace: o.Pace, Offset: map[string]map[int32]int64{}}, []string{}
+	for _, p := range v.report.Parts {
+		if start.Offset[p.Topic] == nil {
+			start.Offset[p.Topic] = map[int32]int64{}
+			topics = append(topics, p.Topic)
+		}
+		start.Offset[p.Topic][p.Partition] = p.links[0].From
+	}
+	for _, topic := range topics {
+		oldest, err := b.Since(ctx, topic, time.UnixMilli(0))
+		if err != nil {
+			return nil, fmt.Errorf("find the begin of %s: %w", topic, err)
+		}
+		for partition, offset := range oldest {
+			if p := v.parts[chain.Part{Topic: topic, Partition: partition}]; p != nil {
+				p.expire(offset)
+			}
+		}
+	}
+	err := b.Read(ctx, topics, start, func(r bus.Record) error {
+		if p := v.parts[chain.Part{Topic: r.Topic, Partition: r.Partition}]; p != nil {
+			v.record(p, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	return v.end(), nil
+}
+
+type verifier struct {
+	report Report
+	parts  map[chain.Part]*Part
+}
+
+// checkpoints reads all links.
+func (v *verifier) checkpoints(ctx context.Context, b *bus.Bus, o Options) error {
+	state, keys := chain.State{Trust: o.Trust}, map[string]bool{}
+	err := b.Read(ctx, []string{schemas.Checkpoint}, bus.Start{Since: o.Since}, func(r bus.Record) error {
+		before := state.Parts
+		c, err := state.Take(r.Value)
+		switch {
+		case errors.Is(err, chain.ErrLost):
+			v.report.Ignored++
+			return nil
+		case err != nil:
+			v.wrong(Wrong{r.Topic, r.Partition, r.Offset, r.Offset + 1, err.Error()})
+			return nil
+		}
+		at := time.UnixMilli(c.AtMs).UTC()
+		if v.report.Checkpoints == 0 {
+			v.report.Oldest = at
+			if c.Number > 1 && o.Since.IsZero() {
+				v.wrong(Wrong{r.Topic, r.Partition, r.Offset, r.Offset + 1, fmt.Sprintf("the oldest checkpoint is number %d: those before it are gone", c.Number)})
+			}
+		}
+		v.report.Checkpoints++
+		v.report.Newest = at
+		keys[Fingerprint(c.Key)] = true
+		for _, l := range c.Links {
+			v.link(before, l)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read checkpoints: %w", err)
+	}
+	for k := range keys {
+		v.report.Keys = append(v.report.Keys, k)
+	}
+	slices.Sort(v.report.Keys)
+	return nil
+}
+
+// link notes an interval to be compared.
+func (v *verifier) link(before map[chain.Part]chain.Place, l *pb.Link) {
+	if l.Count == 0 {
+		return
+	}
+	id := chain.PartOf(l)
+	p := v.parts[id]
+	if p == nil {
+		p = &Part{Topic: l.Topic, Partition: l.Partition, before: before[id].Head}
+		v.parts[id] = p
+		v.report.Parts = append(v.report.Parts, p)
+	} else if next := before[id].Next; l.From > next {
+		v.wrong(Wrong{l.Topic, l.Partition, next, l.From, "records were deleted before anybody had hashed them"})
+	}
+	p.links = append(p.links, l)
+}
+
+// Fingerprint is a public key's SHA-256, by which people compare keys.
+func Fingerprint(key ed25519.PublicKey) string { return fmt.Sprintf("%x", sha256.Sum256(key)) }
+
+func (v *verifier) wrong(w Wrong) { v.report.Wrong = append(v.report.Wrong, w) }
+
+// expire passes over intervals whose begin the log no longer has.
+func (p *Part) expire(oldest int64) {
+	for len(p.links) > 0 && p.links[0].From < oldest {
+		p.before = chain.Hash(p.links[0].Head)
+		p.links = p.links[1:]
+		p.Gone++
+	}
+}
+
+// record compares what is before it, if that is complete.
+func (v *verifier) record(p *Part, r bus.Record) {
+	for len(p.links) > 0 && r.Offset >= p.links[0].Next {
+		v.compare(p)
+	}
+	switch {
+	case len(p.links) == 0:
+		p.Unsigned++
+	case r.Offset >= p.links[0].From:
+		p.leaves = append(p.leaves, r.Leaf().Hash())
+	}
+}
+
+// compare ends the oldest interval of a partition.
+func (v *verifier) compare(p *Part) {
+	l := p.links[0]
+	found := chain.Extend(chain.PartOf(l), p.before, l.From, l.Next, p.leaves)
+	switch n := int64(len(p.leaves)); {
+	case n != l.Count:
+		v.wrong(Wrong{l.Topic, l.Partition, l.From, l.Next, fmt.Sprintf("%d records were signed, %d are there", l.Count, n)})
+	case chain.Hash(found.Head) != chain.Hash(l.Head):
+		v.wrong(Wrong{l.Topic, l.Partition, l.From, l.Next, fmt.Sprintf("one of %d records, or more, isn't what was signed", n)})
+	default:
+		p.Intervals++
+		p.Records += n
+	}
+	p.before, p.links, p.leaves = chain.Hash(l.Head), p.links[1:], p.leaves[:0]
+}
+
+func (v *verifier) end() *Report {
+	for _, p := range v.report.Parts {
+		for len(p.links) > 0 {
+			v.compare(p)
+		}
+	}
+	return &v.report
+}
