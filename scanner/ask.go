@@ -10,14 +10,16 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/directory/roster"
+	"qstream/directory/ruling"
 	"qstream/engine"
 	pb "qstream/schemas/qstream/v1"
 )
 
 // answer is what the engines of a policy said of a leg, and what follows.
 type answer struct {
-	verdicts []said
-	rulings  []ruling
+	verdicts []ruling.Said
+	rulings  []ruling.Ruling
 	poison   bool      // the scan that failed counts against the content
 	until    time.Time // when an engine that is down is asked again; zero: not known
 }
@@ -26,16 +28,16 @@ type answer struct {
 // can change where the mail goes or one fails.
 func (s *Scanner) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, p *directory.ScanPolicy) answer {
 	var a answer
-	c := legOf(l, s.deps.Now())
-	a.rulings = judge(p, nil, c)
+	c := caseOf(l, s.deps.Now())
+	a.rulings = ruling.Judge(p, nil, c)
 	for _, name := range p.Engines {
-		m, done := s.members.use(snap, name)
+		m, done := s.members.Use(snap, name)
 		v, until := s.health(ctx, l, m)
 		if v.Engine == "" {
 			v = s.scan(ctx, l, m)
-			if v.Outcome == engine.Failed && ctx.Err() == nil && m.blames(ctx, v.Verdict, l.GetScan().GetWaits() > 0) {
+			if v.Outcome == engine.Failed && ctx.Err() == nil && m.Blames(ctx, v.Verdict, l.GetScan().GetWaits() > 0) {
 				a.poison = true
-				v.poison = int(l.GetScan().GetTries())+1 >= p.Tries
+				v.Poison = int(l.GetScan().GetTries())+1 >= p.Tries
 			}
 		}
 		done()
@@ -44,12 +46,12 @@ func (s *Scanner) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, 
 		}
 		s.metrics.verdict(v)
 		a.verdicts = append(a.verdicts, v)
-		a.rulings = judge(p, a.verdicts, c)
-		if waiting(a.rulings) {
+		a.rulings = ruling.Judge(p, a.verdicts, c)
+		if ruling.Waiting(a.rulings) {
 			a.until = until
 			break
 		}
-		if settled(a.rulings) {
+		if ruling.Settled(a.rulings) {
 			break
 		}
 	}
@@ -59,13 +61,13 @@ func (s *Scanner) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, 
 // health is why an engine isn't asked now, and until when: nothing if it is. A
 // leg that has waited for one before is only given to an engine that works:
 // what then breaks it is the content.
-func (s *Scanner) health(ctx context.Context, l *pb.Leg, m *member) (v said, until time.Time) {
-	if why, until, down := m.down(ctx); down {
-		return said{Verdict: why}, until
+func (s *Scanner) health(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruling.Said, until time.Time) {
+	if why, until, down := m.Down(ctx); down {
+		return ruling.Said{Verdict: why}, until
 	}
 	if l.GetScan().GetWaits() > 0 {
-		if why, ok := m.proven(ctx); !ok {
-			return said{Verdict: why}, time.Time{}
+		if why, ok := m.Proven(ctx); !ok {
+			return ruling.Said{Verdict: why}, time.Time{}
 		}
 	}
 	return v, until
@@ -73,24 +75,24 @@ func (s *Scanner) health(ctx context.Context, l *pb.Leg, m *member) (v said, unt
 
 // scan is one engine's verdict, from memory if it depends on nothing but
 // content that was scanned before.
-func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *member) (v said) {
+func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruling.Said) {
 	began := s.deps.Now()
 	scan := func() engine.Verdict {
 		v := s.scanOnce(ctx, l, m)
 		if ctx.Err() == nil {
-			m.note(v)
+			m.Note(v)
 		}
 		return v
 	}
-	if m.content && len(l.Content.GetSha256()) == 32 {
-		if signatures, ok := m.signatures(ctx); ok {
-			v.Verdict, v.kept = s.kept.scan(ctx, keptKey{[32]byte(l.Content.Sha256), m, signatures}, scan)
-			v.took = s.deps.Now().Sub(began)
+	if m.Content && len(l.Content.GetSha256()) == 32 {
+		if signatures, ok := m.Signatures(ctx); ok {
+			v.Verdict, v.Kept = s.kept.scan(ctx, keptKey{[32]byte(l.Content.Sha256), m, signatures}, scan)
+			v.Took = s.deps.Now().Sub(began)
 			return v
 		}
 	}
 	v.Verdict = scan()
-	v.took = s.deps.Now().Sub(began)
+	v.Took = s.deps.Now().Sub(began)
 	return v
 }
 
@@ -99,13 +101,13 @@ func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *member) (v said) {
 const maxChanges = 32 << 10
 
 // scanOnce gives the content to the engine, within its deadline.
-func (s *Scanner) scanOnce(ctx context.Context, l *pb.Leg, m *member) engine.Verdict {
+func (s *Scanner) scanOnce(ctx context.Context, l *pb.Leg, m *roster.Member) engine.Verdict {
 	lane := l.Tenant + "\x00" + l.Queue
-	if !m.slots.enter(ctx, lane, m.doc.Concurrency) {
+	if !m.Slots.Enter(ctx, lane, m.Doc.Concurrency) {
 		return engine.FailedBy(ctx, m.Name(), ctx.Err())
 	}
-	defer m.slots.leave(lane)
-	limited, cancel := context.WithTimeout(ctx, m.doc.Limit(l.Content.GetSize()))
+	defer m.Slots.Leave(lane)
+	limited, cancel := context.WithTimeout(ctx, m.Doc.Limit(l.Content.GetSize()))
 	defer cancel()
 	content, err := s.open(limited, l)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 
+	"qstream/directory/roster"
 	"qstream/engine"
 )
 
@@ -12,7 +13,7 @@ import (
 // the content.
 type keptKey struct {
 	sum        [32]byte // sha256 of the content
-	engine     *member
+	engine     *roster.Member
 	signatures string
 }
 

@@ -8,7 +8,7 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
-	"qstream/engine"
+	"qstream/directory/ruling"
 	"qstream/mail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -34,16 +34,16 @@ const (
 
 // part are the recipients of a leg that go the same way.
 type part struct {
-	ruling
+	ruling.Ruling
 	recipients []*pb.Recipient
 }
 
-func partsOf(rs []*pb.Recipient, rulings []ruling) []*part {
+func partsOf(rs []*pb.Recipient, rulings []ruling.Ruling) []*part {
 	var parts []*part
 next:
 	for i, r := range rs {
 		for _, p := range parts {
-			if p.like(rulings[i]) {
+			if p.Like(rulings[i]) {
 				p.recipients = append(p.recipients, r)
 				continue next
 			}
@@ -75,17 +75,17 @@ func conclude(l *pb.Leg, a answer, sc scene) (out []bus.Record, actions []string
 		}
 		next.Scan = &pb.Scan{
 			State: pb.ScanState_SCAN_STATE_DONE, Policy: sc.policy.Name, Directory: sc.snap.Number, AtMs: sc.now.UnixMilli(),
-			Verdicts: recorded(a.verdicts, 0), Action: p.action, Finding: p.finding, Changes: changes(p.ruling, a.verdicts, sc.policy),
+			Verdicts: ruling.Recorded(a.verdicts, 0), Action: p.Action, Finding: p.Finding, Changes: ruling.Changes(p.Ruling, a.verdicts, sc.policy),
 		}
 		out = append(out, p.records(next, a, sc)...)
-		actions = append(actions, p.action)
+		actions = append(actions, p.Action)
 	}
 	return out, actions
 }
 
 // records bring the part of a leg to where its action leads.
 func (p *part) records(l *pb.Leg, a answer, sc scene) []bus.Record {
-	switch p.action {
+	switch p.Action {
 	case directory.ActQuarantine:
 		l.Scan.Changes = nil // made anew if it is scanned again
 		return quarantine(l, a, sc)
@@ -94,10 +94,10 @@ func (p *part) records(l *pb.Leg, a answer, sc scene) []bus.Record {
 	case directory.ActForward:
 		return forward(l, p, a, sc)
 	case directory.ActReject:
-		l.Refusal = &pb.Status{Code: uint32(p.status.Code), Enhanced: p.status.Enhanced, Text: p.status.Text}
+		l.Refusal = &pb.Status{Code: uint32(p.Status.Code), Enhanced: p.Status.Enhanced, Text: p.Status.Text}
 	case directory.ActRedirect:
 		// The queue is there: the policy is of the same snapshot.
-		q := sc.snap.Queue(sc.policy.Rules[p.rule].Queue)
+		q := sc.snap.Queue(sc.policy.Rules[p.Rule].Queue)
 		l.Queue, l.Generation, l.Scan.Queue = q.Name, q.Generation, q.Name
 	}
 	e := event(pb.EventType_EVENT_TYPE_SCANNED, l, a, sc)
@@ -129,9 +129,9 @@ func discarded(l *pb.Leg, a answer, sc scene, more string) *pb.Event {
 // exempt from scanning: it can't come here again. Its id follows from what it
 // comes from, so that a repetition is recognised.
 func forward(l *pb.Leg, p *part, a answer, sc scene) []bus.Record {
-	to := sc.policy.Rules[p.rule].Address
+	to := sc.policy.Rules[p.Rule].Address
 	id := mail.DerivedID(sc.stored, fmt.Sprintf("forward\x00%s\x00%d\x00%d", l.MessageId, l.Number, l.Step))
-	re := schemas.Forward(l, id, to, sc.policy.Name, l.Scan.Changes, p.finding, sc.snap.Number)
+	re := schemas.Forward(l, id, to, sc.policy.Name, l.Scan.Changes, p.Finding, sc.snap.Number)
 	e := event(pb.EventType_EVENT_TYPE_FORWARDED, l, a, sc)
 	e.ChildId, e.Outcomes = re.Id, nil
 	return []bus.Record{bus.NewEvent(e), bus.NewEvent(discarded(l, a, sc, "forwarded to "+to)), bus.NewReinject(re)}
@@ -171,45 +171,7 @@ func wait(l *pb.Leg, a answer, sc scene) []bus.Record {
 	next.Last = &pb.Status{Code: 451, Enhanced: "4.7.1", Text: "not scanned yet: " + last.Engine + " " + last.Reason.String()}
 	topic, _ := schemas.Delay(due.Sub(sc.now))
 	e := event(pb.EventType_EVENT_TYPE_UNSCANNED, l, a, sc)
-	e.Scan = &pb.Scan{State: next.Scan.State, Policy: sc.policy.Name, Verdicts: recorded(a.verdicts, 0), Tries: next.Scan.Tries, Waits: next.Scan.Waits}
+	e.Scan = &pb.Scan{State: next.Scan.State, Policy: sc.policy.Name, Verdicts: ruling.Recorded(a.verdicts, 0), Tries: next.Scan.Tries, Waits: next.Scan.Waits}
 	e.DueMs, e.Reason, e.Text = next.DueMs, next.Reason, last.Engine+": "+last.Detail
 	return []bus.Record{bus.NewWaiting(topic, next), bus.NewEvent(e)}
-}
-
-// scanField tells in the header what was found.
-const scanField = "X-Qstream-Scan"
-
-// changes are those that engines asked for and those of the rules that fit.
-func changes(r ruling, verdicts []said, p *directory.ScanPolicy) []*pb.HeaderChange {
-	var cs []*pb.HeaderChange
-	for _, v := range verdicts {
-		for _, c := range v.Changes {
-			cs = append(cs, &pb.HeaderChange{Kind: kinds[c.Kind], Index: uint32(c.Index), Name: c.Name, Value: []byte(c.Value)})
-		}
-	}
-	if gravity(r.action) < gravity(directory.ActTag) || r.finding == "" {
-		return cs
-	}
-	cs = append(cs, &pb.HeaderChange{Kind: pb.ChangeKind_CHANGE_KIND_DELETE, Name: scanField})
-	add := func(name, value string) {
-		if c, err := engine.NewChange(engine.AddField, 0, name, value); err == nil {
-			cs = append(cs, &pb.HeaderChange{Kind: pb.ChangeKind_CHANGE_KIND_ADD, Name: c.Name, Value: []byte(c.Value)})
-		}
-	}
-	add(scanField, r.tells(verdicts))
-	for _, i := range r.tags {
-		for _, f := range p.Rules[i].Header {
-			name, value := cutField(f)
-			add(name, value)
-		}
-		if s := p.Rules[i].Subject; s != "" {
-			cs = append(cs, &pb.HeaderChange{Kind: pb.ChangeKind_CHANGE_KIND_PREFIX, Name: "Subject", Value: []byte(s)})
-		}
-	}
-	return cs
-}
-
-var kinds = [...]pb.ChangeKind{
-	engine.AddField: pb.ChangeKind_CHANGE_KIND_ADD, engine.InsertField: pb.ChangeKind_CHANGE_KIND_INSERT,
-	engine.ReplaceField: pb.ChangeKind_CHANGE_KIND_REPLACE, engine.DeleteField: pb.ChangeKind_CHANGE_KIND_DELETE,
 }

@@ -35,6 +35,7 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/directory/roster"
 	"qstream/engine"
 	"qstream/schemas"
 )
@@ -57,8 +58,8 @@ type Scanner struct {
 	metrics *metrics
 	seen    *bus.Seen
 	kept    *kept
-	slots   *gate
-	members *members
+	slots   *roster.Gate
+	members *roster.Roster
 	ctx     context.Context // of Run
 	tasks   sync.WaitGroup
 }
@@ -85,10 +86,10 @@ func New(cfg Config, d Deps) (*Scanner, error) {
 		return nil, err
 	}
 	s := &Scanner{
-		cfg: cfg, deps: d, seen: bus.NewSeen(remembered), kept: newKept(cfg.Kept), slots: newGate(cfg.Scans, slotShare),
-		members: &members{make: d.Engine, now: d.Now, log: d.Log, byName: map[string]*member{}},
+		cfg: cfg, deps: d, seen: bus.NewSeen(remembered), kept: newKept(cfg.Kept), slots: roster.NewGate(cfg.Scans, slotShare),
+		members: roster.New(stageName, d.Engine, d.Now, d.Log),
 	}
-	s.metrics = newMetrics(d.Metrics, func() float64 { return float64(s.slots.load()) })
+	s.metrics = newMetrics(d.Metrics, func() float64 { return float64(s.slots.Load()) })
 	return s, nil
 }
 
@@ -111,7 +112,7 @@ func (s *Scanner) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	s.tasks.Wait()
-	s.members.close()
+	s.members.Close()
 	return err
 }
 
@@ -143,7 +144,7 @@ func (s *Scanner) follow(ctx context.Context, g *errgroup.Group) {
 		for pool, from := range topics {
 			from.Set(wanted[pool]...)
 		}
-		s.members.follow(snap)
+		s.members.Follow(snap)
 		select {
 		case <-ctx.Done():
 			return
@@ -180,7 +181,7 @@ func (s *Scanner) watch(ctx context.Context) {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
 	for {
-		s.members.watch(ctx, s.metrics)
+		s.metrics.engines(func(tell func(string, engine.State, bool)) { s.members.Watch(ctx, tell) })
 		select {
 		case <-ctx.Done():
 			return

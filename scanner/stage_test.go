@@ -16,6 +16,7 @@ import (
 	"qstream/bus"
 	"qstream/bus/bustest"
 	"qstream/directory"
+	"qstream/engine"
 	"qstream/engine/engines"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -84,8 +85,14 @@ func apply(t testing.TB, b *bus.Bus, text string) {
 // start runs a scanner until stop is called, or the test ends.
 func start(t testing.TB, b *bus.Bus, cfg Config) (s *Scanner, stop func()) {
 	t.Helper()
+	return startWith(t, b, cfg, engines.New)
+}
+
+// startWith is start with engines made by another function.
+func startWith(t testing.TB, b *bus.Bus, cfg Config, made func(engine.Spec) (engine.Engine, error)) (s *Scanner, stop func()) {
+	t.Helper()
 	d := directory.Follow(b)
-	s, err := New(cfg, Deps{Bus: b, Directory: d, Engine: engines.New})
+	s, err := New(cfg, Deps{Bus: b, Directory: d, Engine: made})
 	if err != nil {
 		t.Fatal(err)
 	}

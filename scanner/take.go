@@ -10,6 +10,7 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/directory/ruling"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -66,10 +67,10 @@ func (s *Scanner) run(job *bus.Job, l *pb.Leg) {
 		s.spill(job, l)
 		return
 	}
-	if !s.slots.enter(ctx, lane, limit) {
+	if !s.slots.Enter(ctx, lane, limit) {
 		return
 	}
-	defer s.slots.leave(lane)
+	defer s.slots.Leave(lane)
 	snap, ok := s.snapshot(ctx, l)
 	if !ok {
 		if ctx.Err() == nil {
@@ -106,7 +107,7 @@ func (s *Scanner) lane(l *pb.Leg) (name string, limit int, ok bool) {
 	// In a queue of one tenant the rest of its flood waits in the topic, and
 	// keeps nobody else's from being read.
 	shared := q != nil && q.Shared
-	return name, limit, !shared || s.slots.waits(name) < spillAbove
+	return name, limit, !shared || s.slots.Waits(name) < spillAbove
 }
 
 // Of a shared queue's tenant no more legs wait here than this; what is above
@@ -183,7 +184,7 @@ func (s *Scanner) end(ctx context.Context, job *bus.Job, l *pb.Leg, snap *direct
 	}
 	sc.now = s.deps.Now()
 	s.log(l, a)
-	if waiting(a.rulings) {
+	if ruling.Waiting(a.rulings) {
 		return wait(l, a, sc), []string{directory.ActWait}
 	}
 	return conclude(l, a, sc)

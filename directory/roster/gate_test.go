@@ -1,4 +1,4 @@
-package scanner
+package roster
 
 import (
 	"context"
@@ -15,30 +15,30 @@ import (
 // A lane that floods leaves a slot for a newcomer, and turns are taken.
 func TestGateShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(9, 8)
+		g := NewGate(9, 8)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				if g.enter(ctx, "flood", 1000) {
+				if g.Enter(ctx, "flood", 1000) {
 					time.Sleep(time.Hour)
-					g.leave("flood")
+					g.Leave("flood")
 				}
 			})
 		}
 		synctest.Wait()
-		if n := g.load(); n != 8 {
+		if n := g.Load(); n != 8 {
 			t.Errorf("a flood alone has %d of 9 slots, want 8", n)
 		}
 		for i := range 3 {
 			began := time.Now()
-			if !g.enter(ctx, "quiet", 16) {
+			if !g.Enter(ctx, "quiet", 16) {
 				t.Fatal("not let in")
 			}
 			if i == 0 && time.Since(began) > 0 {
 				t.Errorf("the quiet lane waited for %v", time.Since(began))
 			}
-			g.leave("quiet")
+			g.Leave("quiet")
 		}
 		cancel()
 		wg.Wait()
@@ -50,19 +50,19 @@ func TestGateShares(t *testing.T) {
 
 func TestGateLimitsOfALane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(100, 8)
+		g := NewGate(100, 8)
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 10 {
-			go g.enter(ctx, "a", 3)
+			go g.Enter(ctx, "a", 3)
 		}
 		synctest.Wait()
-		if g.load() != 3 || g.waits("a") != 7 || g.waits("b") != 0 {
-			t.Errorf("%d run, %d wait", g.load(), g.waits("a"))
+		if g.Load() != 3 || g.Waits("a") != 7 || g.Waits("b") != 0 {
+			t.Errorf("%d run, %d wait", g.Load(), g.Waits("a"))
 		}
 		cancel()
 		synctest.Wait()
-		if g.waits("a") != 0 {
-			t.Errorf("%d wait", g.waits("a"))
+		if g.Waits("a") != 0 {
+			t.Errorf("%d wait", g.Waits("a"))
 		}
 	})
 }
@@ -75,7 +75,7 @@ func TestGateAlways(t *testing.T) {
 		lanes, share := rapid.IntRange(1, 4).Draw(rt, "lanes"), rapid.IntRange(1, 8).Draw(rt, "share")
 		seed := rapid.Uint64().Draw(rt, "seed")
 		synctest.Test(t, func(t *testing.T) {
-			g, random := newGate(slots, share), rand.New(rand.NewPCG(seed, 1))
+			g, random := NewGate(slots, share), rand.New(rand.NewPCG(seed, 1))
 			var mu sync.Mutex
 			running, in := map[string]int{}, 0
 			var wg sync.WaitGroup
@@ -91,7 +91,7 @@ func TestGateAlways(t *testing.T) {
 						defer cancel()
 						ctx = limited
 					}
-					if !g.enter(ctx, name, limit) {
+					if !g.Enter(ctx, name, limit) {
 						if patience >= 20 {
 							rt.Errorf("%s was not let in", name)
 						}
@@ -109,7 +109,7 @@ func TestGateAlways(t *testing.T) {
 					running[name]--
 					in--
 					mu.Unlock()
-					g.leave(name)
+					g.Leave(name)
 				})
 			}
 			wg.Wait()

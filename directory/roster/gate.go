@@ -1,14 +1,14 @@
-package scanner
+package roster
 
 import (
 	"context"
 	"sync"
 )
 
-// gate shares slots among lanes, round robin. A lane takes no more than its own
+// Gate shares slots among lanes, round robin. A lane takes no more than its own
 // limit, and no more than share times what is then left free, so that a
 // newcomer finds a slot though another fills the rest.
-type gate struct {
+type Gate struct {
 	share int
 
 	mu      sync.Mutex
@@ -25,13 +25,14 @@ type lane struct {
 	waiting []chan struct{}
 }
 
-func newGate(slots, share int) *gate {
-	return &gate{slots: slots, share: share, lanes: map[string]*lane{}}
+// NewGate makes a gate of so many slots.
+func NewGate(slots, share int) *Gate {
+	return &Gate{slots: slots, share: share, lanes: map[string]*lane{}}
 }
 
-// enter waits for a slot in a lane; limit is the lane's from now on. It returns
-// false if ctx ends before. Call leave in the end.
-func (g *gate) enter(ctx context.Context, name string, limit int) bool {
+// Enter waits for a slot in a lane; limit is the lane's from now on. It returns
+// false if ctx ends before. Call Leave in the end.
+func (g *Gate) Enter(ctx context.Context, name string, limit int) bool {
 	g.mu.Lock()
 	l := g.lanes[name]
 	if l == nil {
@@ -63,14 +64,14 @@ func (g *gate) enter(ctx context.Context, name string, limit int) bool {
 	return false
 }
 
-// leave gives a slot back.
-func (g *gate) leave(name string) {
+// Leave gives a slot back.
+func (g *Gate) Leave(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.release(g.lanes[name])
 }
 
-func (g *gate) release(l *lane) {
+func (g *Gate) release(l *lane) {
 	g.running--
 	l.running--
 	g.admit()
@@ -80,7 +81,7 @@ func (g *gate) release(l *lane) {
 }
 
 // admit lets in whoever may come in, one of each lane in turn.
-func (g *gate) admit() {
+func (g *Gate) admit() {
 	for progress := true; progress; {
 		progress = false
 		for range len(g.turn) {
@@ -100,12 +101,12 @@ func (g *gate) admit() {
 	}
 }
 
-func (g *gate) admits(l *lane) bool {
+func (g *Gate) admits(l *lane) bool {
 	return g.running < g.slots && l.running < l.limit && l.running <= g.share*(g.slots-g.running-1)
 }
 
 // tidy forgets lanes that nobody is in or waits for.
-func (g *gate) tidy() {
+func (g *Gate) tidy() {
 	kept := g.turn[:0]
 	for _, l := range g.turn {
 		if len(l.waiting) > 0 {
@@ -117,15 +118,15 @@ func (g *gate) tidy() {
 	g.turn = kept
 }
 
-// load is how many run.
-func (g *gate) load() int {
+// Load is how many run.
+func (g *Gate) Load() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.running
 }
 
-// waits is how many wait in a lane.
-func (g *gate) waits(name string) int {
+// Waits is how many wait in a lane.
+func (g *Gate) Waits(name string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if l := g.lanes[name]; l != nil {

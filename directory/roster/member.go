@@ -1,4 +1,4 @@
-package scanner
+package roster
 
 import (
 	"context"
@@ -27,15 +27,16 @@ const (
 // probe is a message that every engine that works has a verdict on.
 const probe = "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nFrom: <probe@scanner.invalid>\r\nMessage-ID: <probe@scanner.invalid>\r\nSubject: probe\r\n\r\nIs anybody there?\r\n"
 
-// member is an engine in use: its slots, its health and what it last said of
+// Member is an engine in use: its slots, its health and what it last said of
 // itself. Safe for concurrent use.
-type member struct {
+type Member struct {
 	engine.Engine
-	doc     directory.Engine
-	content bool // its verdicts depend on the content alone
-	slots   *gate
+	Doc     directory.Engine
+	Content bool  // its verdicts depend on the content alone
+	Slots   *Gate // scans at once
 	now     func() time.Time
 	log     *slog.Logger
+	stage   string
 	users   sync.WaitGroup // scans; for closing it
 
 	asking sync.Mutex // held by who asks for the state
@@ -50,20 +51,21 @@ type member struct {
 	why    engine.Verdict
 }
 
-func newMember(e engine.Engine, doc directory.Engine, now func() time.Time, log *slog.Logger) *member {
-	return &member{
-		Engine: e, doc: doc, content: engine.ContentOnly(doc.Type), slots: newGate(doc.Concurrency, engineShare), now: now, log: log,
+func (ms *Roster) member(e engine.Engine, doc directory.Engine) *Member {
+	return &Member{
+		Engine: e, Doc: doc, Content: engine.ContentOnly(doc.Type), Slots: NewGate(doc.Concurrency, engineShare),
+		now: ms.now, log: ms.log, stage: ms.stage,
 	}
 }
 
-// signatures are those in force, asked for every few seconds; ok is false while
+// Signatures are those in force, asked for every few seconds; ok is false while
 // they aren't known.
-func (m *member) signatures(ctx context.Context) (string, bool) {
+func (m *Member) Signatures(ctx context.Context) (string, bool) {
 	s, err := m.known(ctx)
 	return s.Signatures, err == nil && s.Signatures != ""
 }
 
-func (m *member) known(ctx context.Context) (engine.State, error) {
+func (m *Member) known(ctx context.Context) (engine.State, error) {
 	s, fresh, err := m.told()
 	switch {
 	case fresh:
@@ -90,21 +92,21 @@ func (m *member) known(ctx context.Context) (engine.State, error) {
 }
 
 // told is what the engine said of itself last, and whether that was lately.
-func (m *member) told() (s engine.State, fresh bool, err error) {
+func (m *Member) told() (s engine.State, fresh bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state, !m.asked.IsZero() && m.now().Sub(m.asked) < stateFor, m.broken
 }
 
-func (m *member) never() bool {
+func (m *Member) never() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.asked.IsZero()
 }
 
-// down is why the engine is not asked now; ok is false if it is. Who comes
+// Down is why the engine is not asked now; ok is false if it is. Who comes
 // first after a while finds out by a probe.
-func (m *member) down(ctx context.Context) (why engine.Verdict, until time.Time, ok bool) {
+func (m *Member) Down(ctx context.Context) (why engine.Verdict, until time.Time, ok bool) {
 	m.mu.Lock()
 	if m.failed < breakAfter {
 		m.mu.Unlock()
@@ -123,14 +125,14 @@ func (m *member) down(ctx context.Context) (why engine.Verdict, until time.Time,
 	if ctx.Err() != nil {
 		return v, time.Time{}, true
 	}
-	m.note(v)
+	m.Note(v)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.why, m.until, m.failed >= breakAfter
 }
 
 // probe asks the engine about a message that is harmless and small.
-func (m *member) probe(ctx context.Context) engine.Verdict {
+func (m *Member) probe(ctx context.Context) engine.Verdict {
 	limited, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
 	return m.Scan(limited, strings.NewReader(probe), &engine.Facts{
@@ -138,15 +140,15 @@ func (m *member) probe(ctx context.Context) engine.Verdict {
 	})
 }
 
-// note learns from a verdict whether the engine works. Content that couldn't be
+// Note learns from a verdict whether the engine works. Content that couldn't be
 // read says nothing of it.
-func (m *member) note(v engine.Verdict) {
+func (m *Member) Note(v engine.Verdict) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
 	case v.Outcome != engine.Failed:
 		if m.failed >= breakAfter {
-			m.log.Info("engine is back", "stage", stageName, "engine", m.Name())
+			m.log.Info("engine is back", "stage", m.stage, "engine", m.Name())
 		}
 		m.failed, m.good = 0, m.now()
 	case v.Reason != engine.Unreadable:
@@ -154,15 +156,15 @@ func (m *member) note(v engine.Verdict) {
 			break
 		}
 		if m.failed == breakAfter {
-			m.log.Error("engine is down", "stage", stageName, "engine", m.Name(), "err", v.Detail)
+			m.log.Error("engine is down", "stage", m.stage, "engine", m.Name(), "err", v.Detail)
 		}
 		wait := breakFirst << min(m.failed-breakAfter, 10)
 		m.until, m.why = m.now().Add(min(wait, breakLast)), v
 	}
 }
 
-// proven finds out whether the engine works just now; if not it says why.
-func (m *member) proven(ctx context.Context) (why engine.Verdict, ok bool) {
+// Proven finds out whether the engine works just now; if not it says why.
+func (m *Member) Proven(ctx context.Context) (why engine.Verdict, ok bool) {
 	m.mu.Lock()
 	lately := m.now().Sub(m.good) < time.Second
 	m.mu.Unlock()
@@ -171,15 +173,15 @@ func (m *member) proven(ctx context.Context) (why engine.Verdict, ok bool) {
 	}
 	v := m.probe(ctx)
 	if ctx.Err() == nil {
-		m.note(v)
+		m.Note(v)
 	}
 	return v, v.Outcome != engine.Failed
 }
 
-// blames reports whether a failed scan was the content's fault rather than the
+// Blames reports whether a failed scan was the content's fault rather than the
 // engine's: it broke an engine that had just been proven to work, or outlived
 // its deadline while a probe gets a verdict.
-func (m *member) blames(ctx context.Context, v engine.Verdict, proven bool) bool {
+func (m *Member) Blames(ctx context.Context, v engine.Verdict, proven bool) bool {
 	switch v.Reason {
 	case engine.Broken:
 		return proven
@@ -189,8 +191,8 @@ func (m *member) blames(ctx context.Context, v engine.Verdict, proven bool) bool
 	return false
 }
 
-// isDown reports an engine that is not asked.
-func (m *member) isDown() bool {
+// IsDown reports an engine that is not asked.
+func (m *Member) IsDown() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.failed >= breakAfter

@@ -1,0 +1,121 @@
+// Package roster holds the engines of the directory that are in use: made when
+// they are first asked, with their slots and their health, and closed when their
+// documents change.
+//
+// Guarantee: an engine that gives no verdicts is left alone for a while, and then
+// asked by a probe: it costs mail no deadline.
+package roster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"qstream/directory"
+	"qstream/engine"
+)
+
+// Roster are the engines of the directory, made when they are first asked and
+// closed when their documents change. Safe for concurrent use.
+type Roster struct {
+	make  func(engine.Spec) (engine.Engine, error)
+	now   func() time.Time
+	log   *slog.Logger
+	stage string // in logs
+
+	mu      sync.Mutex
+	byName  map[string]*Member
+	closing sync.WaitGroup
+}
+
+// New makes a roster of no engines; it starts nothing. stage is whose it is, in
+// logs.
+func New(stage string, make func(engine.Spec) (engine.Engine, error), now func() time.Time, log *slog.Logger) *Roster {
+	return &Roster{make: make, now: now, log: log, stage: stage, byName: map[string]*Member{}}
+}
+
+// Use finds the engine as the snapshot describes it. Call done when it isn't
+// asked any more.
+func (ms *Roster) Use(s *directory.Snapshot, name string) (m *Member, done func()) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	m = ms.byName[name]
+	doc := s.Engine(name)
+	switch {
+	case doc == nil && m == nil:
+		m = ms.member(unmade{name, errNoEngine}, directory.Engine{Concurrency: 1})
+	case m == nil || doc != nil && !reflect.DeepEqual(m.Doc, *doc):
+		if m != nil {
+			ms.retire(m)
+		}
+		m = ms.member(ms.made(doc), *doc)
+		ms.byName[name] = m
+	}
+	m.users.Add(1)
+	return m, m.users.Done
+}
+
+func (ms *Roster) made(doc *directory.Engine) engine.Engine {
+	e, err := ms.make(doc.Spec)
+	if err != nil {
+		ms.log.Error("engine can't be made", "stage", ms.stage, "engine", doc.Name, "err", err)
+		return unmade{doc.Name, err}
+	}
+	return e
+}
+
+// retire closes an engine after its last scan.
+func (ms *Roster) retire(m *Member) {
+	ms.closing.Go(func() {
+		m.users.Wait()
+		if err := m.Close(); err != nil {
+			ms.log.Warn("engine not closed well", "stage", ms.stage, "engine", m.Name(), "err", err)
+		}
+	})
+}
+
+// Follow closes engines that the directory has no more.
+func (ms *Roster) Follow(s *directory.Snapshot) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for name, m := range ms.byName {
+		if s.Engine(name) == nil {
+			delete(ms.byName, name)
+			ms.retire(m)
+		}
+	}
+}
+
+// Close closes all; nothing may be asked any more.
+func (ms *Roster) Close() {
+	ms.mu.Lock()
+	for name, m := range ms.byName {
+		delete(ms.byName, name)
+		ms.retire(m)
+	}
+	ms.mu.Unlock()
+	ms.closing.Wait()
+}
+
+// Watch asks each engine for its state and tells of it: signatures that nobody
+// renews are no scanner any more.
+func (ms *Roster) Watch(ctx context.Context, tell func(name string, s engine.State, down bool)) {
+	ms.mu.Lock()
+	all := make([]*Member, 0, len(ms.byName))
+	for _, x := range ms.byName {
+		x.users.Add(1)
+		all = append(all, x)
+	}
+	ms.mu.Unlock()
+	for _, x := range all {
+		state, err := x.known(ctx)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			ms.log.Debug("engine doesn't tell its state", "stage", ms.stage, "engine", x.Name(), "err", err)
+		}
+		tell(x.Name(), state, x.IsDown())
+		x.users.Done()
+	}
+}
