@@ -2,6 +2,7 @@ package directory
 
 import (
 	"fmt"
+	"slices"
 
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
@@ -18,6 +19,15 @@ type Question struct {
 // QuestionOf asks again about a recipient of a leg.
 func QuestionOf(l *pb.Leg, r *pb.Recipient) Question {
 	return Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant, Queue: l.GetScan().GetQueue()}
+}
+
+// Verified reports whether SPF or DMARC passed for the domain of the
+// reverse-path: then it is who it says.
+func Verified(e *pb.Envelope, checks []*pb.Check) bool {
+	domain := mail.NormalDomain(mail.Domain(e.GetReversePath()))
+	return domain != "" && slices.ContainsFunc(checks, func(c *pb.Check) bool {
+		return (c.Method == "spf" || c.Method == "dmarc") && c.Result == "pass" && mail.NormalDomain(c.Domain) == domain
+	})
 }
 
 // Decision is the answer.

@@ -33,20 +33,41 @@ func Read(ctx context.Context, b *bus.Bus) (*Snapshot, error) {
 
 // ReadNumber is the snapshot of a number, which 0 is the empty one of.
 func ReadNumber(ctx context.Context, b *bus.Bus, number uint64) (*Snapshot, error) {
-	f := newFold()
-	err := b.Read(ctx, []string{schemas.Directory}, bus.Start{}, func(r bus.Record) error {
-		if f.number < number {
-			_, _ = f.take(r) // what doesn't count doesn't count here either
+	if number == 0 {
+		return newFold().snapshot()
+	}
+	found, err := ReadNumbers(ctx, b, map[uint64]bool{number: true})
+	if err != nil {
+		return nil, err
+	}
+	if found[number] == nil {
+		newest, err := Read(ctx, b)
+		if err != nil {
+			return nil, err
 		}
+		return nil, fmt.Errorf("%w: %d; the newest is %d", ErrNoNumber, number, newest.Number)
+	}
+	return found[number], nil
+}
+
+// ReadNumbers are the snapshots of numbers, as far as the directory had them.
+func ReadNumbers(ctx context.Context, b *bus.Bus, numbers map[uint64]bool) (map[uint64]*Snapshot, error) {
+	f, found := newFold(), map[uint64]*Snapshot{}
+	err := b.Read(ctx, []string{schemas.Directory}, bus.Start{}, func(r bus.Record) error {
+		if _, err := f.take(r); err != nil || !numbers[f.number] {
+			return nil // what doesn't count doesn't count here either
+		}
+		s, err := f.snapshot()
+		if err != nil {
+			return err
+		}
+		found[f.number] = s
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the directory: %w", err)
 	}
-	if f.number != number {
-		return nil, fmt.Errorf("%w: %d; the newest is %d", ErrNoNumber, number, f.number)
-	}
-	return f.snapshot()
+	return found, nil
 }
 
 // History calls each for every apply, oldest first, with what it changed.

@@ -3,12 +3,11 @@ package router
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
-	"qstream/mail"
+	"qstream/directory"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -68,7 +67,7 @@ func decodeReceived(r bus.Record) (*message, error) {
 	return &message{
 		id: p.Id, session: p.Session, envelope: p.Envelope, content: ref, prepend: p.Prepend,
 		headerMessageID: p.HeaderMessageId, directory: p.Directory, tenant: p.Session.GetTenant(),
-		bornMs: r.Time.UnixMilli(), verified: verified(p.Envelope, p.Checks),
+		bornMs: r.Time.UnixMilli(), verified: directory.Verified(p.Envelope, p.Checks),
 	}, err
 }
 
@@ -93,15 +92,6 @@ func decodeReinject(r bus.Record) (*message, error) {
 		m.bornMs = r.Time.UnixMilli()
 	}
 	return m, err
-}
-
-// verified reports whether SPF or DMARC passed for the domain of the
-// reverse-path.
-func verified(e *pb.Envelope, checks []*pb.Check) bool {
-	domain := mail.NormalDomain(mail.Domain(e.GetReversePath()))
-	return domain != "" && slices.ContainsFunc(checks, func(c *pb.Check) bool {
-		return (c.Method == "spf" || c.Method == "dmarc") && c.Result == "pass" && mail.NormalDomain(c.Domain) == domain
-	})
 }
 
 // reference is the content as legs carry it: inline content is referred to

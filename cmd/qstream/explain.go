@@ -13,6 +13,7 @@ import (
 type explainCmd struct {
 	Route      explainRouteCmd      `cmd:"" help:"Show how a recipient's tenant, queue and destination are decided."`
 	Connection explainConnectionCmd `cmd:"" help:"Show the rule, the variables and the limits of a client's connection."`
+	Message    explainMessageCmd    `cmd:"" help:"Show the decisions about a message, made again by the directory of then, and of today."`
 }
 
 type explainRouteCmd struct {

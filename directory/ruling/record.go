@@ -106,3 +106,23 @@ var kinds = [...]pb.ChangeKind{
 	engine.AddField: pb.ChangeKind_CHANGE_KIND_ADD, engine.InsertField: pb.ChangeKind_CHANGE_KIND_INSERT,
 	engine.ReplaceField: pb.ChangeKind_CHANGE_KIND_REPLACE, engine.DeleteField: pb.ChangeKind_CHANGE_KIND_DELETE,
 }
+
+// Read are verdicts as they were when they were recorded, as far as a ruling
+// depends on them; replies of engines, and whom they refused, aren't recorded.
+func Read(recorded []*pb.Verdict) []Said {
+	out := make([]Said, len(recorded))
+	for i, v := range recorded {
+		out[i].Verdict = engine.Verdict{
+			Engine: v.Engine, Outcome: engine.ParseOutcome(v.Outcome), Reason: engine.ParseReason(v.Reason), Advice: engine.ParseAdvice(v.Advice),
+			Name: v.Name, Detail: v.Detail, Signatures: v.Signatures, Score: v.Score, Threshold: v.Threshold,
+		}
+	}
+	return out
+}
+
+// Answerable reports whether a refusal is told to who sent the mail, and to
+// nobody whose address was made up: the client signed in or may relay, or the
+// reverse-path's domain was authenticated.
+func Answerable(reversePath string, s *pb.Session, verified bool) bool {
+	return reversePath != "" && (s.GetAuthUser() != "" || s.GetRelay() || verified)
+}

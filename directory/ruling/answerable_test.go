@@ -1,4 +1,4 @@
-package scanner
+package ruling
 
 import (
 	"testing"
@@ -17,7 +17,7 @@ func TestAnswerable(t *testing.T) {
 		{&pb.Leg{ReversePath: "a@x.example", Verified: true}, true},
 		{&pb.Leg{Session: &pb.Session{AuthUser: "a", Relay: true}, Verified: true}, false},
 	} {
-		if got := answerable(c.l); got != c.want {
+		if got := Answerable(c.l.ReversePath, c.l.Session, c.l.Verified); got != c.want {
 			t.Errorf("%v: %t", c.l, got)
 		}
 	}
