@@ -76,6 +76,10 @@ func (t *Tapper) Run(ctx context.Context) error {
 	case <-t.deps.Directory.Ready():
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { // also without any part
+		<-ctx.Done()
+		return nil
+	})
 	for _, p := range t.parts {
 		g.Go(func() error {
 			if err := p.Run(ctx); err != nil {
