@@ -236,6 +236,10 @@ func (h *history) due(e *pb.Event, l *leg, s *directory.Snapshot) (string, bool)
 	if wait := e.DueMs - e.AtMs; wait == cutOff.Milliseconds() && due.UnixMilli() != e.DueMs {
 		return "", false // cut off at a stop: not by the schedule
 	}
+	// The event's own time lost its fraction of a millisecond.
+	if d := due.UnixMilli() - e.DueMs; d >= -1 && d <= 1 {
+		return stamp(e.DueMs), true
+	}
 	return stamp(due.UnixMilli()), true
 }
 
