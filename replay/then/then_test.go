@@ -27,7 +27,7 @@ rules:
 kind: engine
 name: av
 type: clamd
-address: "127.0.0.1:3310"
+address: tcp://127.0.0.1:3310
 ---
 kind: queue
 name: acme
