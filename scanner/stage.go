@@ -52,15 +52,16 @@ type Deps struct {
 
 // Scanner is the stage.
 type Scanner struct {
-	cfg     Config
-	deps    Deps
-	metrics *metrics
-	seen    *bus.Seen
-	kept    *kept
-	slots   *gate
-	members *members
-	ctx     context.Context // of Run
-	tasks   sync.WaitGroup
+	asker
+	cfg   Config
+	seen  *bus.Seen
+	slots *gate
+	ctx   context.Context // of Run
+	tasks sync.WaitGroup
+
+	past      past
+	seenAgain *bus.Seen
+	ordering  sync.Mutex
 }
 
 const (
@@ -85,10 +86,15 @@ func New(cfg Config, d Deps) (*Scanner, error) {
 		return nil, err
 	}
 	s := &Scanner{
-		cfg: cfg, deps: d, seen: bus.NewSeen(remembered), kept: newKept(cfg.Kept), slots: newGate(cfg.Scans, slotShare),
-		members: &members{make: d.Engine, now: d.Now, log: d.Log, byName: map[string]*member{}},
+		asker: asker{
+			deps: d, kept: newKept(cfg.Kept),
+			members: &members{make: d.Engine, now: d.Now, log: d.Log, byName: map[string]*member{}},
+		},
+		cfg: cfg, seen: bus.NewSeen(remembered), slots: newGate(cfg.Scans, slotShare), seenAgain: bus.NewSeen(remembered),
 	}
 	s.metrics = newMetrics(d.Metrics, func() float64 { return float64(s.slots.load()) })
+	s.past = past{asker: s.asker, slots: newGate(cfg.Again, slotShare)}
+	s.past.kept, s.past.idle = newKept(cfg.Kept/keptAgain), true
 	return s, nil
 }
 
@@ -109,6 +115,9 @@ func (s *Scanner) Run(ctx context.Context) error {
 		s.watch(ctx)
 		return nil
 	})
+	if s.cfg.Again > 0 {
+		g.Go(func() error { return s.workAgain(ctx) })
+	}
 	err := g.Wait()
 	s.tasks.Wait()
 	s.members.close()
