@@ -45,6 +45,20 @@ func NewQuarantined(l *pb.Leg) Record {
 	return legRecord(schemas.Quarantine, []byte(l.MessageId), l)
 }
 
+// NewRescan is the record of mail of the past that engines are to see again,
+// or of what came of it.
+func NewRescan(r *pb.Rescan) Record {
+	return Record{
+		Topic: schemas.Rescan, Partition: AnyPartition, Key: []byte(r.Leg.GetMessageId()), Value: encode(r),
+		Headers: headers(
+			HeaderID, r.Leg.GetMessageId(),
+			HeaderLeg, strconv.FormatUint(uint64(r.Leg.GetNumber()), 10),
+			HeaderTenant, r.Leg.GetTenant(),
+			HeaderQueue, r.Leg.GetQueue(),
+		),
+	}
+}
+
 func legRecord(topic string, key []byte, l *pb.Leg) Record {
 	return Record{
 		Topic: topic, Partition: AnyPartition, Key: key, Value: encode(l),

@@ -86,8 +86,9 @@ type Command struct {
 	Actor  string
 	Reason string
 
-	Held   []*pb.HeldLeg // for Release and Delete: which, at most MaxHeld
+	Held   []*pb.HeldLeg // for Release, Delete and ScanAgain: which, at most MaxHeld
 	Rescan bool          // for Release
+	Job    string        // for ScanAgain: the undertaking
 }
 
 var verbs = map[string]pb.Verb{
@@ -98,6 +99,7 @@ var verbs = map[string]pb.Verb{
 	Delete:  pb.Verb_VERB_DELETE,
 
 	ResumeHeld: pb.Verb_VERB_RESUME_HELD,
+	ScanAgain:  pb.Verb_VERB_SCAN_AGAIN,
 }
 
 func verbName(v pb.Verb) string {

@@ -47,15 +47,15 @@ func (f *fold) take(r bus.Record) (Command, error) {
 	f.resume, f.at = false, r.Time
 	c := Command{
 		Number: p.Number, Verb: verbName(p.Verb), Scope: scopeOf(p.Scope),
-		At: r.Time, Actor: p.Actor, Reason: p.Reason, Held: p.Held, Rescan: p.Rescan,
+		At: r.Time, Actor: p.Actor, Reason: p.Reason, Held: p.Held, Rescan: p.Rescan, Job: p.Job,
 	}
 	f.since++
 	if p.Verb == pb.Verb_VERB_SNAPSHOT {
 		f.snapshot, f.since = r.Offset, 0
 	}
-	resumed := f.resumed(p, c)
+	resumed, anew := f.resumed(p, c), againAfter(f.state.again, p, c)
 	f.state = newState(c.Number, f.standing(p, c), ordered(f.state.orders, p, c))
-	f.state.resumed = resumed
+	f.state.resumed, f.state.again = resumed, anew
 	return c, nil
 }
 

@@ -62,6 +62,9 @@ var ErrHeld = errors.New("legs not possible")
 
 // checkHeld checks what a command says of the quarantine.
 func (c Command) checkHeld() error {
+	if c.Verb == ScanAgain {
+		return c.checkAgain()
+	}
 	about := c.Verb == Release || c.Verb == Delete
 	switch {
 	case about && c.Scope != (Scope{}):
@@ -97,6 +100,9 @@ func ordered(before map[Held]Order, p *pb.Command, c Command) map[Held]Order {
 	after := map[Held]Order{}
 	maps.Copy(after, before)
 	for _, p := range commands {
+		if p.Verb == pb.Verb_VERB_SCAN_AGAIN {
+			continue
+		}
 		o := Order{Verb: verbName(p.Verb), Rescan: p.Rescan, At: c.At, Actor: p.Actor, Reason: p.Reason}
 		if p.AtMs > 0 && c.Verb == "" { // of a snapshot
 			o.At = time.UnixMilli(p.AtMs)

@@ -25,7 +25,8 @@ const attempts = 50
 
 // Send publishes a command based on the head and waits until it is applied;
 // when others are faster it tries again on theirs. Suspending what is
-// suspended already changes nothing and returns the head's number. The error
+// suspended, or having scanned again what the same undertaking ordered so,
+// changes nothing and returns the head's number. The error
 // may be ErrNotSuspended or ErrScope; after any other the command may have
 // been applied.
 func Send(ctx context.Context, b *bus.Bus, c Command) (number uint64, err error) {
@@ -43,9 +44,11 @@ func Send(ctx context.Context, b *bus.Bus, c Command) (number uint64, err error)
 			return head.state.Number, nil
 		case c.Verb == Resume && !standing:
 			return 0, fmt.Errorf("%w: %s", ErrNotSuspended, c.Scope)
+		case c.Verb == ScanAgain && head.state.covers(c):
+			return head.state.Number, nil
 		}
 		record := &pb.Command{
-			Verb: verbs[c.Verb], Scope: c.Scope.proto(), Actor: c.Actor, Reason: c.Reason, Held: c.Held, Rescan: c.Rescan,
+			Verb: verbs[c.Verb], Scope: c.Scope.proto(), Actor: c.Actor, Reason: c.Reason, Held: c.Held, Rescan: c.Rescan, Job: c.Job,
 		}
 		won, err := head.publish(ctx, b, record)
 		if err != nil {
@@ -96,7 +99,7 @@ func (f *fold) condense(ctx context.Context, b *bus.Bus) error {
 			Scope: s.Scope.proto(), SinceMs: s.Since.UnixMilli(), Actor: s.Actor, Reason: s.Reason,
 		})
 	}
-	record.Orders = f.state.commands()
+	record.Orders = append(f.state.commands(), f.state.againCommands()...)
 	for scope, at := range f.state.resumed {
 		if f.at.Sub(at) < keptResumed { // else no leg is that old
 			record.Resumed = append(record.Resumed, &pb.Resumed{Scope: scope.proto(), AtMs: at.UnixMilli()})

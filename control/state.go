@@ -15,6 +15,7 @@ type State struct {
 	resumed  map[Scope]time.Time // when held mail was last let go on
 
 	orders map[Held]Order // about the quarantine
+	again  map[meant]again
 }
 
 // Suspension is a standing order not to attempt a scope.

@@ -51,7 +51,7 @@ func TestObeyed(t *testing.T) {
 			c.order.Actor, c.order.Reason = "op", "asked\r\nfor"
 			w := world{decide: snap.Decide, queue: snap.Queue, scan: snap.Scan, now: since.Add(time.Hour),
 				suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
-				flushed:   func(*pb.Leg) bool { return false },
+				flushed:   func(*pb.Leg) bool { return false }, again: noneAgain,
 				order: func(h control.Held) (control.Order, bool) {
 					return c.order, h == control.Held{MessageID: "01M", Leg: 2, Since: since.UnixMilli()}
 				}}

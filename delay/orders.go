@@ -21,8 +21,15 @@ type orders struct {
 	mu      sync.Mutex
 	flushes []control.Scope
 	resumed bool
-	held    map[string]bool // messages in quarantine that orders are about
-	again   map[string]bool // those that were pulled since the last check
+	named   map[named]bool // messages that orders are about
+	again   map[named]bool // those that were pulled since the last check
+}
+
+// named is a message that an order names: its legs in quarantine, or those
+// that wait for anything else.
+type named struct {
+	id          string
+	quarantined bool
 }
 
 func newOrders() orders {
@@ -49,39 +56,46 @@ func (d *Delay) command(c control.Command) {
 	case control.Resume, control.ResumeHeld:
 		o.resumed = true
 	case control.Release, control.Delete:
-		if o.held == nil {
-			o.held = map[string]bool{}
-		}
-		for _, h := range c.Held {
-			o.held[h.MessageId] = true
-		}
+		o.name(c, true)
+	case control.ScanAgain:
+		o.name(c, false)
 	}
 	o.mu.Unlock()
 	poke(o.wake)
 }
 
+// name adds the messages that a command names; o.mu is held.
+func (o *orders) name(c control.Command, quarantined bool) {
+	if o.named == nil {
+		o.named = map[named]bool{}
+	}
+	for _, h := range c.Held {
+		o.named[named{h.MessageId, quarantined}] = true
+	}
+}
+
 // take empties the orders.
-func (o *orders) take() (flushes []control.Scope, resumed bool, held map[string]bool) {
+func (o *orders) take() (flushes []control.Scope, resumed bool, messages map[named]bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	flushes, resumed, held = o.flushes, o.resumed, o.held
-	o.flushes, o.resumed, o.held = nil, false, nil
-	return flushes, resumed, held
+	flushes, resumed, messages = o.flushes, o.resumed, o.named
+	o.flushes, o.resumed, o.named = nil, false, nil
+	return flushes, resumed, messages
 }
 
 // repeat adds messages to those that are pulled again; nil: it returns and
 // forgets them.
-func (o *orders) repeat(held map[string]bool) map[string]bool {
+func (o *orders) repeat(messages map[named]bool) map[named]bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if held == nil {
-		held, o.again = o.again, nil
-		return held
+	if messages == nil {
+		messages, o.again = o.again, nil
+		return messages
 	}
 	if o.again == nil {
-		o.again = map[string]bool{}
+		o.again = map[named]bool{}
 	}
-	maps.Copy(o.again, held)
+	maps.Copy(o.again, messages)
 	return nil
 }
 
@@ -126,7 +140,7 @@ func (d *Delay) obey(ctx context.Context) error {
 }
 
 func (d *Delay) obeyCommands(ctx context.Context) {
-	flushes, resumed, held := d.orders.take()
+	flushes, resumed, messages := d.orders.take()
 	if resumed {
 		d.pullFreed(ctx)
 	}
@@ -135,24 +149,24 @@ func (d *Delay) obeyCommands(ctx context.Context) {
 		d.pull(ctx, "flush", flush(scope))
 		d.flush.Store(nil)
 	}
-	if len(held) > 0 {
+	if len(messages) > 0 {
 		// Legs that are read later find the order by themselves; legs of these
 		// messages that it isn't about go round once.
-		d.pull(ctx, "ordered", about(held))
-		d.orders.repeat(held)
+		d.pull(ctx, "ordered", about(messages))
+		d.orders.repeat(messages)
 	}
 }
 
-// about matches legs in quarantine of messages.
-func about(messages map[string]bool) func(bus.Entry) bool {
-	return func(e bus.Entry) bool { return e.Kind&kindQuarantined != 0 && messages[e.ID] }
+// about matches legs of messages.
+func about(messages map[named]bool) func(bus.Entry) bool {
+	return func(e bus.Entry) bool { return messages[named{e.ID, e.Kind&kindQuarantined != 0}] }
 }
 
 // pullAgain repeats what was pulled for orders since the last check: a leg may
 // have been read without the order and be held after the pull.
 func (d *Delay) pullAgain(ctx context.Context) {
-	if held := d.orders.repeat(nil); len(held) > 0 {
-		d.pull(ctx, "ordered", about(held))
+	if messages := d.orders.repeat(nil); len(messages) > 0 {
+		d.pull(ctx, "ordered", about(messages))
 	}
 }
 

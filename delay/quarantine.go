@@ -28,7 +28,8 @@ func outstayed(l *pb.Leg, w world) move {
 		return move{fate: fateKept, topic: schemas.Quarantine, leg: l}
 	}
 	if p != nil && p.Then == directory.ActRelease {
-		return freeQuarantined(l, false, w)
+		_, again := w.dueAgain(l)
+		return freeQuarantined(l, again, w)
 	}
 	l.Step++
 	e := event(l, pb.EventType_EVENT_TYPE_DISCARDED, w)

@@ -35,6 +35,7 @@ func (h Rehearsal) Release(r bus.Record) ([]bus.Record, error) {
 		number: h.Directory.Number, decide: h.Directory.Decide, queue: h.Directory.Queue, now: h.Now(),
 		suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
 		resumed:   func(string, string, string, time.Time) bool { return false },
+		again:     func(string, []*pb.Recipient) (uint64, bool) { return 0, false },
 		flushed:   func(*pb.Leg) bool { return false },
 	}).records(), nil
 }

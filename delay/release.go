@@ -19,7 +19,8 @@ type world struct {
 	order     func(control.Held) (control.Order, bool) // about the quarantine
 	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
 	resumed   func(tenant, queue, destination string, born time.Time) bool // asked of held legs
-	flushed   func(*pb.Leg) bool                                           // a flush that runs covers the leg
+	again     func(messageID string, of []*pb.Recipient) (number uint64, ok bool)
+	flushed   func(*pb.Leg) bool // a flush that runs covers the leg
 	now       time.Time
 }
 
@@ -65,18 +66,23 @@ func release(l *pb.Leg, parked bool, w world) move {
 		l.Owed, owing = false, false
 	}
 	if past && !owing {
+		schemas.LetGo(l)
 		return toQueue(l, stopped, "", w)
 	}
 	if !at.same {
 		return rerouted(l, w.movedStop(l, at, since, stopped), w)
 	}
 	l.Tenant, l.Route = at.tenant, at.route
+	if m, ok := again(l, at, stopped, w); ok {
+		return m
+	}
 	if suspended {
 		return park(l, parked, since, w)
 	}
 	if !parked && l.DueMs > w.now.UnixMilli() && !owing && !w.flushed(l) {
 		return round(l, w)
 	}
+	schemas.LetGo(l)
 	return toQueue(l, stopped, schemas.LegTopic(at.first.Scan, l), w)
 }
 
@@ -183,7 +189,6 @@ func toQueue(l *pb.Leg, stopped time.Duration, topic string, w world) move {
 	l.Step++
 	l.StoppedMs, l.ParkedMs, l.DueMs = stopped.Milliseconds(), 0, 0
 	l.Expired, l.Directory = expired, w.number
-	schemas.LetGo(l)
 	m := move{fate: fateReleased, topic: topic, leg: l, event: event(l, pb.EventType_EVENT_TYPE_RELEASED, w)}
 	m.event.DueMs = due
 	if !expired && l.Scan.GetState() == pb.ScanState_SCAN_STATE_WANTED {

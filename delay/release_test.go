@@ -106,7 +106,7 @@ func inDirectory(t testing.TB, text string, now float64) world {
 		number: 9, decide: s.Decide, queue: s.Queue, now: at(now),
 		suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
 		resumed:   never,
-		flushed:   func(*pb.Leg) bool { return false },
+		flushed:   func(*pb.Leg) bool { return false }, again: noneAgain,
 	}
 }
 

@@ -195,6 +195,8 @@ func (d *Delay) entry(r bus.Record) (bus.Entry, error) {
 		if _, ok := order(l, d.control.State().Order); ok {
 			e.Due = r.Time // ordered before it was read here
 		}
+	} else if number, ok := d.control.State().ScanAgain(l.MessageId, l.Recipients); ok && schemas.DueAgain(l, number) {
+		e.Due = r.Time
 	}
 	if d.overlooked(e, r.Time) {
 		d.orders.look()
@@ -262,6 +264,7 @@ func (d *Delay) world() world {
 	return world{
 		number: s.Number, decide: s.Decide, queue: s.Queue, scan: s.Scan,
 		suspended: d.control.State().Suspended, resumed: d.control.State().Resumed, order: d.control.State().Order,
+		again:   d.control.State().ScanAgain,
 		flushed: func(l *pb.Leg) bool { return flushes(flush, l) },
 		now:     d.deps.Now(),
 	}

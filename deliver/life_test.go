@@ -149,7 +149,7 @@ func (f *life) arrive(n int) {
 
 func (f *life) view() view {
 	return view{
-		number: f.snapshot.Number, decide: f.snapshot.Decide, queue: f.snapshot.Queue, tenant: f.snapshot.Tenant, now: f.now,
+		number: f.snapshot.Number, decide: f.snapshot.Decide, queue: f.snapshot.Queue, tenant: f.snapshot.Tenant, now: f.now, again: noneAgain,
 		suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
 	}
 }

@@ -17,6 +17,7 @@ type view struct {
 	tenant    func(name string) *directory.Tenant
 	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
 	resumed   func(tenant, queue, destination string, born time.Time) bool // asked of held legs
+	again     func(messageID string, of []*pb.Recipient) (number uint64, ok bool)
 	now       time.Time
 }
 
@@ -41,6 +42,7 @@ type plan struct {
 	status   mail.Status // of a refusal
 	since    time.Time   // of a suspension
 	held     bool        // at a quota
+	again    uint64      // the order by which it is scanned, 0: none
 }
 
 // planFor decides about a leg as it lies on its queue topic. Refusal and
@@ -60,6 +62,7 @@ func planFor(l *pb.Leg, v view) plan {
 		p.action = toReroute
 	case suspended:
 		p.action, p.since = toPark, later(since, time.UnixMilli(l.BornMs))
+	case p.scansAgain(l, v):
 	case schemas.WantsScan(p.decision.Scan, l.Scan):
 		p.action = toScan
 	}

@@ -63,7 +63,7 @@ func testView(t *testing.T) view {
 		t.Fatal(err)
 	}
 	return view{
-		number: s.Number, decide: s.Decide, queue: s.Queue, tenant: s.Tenant, now: noon,
+		number: s.Number, decide: s.Decide, queue: s.Queue, tenant: s.Tenant, now: noon, again: noneAgain,
 		suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
 		resumed:   func(string, string, string, time.Time) bool { return false },
 	}

@@ -110,7 +110,8 @@ func (d *Deliverer) view() view {
 	s := d.deps.Directory.Snapshot()
 	return view{
 		number: s.Number, decide: s.Decide, queue: s.Queue, tenant: s.Tenant,
-		suspended: d.deps.Control.State().Suspended, resumed: d.deps.Control.State().Resumed, now: d.deps.Now(),
+		suspended: d.deps.Control.State().Suspended, resumed: d.deps.Control.State().Resumed,
+		again: d.deps.Control.State().ScanAgain, now: d.deps.Now(),
 	}
 }
 
@@ -182,15 +183,15 @@ func parkRecords(l *pb.Leg, p plan, v view) []bus.Record {
 
 // scanRecords bring a leg to where it is scanned first.
 func scanRecords(l *pb.Leg, p plan, v view) []bus.Record {
-	next := onward(l, p, v.number)
+	next := onward(p.marked(l), p, v.number)
 	topic := schemas.LegTopic(p.decision.Scan, next)
 	e := event(pb.EventType_EVENT_TYPE_RELEASED, l, p, v.number, v.now)
-	e.Outcomes, e.Scan = all(l.Recipients), &pb.Scan{State: next.Scan.State, Policy: next.Scan.Policy}
+	e.Outcomes, e.Scan, e.Text = all(l.Recipients), &pb.Scan{State: next.Scan.State, Policy: next.Scan.Policy}, p.why()
 	return []bus.Record{bus.NewLeg(topic, next), bus.NewEvent(e)}
 }
 
 func rerouteRecords(l *pb.Leg, p plan, v view) []bus.Record {
 	e := event(pb.EventType_EVENT_TYPE_REROUTED, l, plan{tenant: l.Tenant}, v.number, v.now)
-	e.Outcomes = all(l.Recipients)
-	return []bus.Record{bus.NewReinject(schemas.Reroute(l, v.number)), bus.NewEvent(e)}
+	e.Outcomes, e.Text = all(l.Recipients), p.why()
+	return []bus.Record{bus.NewReinject(schemas.Reroute(p.marked(l), v.number)), bus.NewEvent(e)}
 }

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,16 +17,20 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-// Action is what a job is called in the audit.
-const Action = "replay"
+// What jobs are called in the audit.
+const (
+	Action     = "replay"      // messages are delivered again
+	ActionScan = "scan replay" // engines see them again
+)
 
 // ErrNoJob says that the audit knows no job of an id.
 var ErrNoJob = errors.New("no such job")
 
-// Job delivers selected messages again. What is in JSON is kept in the audit,
+// Job delivers selected messages again, or has them scanned again. What is in JSON is kept in the audit,
 // by which a job is found and goes on.
 type Job struct {
-	ID     string `json:"-"` // a ULID: NewJob
+	ID     string `json:"-"` // a ULID: mail.NewID
+	Action string `json:"-"` // default: Action
 	Actor  string `json:"-"`
 	Reason string `json:"-"`
 
@@ -33,12 +38,15 @@ type Job struct {
 	// Whole delivers to all recipients of each message of which one is selected.
 	Whole bool `json:"whole,omitempty"`
 	// Host is who says so in the Received field.
-	Host string `json:"host"`
+	Host string `json:"host,omitempty"`
+	// Patience is for how long engines are waited for that give no verdict.
+	Patience time.Duration `json:"patience,omitempty"`
 
-	Rate float64                             `json:"-"` // messages a second; 0: as fast as it goes
-	Now  func() time.Time                    `json:"-"` // default: time.Now
-	Told func(Progress)                      `json:"-"` // now and then; may be nil
-	Each func(old *Message, id string) error `json:"-"` // after a message is durable; may be nil
+	Rate    float64                             `json:"-"` // messages a second; 0: as fast as it goes
+	Now     func() time.Time                    `json:"-"` // default: time.Now
+	Told    func(Progress)                      `json:"-"` // now and then; may be nil
+	Offered func(Offering)                      `json:"-"` // likewise, of a job that has mail scanned again
+	Each    func(old *Message, id string) error `json:"-"` // after a message is durable; may be nil
 }
 
 // Progress is how far a job is.
@@ -50,9 +58,6 @@ type Progress struct {
 	Unreadable int // whose content isn't there any more, or isn't what was stored: passed over
 }
 
-// batch is how many messages are published together.
-const batch = 100
-
 // Resume is the job as it was begun.
 func (h *History) Resume(ctx context.Context, id string) (*Job, error) {
 	made, ok := mail.IDTime(id)
@@ -62,10 +67,10 @@ func (h *History) Resume(ctx context.Context, id string) (*Job, error) {
 	var job *Job
 	var wrong error
 	err := control.Acts(ctx, h.Bus, bus.Start{Since: made.Add(-clocks)}, func(a *pb.Act) {
-		if a.Job != id || a.Action != Action || a.Ended || job != nil {
+		if a.Job != id || a.Action != Action && a.Action != ActionScan || a.Ended || job != nil {
 			return
 		}
-		job = &Job{ID: id, Reason: a.Reason}
+		job = &Job{ID: id, Reason: a.Reason, Action: a.Action}
 		wrong = json.Unmarshal([]byte(a.Detail), job)
 	})
 	switch {
@@ -86,9 +91,19 @@ const clocks = 10 * time.Minute
 // job that has no end in time accepts nothing after its begin.
 func (h *History) Redeliver(ctx context.Context, j *Job) (Progress, error) {
 	r := &redelivery{h: h, job: j}
+	made, err := h.begin(ctx, j)
+	if err != nil {
+		return r.Progress, err
+	}
+	err = r.run(ctx, made)
+	return r.Progress, h.end(ctx, j, r.Progress, err)
+}
+
+// begin checks a job and tells the audit of it; made is when it was made.
+func (h *History) begin(ctx context.Context, j *Job) (made time.Time, err error) {
 	made, ok := mail.IDTime(j.ID)
 	if !ok {
-		return r.Progress, fmt.Errorf("%s: not a job's id", mail.Printable(j.ID))
+		return made, fmt.Errorf("%s: not a job's id", mail.Printable(j.ID))
 	}
 	if j.Now == nil {
 		j.Now = time.Now
@@ -97,63 +112,53 @@ func (h *History) Redeliver(ctx context.Context, j *Job) (Progress, error) {
 		j.Selection.Until = j.Now()
 	}
 	if _, err := j.Selection.complete(); err != nil {
-		return r.Progress, err
+		return made, err
 	}
-	if err := h.tell(ctx, j, nil); err != nil {
-		return r.Progress, err
-	}
-	err := r.run(ctx, made)
-	// The end is told even of a job that was called off.
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	return r.Progress, errors.Join(err, h.tell(end, j, &ending{r.Progress, err}))
+	return made, h.tell(ctx, j, j, false, nil)
 }
 
-type ending struct {
-	Progress
-	err error
+// end tells the audit what came of a job, also of one that was called off, and
+// returns how it failed.
+func (h *History) end(ctx context.Context, j *Job, came any, err error) error {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, h.tell(end, j, came, true, err))
 }
 
 // tell writes the begin, or the end, of a job to the audit.
-func (h *History) tell(ctx context.Context, j *Job, end *ending) error {
-	a := &pb.Act{AtMs: j.Now().UnixMilli(), Actor: j.Actor, Action: Action, Job: j.ID, Reason: j.Reason}
-	var detail []byte
-	var err error
-	if end == nil {
-		detail, err = json.Marshal(j)
-	} else {
-		a.Ended = true
-		if end.err != nil {
-			a.Error = end.err.Error()
-		}
-		detail, err = json.Marshal(end.Progress)
-	}
+func (h *History) tell(ctx context.Context, j *Job, detail any, ended bool, failed error) error {
+	text, err := json.Marshal(detail)
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	a.Detail = string(detail)
+	a := &pb.Act{
+		AtMs: j.Now().UnixMilli(), Actor: j.Actor, Action: cmp.Or(j.Action, Action), Job: j.ID, Reason: j.Reason,
+		Detail: string(text), Ended: ended,
+	}
+	if failed != nil {
+		a.Error = failed.Error()
+	}
 	return control.Audit(ctx, h.Bus, a)
 }
 
 // redelivery is one run of a job.
 type redelivery struct {
 	Progress
-	h       *History
-	job     *Job
-	done    map[string]bool // ids that the job made
-	kept    map[string]time.Duration
-	pending []pending
-	next    time.Time // of the rate
-}
-
-type pending struct {
-	old    *Message
-	id     string
-	record bus.Record
+	h    *History
+	job  *Job
+	done map[string]bool // ids that the job made
+	kept map[string]time.Duration
+	out  putter
 }
 
 func (r *redelivery) run(ctx context.Context, made time.Time) error {
 	r.done, r.kept = map[string]bool{}, map[string]time.Duration{}
+	r.out = putter{bus: r.h.Bus, rate: r.job.Rate, durable: func(n int) {
+		r.Again += n
+		if r.job.Told != nil {
+			r.job.Told(r.Progress)
+		}
+	}}
 	err := r.h.Bus.Read(ctx, []string{schemas.Reinject}, bus.Start{Since: made.Add(-clocks)}, func(rec bus.Record) error {
 		var p pb.Reinject
 		if proto.Unmarshal(schemas.WithoutInline(rec.Topic, rec.Value), &p) == nil && p.Origin == pb.Origin_ORIGIN_REPLAY {
@@ -165,9 +170,9 @@ func (r *redelivery) run(ctx context.Context, made time.Time) error {
 		return fmt.Errorf("read what is put in again: %w", err)
 	}
 	if err := r.h.Select(ctx, r.job.Selection, func(m *Message) error { return r.take(ctx, made, m) }); err != nil {
-		return errors.Join(err, r.flush(context.WithoutCancel(ctx)))
+		return errors.Join(err, r.out.flush(context.WithoutCancel(ctx)))
 	}
-	return r.flush(ctx)
+	return r.out.flush(ctx)
 }
 
 func (r *redelivery) take(ctx context.Context, made time.Time, m *Message) error {
@@ -179,7 +184,7 @@ func (r *redelivery) take(ctx context.Context, made time.Time, m *Message) error
 		return nil
 	}
 	r.done[id] = true
-	if err := r.pace(ctx); err != nil {
+	if err := r.out.pace(ctx); err != nil {
 		return err
 	}
 	record, err := r.record(ctx, id, m)
@@ -190,59 +195,12 @@ func (r *redelivery) take(ctx context.Context, made time.Time, m *Message) error
 	if err != nil {
 		return fmt.Errorf("message %s: %w", m.ID(), err)
 	}
-	r.pending = append(r.pending, pending{m, id, record})
-	if len(r.pending) >= batch || r.job.Rate > 0 && r.job.Rate < 2*batch {
-		return r.flush(ctx)
-	}
-	return nil
-}
-
-// flush publishes what is pending.
-func (r *redelivery) flush(ctx context.Context) error {
-	if len(r.pending) == 0 {
-		return nil
-	}
-	records := make([]*bus.Record, len(r.pending))
-	for i := range r.pending {
-		records[i] = &r.pending[i].record
-	}
-	if err := r.h.Bus.Publish(ctx, records...); err != nil {
-		return err
-	}
-	r.Again += len(records)
-	published := r.pending
-	r.pending = nil // whatever ends the job now
-	for _, p := range published {
-		if r.job.Each != nil {
-			if err := r.job.Each(p.old, p.id); err != nil {
-				return err
-			}
+	return r.out.put(ctx, record, func() error {
+		if r.job.Each == nil {
+			return nil
 		}
-	}
-	if r.job.Told != nil {
-		r.job.Told(r.Progress)
-	}
-	return nil
-}
-
-// pace waits until the next message may go.
-func (r *redelivery) pace(ctx context.Context) error {
-	if r.job.Rate <= 0 {
-		return nil
-	}
-	now := time.Now()
-	if r.next.Before(now) {
-		r.next = now
-	}
-	wait := time.NewTimer(r.next.Sub(now))
-	defer wait.Stop()
-	r.next = r.next.Add(time.Duration(float64(time.Second) / r.job.Rate))
-	select {
-	case <-wait.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+		return r.job.Each(m, id)
+	})
 }
 
 // record is the new message: the old one's content, envelope and header, with

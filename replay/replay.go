@@ -104,15 +104,20 @@ func (m *Message) inline() ([]byte, error) {
 // Select calls each for the messages of a selection, each partition in the
 // order of acceptance. An error of each ends it.
 func (h *History) Select(ctx context.Context, s Selection, each func(*Message) error) error {
+	return h.choose(ctx, s, &told{}, each)
+}
+
+// choose selects, and keeps in told what the events say of what may match.
+func (h *History) choose(ctx context.Context, s Selection, told *told, each func(*Message) error) error {
 	s, err := s.complete()
 	if err != nil {
 		return err
 	}
-	told := &told{selection: s, limit: h.Limit}
+	told.selection, told.limit = s, h.Limit
 	if told.limit <= 0 {
 		told.limit = DefaultLimit
 	}
-	if s.asksEvents() {
+	if told.asked() {
 		if err := h.Bus.Read(ctx, []string{schemas.Events}, bus.Start{Since: s.Since, Pace: h.Pace}, told.take); err != nil {
 			return fmt.Errorf("read events: %w", err)
 		}

@@ -130,7 +130,7 @@ func (s Selection) message(r *pb.Received) bool {
 func (s Selection) recipients(r *pb.Received, t *told) []*pb.Recipient {
 	var meant []*pb.Recipient
 	for _, to := range r.GetEnvelope().GetRecipients() {
-		if s.Recipient.Matches(to.Address) && (!s.asksEvents() || t.meant(r.Id, to.Number)) {
+		if s.Recipient.Matches(to.Address) && (!t.asked() || t.meant(r.Id, to.Number)) {
 			meant = append(meant, to)
 		}
 	}

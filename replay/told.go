@@ -24,6 +24,8 @@ type told struct {
 	selection Selection
 	limit     int
 	of        map[recipient]string // its outcome; Waiting before one
+	places    map[recipient]*place // where it is, or ended; nil: nobody asks
+	shared    map[place]*place     // of many recipients
 }
 
 type recipient struct {
@@ -46,7 +48,8 @@ func (t *told) fold(e *pb.Event) error {
 		return nil
 	}
 	outcome, ended := ends[e.Type]
-	if !ended && !t.asksWaiting() {
+	bad := e.Type == pb.EventType_EVENT_TYPE_FOUND_BAD // tells nothing of where it is
+	if !ended && !t.asksWaiting() && !(bad && t.places != nil) {
 		return nil // only the end is asked for, and it will be told
 	}
 	id, err := ulid.ParseStrict(e.MessageId)
@@ -58,6 +61,10 @@ func (t *told) fold(e *pb.Event) error {
 	}
 	for _, o := range e.Outcomes {
 		k := recipient{id, o.Number}
+		if bad {
+			t.found(k, e.Id)
+			continue
+		}
 		if before, ok := t.of[k]; ok && before != Waiting {
 			continue // the first end counts
 		}
@@ -65,6 +72,7 @@ func (t *told) fold(e *pb.Event) error {
 			outcome = Waiting
 		}
 		t.of[k] = outcome
+		t.at(k, e)
 	}
 	if len(t.of) > t.limit {
 		return fmt.Errorf("%w (more than %d)", ErrTooMany, t.limit)

@@ -127,7 +127,7 @@ func (m *message) leg(g group, v view) *pb.Leg {
 		BornMs: m.bornMs, StoppedMs: m.stoppedMs, Last: m.last,
 		Directory: v.number, Origin: m.origin, ParentId: m.parentID,
 		HeaderMessageId: m.headerMessageID, Reroutes: m.reroutes, Session: m.session,
-		DelayNotified: m.notified, Owed: m.owed, Verified: m.verified,
+		DelayNotified: m.notified, Owed: m.owed, Verified: m.verified, Rescanned: m.rescanned,
 	}
 	if m.scan != nil {
 		l.Scan = proto.CloneOf(m.scan)

@@ -35,7 +35,8 @@ type message struct {
 	notified  bool // of the delay
 	owed      bool // an attempt after its lifetime
 	scan      *pb.Scan
-	verified  bool // the reverse-path is who it says
+	rescanned uint64 // by this order it was scanned again
+	verified  bool   // the reverse-path is who it says
 }
 
 // decode reads a record of either topic. Its errors wrap bus.ErrPoison: what
@@ -86,7 +87,7 @@ func decodeReinject(r bus.Record) (*message, error) {
 		bornMs: p.BornMs, stoppedMs: p.StoppedMs, nextLeg: p.NextLeg,
 		origin: p.Origin, parentID: p.ParentId, parentLeg: p.ParentLeg,
 		reroutes: p.Reroutes, attempt: p.Attempt, last: p.Last,
-		notified: p.DelayNotified, owed: p.Owed, scan: p.Scan, verified: p.Verified,
+		notified: p.DelayNotified, owed: p.Owed, scan: p.Scan, verified: p.Verified, rescanned: p.Rescanned,
 	}
 	if m.bornMs == 0 {
 		m.bornMs = r.Time.UnixMilli()

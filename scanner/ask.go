@@ -24,9 +24,19 @@ type answer struct {
 	until    time.Time // when an engine that is down is asked again; zero: not known
 }
 
+// asker asks engines about mail: about what is on its way, or about the past.
+type asker struct {
+	deps    Deps
+	metrics *metrics
+	members *roster.Roster
+	kept    *kept
+	job     string // the undertaking whose verdicts may be kept ones; empty: mail on its way
+	idle    bool   // takes slots of engines that nobody else wants
+}
+
 // ask asks the engines of a policy, one after the other, until nothing more
 // can change where the mail goes or one fails.
-func (s *Scanner) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, p *directory.ScanPolicy) answer {
+func (s *asker) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, p *directory.ScanPolicy) answer {
 	var a answer
 	c := caseOf(l, s.deps.Now())
 	a.rulings = ruling.Judge(p, nil, c)
@@ -61,7 +71,7 @@ func (s *Scanner) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, 
 // health is why an engine isn't asked now, and until when: nothing if it is. A
 // leg that has waited for one before is only given to an engine that works:
 // what then breaks it is the content.
-func (s *Scanner) health(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruling.Said, until time.Time) {
+func (s *asker) health(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruling.Said, until time.Time) {
 	if why, until, down := m.Down(ctx); down {
 		return ruling.Said{Verdict: why}, until
 	}
@@ -75,7 +85,7 @@ func (s *Scanner) health(ctx context.Context, l *pb.Leg, m *roster.Member) (v ru
 
 // scan is one engine's verdict, from memory if it depends on nothing but
 // content that was scanned before.
-func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruling.Said) {
+func (s *asker) scan(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruling.Said) {
 	began := s.deps.Now()
 	scan := func() engine.Verdict {
 		v := s.scanOnce(ctx, l, m)
@@ -84,9 +94,11 @@ func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruli
 		}
 		return v
 	}
-	if m.Content && len(l.Content.GetSha256()) == 32 {
+	// Engines don't tell of all signatures: what was found bad by newer ones is
+	// answered by no older verdict.
+	if m.Content && len(l.Content.GetSha256()) == 32 && l.Rescanned == 0 {
 		if signatures, ok := m.Signatures(ctx); ok {
-			v.Verdict, v.Kept = s.kept.scan(ctx, keptKey{[32]byte(l.Content.Sha256), m, signatures}, scan)
+			v.Verdict, v.Kept = s.kept.scan(ctx, keptKey{[32]byte(l.Content.Sha256), m, signatures, s.job}, scan)
 			v.Took = s.deps.Now().Sub(began)
 			return v
 		}
@@ -101,9 +113,12 @@ func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruli
 const maxChanges = 32 << 10
 
 // scanOnce gives the content to the engine, within its deadline.
-func (s *Scanner) scanOnce(ctx context.Context, l *pb.Leg, m *roster.Member) engine.Verdict {
+func (s *asker) scanOnce(ctx context.Context, l *pb.Leg, m *roster.Member) engine.Verdict {
 	lane := l.Tenant + "\x00" + l.Queue
-	if !m.Slots.Enter(ctx, lane, m.Doc.Concurrency) {
+	if s.idle {
+		lane = "past\x00" + l.Tenant
+	}
+	if !m.Slots.EnterAs(ctx, lane, m.Doc.Concurrency, s.idle) {
 		return engine.FailedBy(ctx, m.Name(), ctx.Err())
 	}
 	defer m.Slots.Leave(lane)
@@ -148,7 +163,7 @@ func (c *checked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *Scanner) open(ctx context.Context, l *pb.Leg) (*checked, error) {
+func (s *asker) open(ctx context.Context, l *pb.Leg) (*checked, error) {
 	r, err := s.deps.Bus.Open(ctx, l.Content)
 	if err != nil {
 		if errors.Is(err, bus.ErrContent) {

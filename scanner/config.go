@@ -15,6 +15,9 @@ type Config struct {
 	Held  int           // legs held; default 4096
 	Drain time.Duration // how long a stop waits for what has begun; default 10 s
 	Kept  int           // verdicts that are kept in memory; default 20,000
+	// Again is how many messages of the past are scanned again at once in this
+	// process; default 4, negative: none.
+	Again int
 }
 
 // heldOfPart is how many legs of one partition are held: a flood in one queue
@@ -24,6 +27,9 @@ const heldOfPart = 64
 func (c Config) complete() (Config, error) {
 	if c.Scans < 0 || c.Held < 0 || c.Drain < 0 || c.Kept < 0 {
 		return c, errors.New("scanner: settings must not be negative")
+	}
+	if c.Again == 0 {
+		c.Again = 4
 	}
 	if len(c.Pools) == 0 {
 		c.Pools = []string{"default"}

@@ -15,6 +15,7 @@ type keptKey struct {
 	sum        [32]byte // sha256 of the content
 	engine     *roster.Member
 	signatures string
+	job        string // that made it of the past; empty: mail on its way
 }
 
 // kept are verdicts that hold for every envelope, the least recently used

@@ -16,6 +16,7 @@ type metrics struct {
 	content    prometheus.Counter
 	duplicates prometheus.Counter
 	poison     prometheus.Counter
+	rescans    *prometheus.CounterVec
 	down       *prometheus.GaugeVec
 	built      *prometheus.GaugeVec
 }
@@ -46,6 +47,9 @@ func newMetrics(r prometheus.Registerer, running func() float64) *metrics {
 		poison: f.NewCounter(prometheus.CounterOpts{
 			Name: "qstream_scanner_poison_total", Help: "Records that can't be read, given to the deadletter topic.",
 		}),
+		rescans: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "qstream_scanner_rescans_total", Help: "Legs of the past that were offered to be scanned again, by what came of it.",
+		}, []string{"outcome"}),
 		down: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "qstream_scanner_engine_down", Help: "1: the engine gives no verdicts, and is asked by a probe now and then.",
 		}, []string{"engine"}),

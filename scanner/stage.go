@@ -53,15 +53,16 @@ type Deps struct {
 
 // Scanner is the stage.
 type Scanner struct {
-	cfg     Config
-	deps    Deps
-	metrics *metrics
-	seen    *bus.Seen
-	kept    *kept
-	slots   *roster.Gate
-	members *roster.Roster
-	ctx     context.Context // of Run
-	tasks   sync.WaitGroup
+	asker
+	cfg   Config
+	seen  *bus.Seen
+	slots *roster.Gate
+	ctx   context.Context // of Run
+	tasks sync.WaitGroup
+
+	past      past
+	seenAgain *bus.Seen
+	ordering  sync.Mutex
 }
 
 const (
@@ -86,10 +87,15 @@ func New(cfg Config, d Deps) (*Scanner, error) {
 		return nil, err
 	}
 	s := &Scanner{
-		cfg: cfg, deps: d, seen: bus.NewSeen(remembered), kept: newKept(cfg.Kept), slots: roster.NewGate(cfg.Scans, slotShare),
-		members: roster.New(stageName, d.Engine, d.Now, d.Log),
+		asker: asker{
+			deps: d, kept: newKept(cfg.Kept),
+			members: roster.New(stageName, d.Engine, d.Now, d.Log),
+		},
+		cfg: cfg, seen: bus.NewSeen(remembered), slots: roster.NewGate(cfg.Scans, slotShare), seenAgain: bus.NewSeen(remembered),
 	}
 	s.metrics = newMetrics(d.Metrics, func() float64 { return float64(s.slots.Load()) })
+	s.past = past{asker: s.asker, slots: roster.NewGate(cfg.Again, slotShare)}
+	s.past.kept, s.past.idle = newKept(cfg.Kept/keptAgain), true
 	return s, nil
 }
 
@@ -110,6 +116,9 @@ func (s *Scanner) Run(ctx context.Context) error {
 		s.watch(ctx)
 		return nil
 	})
+	if s.cfg.Again > 0 {
+		g.Go(func() error { return s.workAgain(ctx) })
+	}
 	err := g.Wait()
 	s.tasks.Wait()
 	s.members.Close()

@@ -59,6 +59,8 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Checkpoint{}, nil
 	case Idempotency:
 		return &pb.Submission{}, nil
+	case Rescan:
+		return &pb.Rescan{}, nil
 	case Usage:
 		return &pb.Usage{}, nil
 	case Deadletter:

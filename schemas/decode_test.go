@@ -58,6 +58,7 @@ var kinds = map[string][2]string{
 	"checkpoint": {Checkpoint, ""},
 	"submission": {Idempotency, ""},
 	"usage":      {Usage, ""},
+	"rescan":     {Rescan, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {

@@ -29,6 +29,20 @@ func Wanted(policy string, before *pb.Scan) *pb.Scan {
 	return s
 }
 
+// Again has a leg scanned by order of a command, whatever was made of it
+// before. Where a policy had redirected it, routes decide again.
+func Again(l *pb.Leg, number uint64) {
+	l.Rescanned = number
+	l.Scan = &pb.Scan{State: pb.ScanState_SCAN_STATE_WANTED, Policy: l.GetScan().GetPolicy()}
+}
+
+// DueAgain reports whether a command to scan again, of this number, is still to be
+// obeyed by a leg: neither what is exempt from scanning nor what was scanned by
+// a later one is meant.
+func DueAgain(l *pb.Leg, number uint64) bool {
+	return number > l.Rescanned && l.GetScan().GetState() != pb.ScanState_SCAN_STATE_EXEMPT
+}
+
 // LegTopic is where a leg goes next that is to be attempted: through its scan
 // topic if policy wants that, and then it is marked so, or to its queue.
 func LegTopic(policy string, l *pb.Leg) string {

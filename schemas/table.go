@@ -21,6 +21,7 @@ const (
 	usageKept     = 3 * time.Hour    // an hour counts
 	usageRolled   = 15 * time.Minute // who starts reads an hour back: what is compacted by then is less
 	legsBeyond    = 30 * day
+	rescanKept    = day
 	defaultNumber = 3
 )
 
@@ -105,6 +106,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Reinject, Key: "message id", Value: "Reinject", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup}},
 		{Name: Parked, Key: "tenant and destination", Value: "Leg", Partitions: n, Retention: long, Groups: []string{DelayGroup}},
 		{Name: Quarantine, Key: "message id", Value: "Leg", Partitions: n, Retention: long, Groups: []string{DelayGroup}},
+		{Name: Rescan, Key: "message id", Value: "Rescan", Partitions: n, Retention: rescanKept, Groups: []string{RescanGroup}},
 		{Name: Hold, Key: "message id", Value: "Chunk", Partitions: n, Retention: long},
 		{Name: Journal, Key: "queue topic and partition", Value: "Journaled", Partitions: n, Retention: journalKept, Private: true},
 		{Name: Events, Key: "message id", Value: "Event", Partitions: n, Retention: eventsKept},

@@ -18,6 +18,7 @@ const (
 	Directory  = "qstream.directory.v1"
 	Control    = "qstream.control.v1"
 	Quarantine = "qstream.quarantine.v1"
+	Rescan     = "qstream.rescan.v1"
 	Deadletter = "qstream.deadletter.v1"
 	Greylist   = "qstream.greylist.v1"
 	Audit      = "qstream.audit.v1"
@@ -35,6 +36,7 @@ const DefaultClass = "default"
 const (
 	RouterGroup = "qstream.router"
 	DelayGroup  = "qstream.delay"
+	RescanGroup = "qstream.rescan"
 )
 
 // DefaultPool is the pool of queues that name none.

@@ -29,5 +29,8 @@ func (c *replayResumeCmd) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
+	if j.Action == replay.ActionScan {
+		return notFoundf("job %s scans: go on with qstream scan replay --resume", j.ID)
+	}
 	return c.redeliver(ctx, p, h, j)
 }

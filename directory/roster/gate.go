@@ -2,18 +2,22 @@ package roster
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
 // Gate shares slots among lanes, round robin. A lane takes no more than its own
 // limit, and no more than share times what is then left free, so that a
-// newcomer finds a slot though another fills the rest.
+// newcomer finds a slot though another fills the rest. Idle lanes together take
+// at most a quarter of the slots, only while half of them are free and nobody
+// else waits for one; to the others they are as good as empty.
 type Gate struct {
 	share int
 
 	mu      sync.Mutex
 	slots   int
 	running int
+	idle    int // of those, in idle lanes
 	lanes   map[string]*lane
 	turn    []*lane // those with somebody who waits, in the order of their turns
 }
@@ -21,6 +25,7 @@ type Gate struct {
 type lane struct {
 	name    string
 	limit   int
+	idle    bool
 	running int
 	waiting []chan struct{}
 }
@@ -33,10 +38,16 @@ func NewGate(slots, share int) *Gate {
 // Enter waits for a slot in a lane; limit is the lane's from now on. It returns
 // false if ctx ends before. Call Leave in the end.
 func (g *Gate) Enter(ctx context.Context, name string, limit int) bool {
+	return g.EnterAs(ctx, name, limit, false)
+}
+
+// EnterAs is Enter, or, with idle, waits for a slot that nobody else wants; a
+// lane is always one of both.
+func (g *Gate) EnterAs(ctx context.Context, name string, limit int, idle bool) bool {
 	g.mu.Lock()
 	l := g.lanes[name]
 	if l == nil {
-		l = &lane{name: name}
+		l = &lane{name: name, idle: idle}
 		g.lanes[name] = l
 	}
 	l.limit = limit
@@ -74,6 +85,9 @@ func (g *Gate) Leave(name string) {
 func (g *Gate) release(l *lane) {
 	g.running--
 	l.running--
+	if l.idle {
+		g.idle--
+	}
 	g.admit()
 	if l.running == 0 && len(l.waiting) == 0 {
 		delete(g.lanes, l.name)
@@ -92,6 +106,9 @@ func (g *Gate) admit() {
 				l.waiting = l.waiting[1:]
 				l.running++
 				g.running++
+				if l.idle {
+					g.idle++
+				}
 				progress = true
 			}
 			if len(l.waiting) > 0 {
@@ -102,8 +119,14 @@ func (g *Gate) admit() {
 }
 
 func (g *Gate) admits(l *lane) bool {
-	return g.running < g.slots && l.running < l.limit && l.running <= g.share*(g.slots-g.running-1)
+	if l.idle {
+		return g.running < (g.slots+1)/2 && g.idle < (g.slots+3)/4 && l.running < l.limit && !slices.ContainsFunc(g.turn, g.comesFirst)
+	}
+	return g.running < g.slots && l.running < l.limit && l.running <= g.share*(g.slots-g.running+g.idle-1)
 }
+
+// comesFirst reports a lane that a free slot is for, rather than for idle ones.
+func (g *Gate) comesFirst(l *lane) bool { return !l.idle && len(l.waiting) > 0 && g.admits(l) }
 
 // tidy forgets lanes that nobody is in or waits for.
 func (g *Gate) tidy() {

@@ -47,9 +47,9 @@ func finite(f float64) float64 {
 	return f
 }
 
-// tells is the value of the field that tells what was found: "malware by
+// Tells is the value of the field that tells what was found: "malware by
 // clamav (Eicar)".
-func (r Ruling) tells(verdicts []Said) string {
+func (r Ruling) Tells(verdicts []Said) string {
 	if r.By < 0 {
 		return r.Finding
 	}
@@ -89,7 +89,7 @@ func Changes(r Ruling, verdicts []Said, p *directory.ScanPolicy) []*pb.HeaderCha
 			cs = append(cs, &pb.HeaderChange{Kind: pb.ChangeKind_CHANGE_KIND_ADD, Name: c.Name, Value: []byte(c.Value)})
 		}
 	}
-	add(scanField, r.tells(verdicts))
+	add(scanField, r.Tells(verdicts))
 	for _, i := range r.Tags {
 		for _, f := range p.Rules[i].Header {
 			name, value := cutField(f)

@@ -30,9 +30,9 @@ var grave = []string{
 
 func gravity(action string) int { return slices.Index(grave, action) }
 
-// final reports an action after which nothing an engine says matters to where
+// Final reports an action after which nothing an engine says matters to where
 // the mail goes: it isn't delivered.
-func final(action string) bool { return gravity(action) >= gravity(directory.ActForward) }
+func Final(action string) bool { return gravity(action) >= gravity(directory.ActForward) }
 
 // Ruling is what becomes of a recipient.
 type Ruling struct {
@@ -86,11 +86,11 @@ func (r Ruling) with(p *directory.ScanPolicy, o Ruling) Ruling {
 	}
 	switch {
 	case o.Waits():
-		if !final(r.Action) && !r.Waits() { // else it can change nothing any more
+		if !Final(r.Action) && !r.Waits() { // else it can change nothing any more
 			r = o
 		}
 	case r.Waits():
-		if final(o.Action) {
+		if Final(o.Action) {
 			r = o
 		}
 	case r.Finding == "" || gravity(o.Action) > gravity(r.Action):
@@ -194,7 +194,7 @@ func byDefault(on string, advice engine.Advice) string {
 
 // Settled reports whether no further engine can change anything.
 func Settled(rs []Ruling) bool {
-	return !slices.ContainsFunc(rs, func(r Ruling) bool { return !final(r.Action) })
+	return !slices.ContainsFunc(rs, func(r Ruling) bool { return !Final(r.Action) })
 }
 
 // Waiting reports whether any recipient waits for an engine.

@@ -38,3 +38,8 @@ func cmdMood(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	c.Feel(m)
 }
+
+// learn NAME TEXT SIGNATURE: the fake clamd has new signatures, and finds TEXT.
+func cmdLearn(ts *testscript.TestScript, neg bool, args []string) {
+	of(ts).clamds[args[0]].Learn(args[1], args[2], true)
+}

@@ -50,6 +50,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 
 	"clamd":      cmdClamd,
 	"mood":       cmdMood,
+	"learn":      cmdLearn,
 	"dropins":    cmdDropins,
 	"qmsink":     cmdQmsink,
 	"qmsubmit":   cmdQmsubmit,

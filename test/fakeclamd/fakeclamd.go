@@ -35,7 +35,9 @@ type Server struct {
 	listener net.Listener // nil: down
 	conns    map[net.Conn]bool
 	mood     Mood
-	changed  chan struct{} // closed when mood changes or it goes down
+	changed  chan struct{}     // closed when mood changes or it goes down
+	known    map[string]string // what else is found, by its text
+	version  int               // of the signatures
 	scans    int
 	running  int
 	most     int
@@ -44,7 +46,7 @@ type Server struct {
 
 // Start listens on loopback.
 func Start() (*Server, error) {
-	s := &Server{addr: "127.0.0.1:0", conns: map[net.Conn]bool{}, changed: make(chan struct{})}
+	s := &Server{addr: "127.0.0.1:0", conns: map[net.Conn]bool{}, changed: make(chan struct{}), version: 27123}
 	return s, s.Up()
 }
 
@@ -70,6 +72,19 @@ func (s *Server) Feel(m Mood) {
 	s.mood = m
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// Learn makes it find a text from now on, by this name. The version that it
+// tells of its signatures grows with official ones only, as clamd's.
+func (s *Server) Learn(text, name string, official bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known = map[string]string{}
+	}
+	if s.known[text] = name; official {
+		s.version++
+	}
 }
 
 // Down ends it as a kill does: connections break.
@@ -141,7 +156,9 @@ func (s *Server) serve(c net.Conn) {
 		case "zIDSESSION\x00":
 			continue
 		case "zVERSION\x00":
-			reply = "ClamAV 1.4.6/27123/Wed Nov 18 09:31:11 2026"
+			s.mu.Lock()
+			reply = fmt.Sprintf("ClamAV 1.4.6/%d/Wed Nov 18 09:31:11 2026", s.version)
+			s.mu.Unlock()
 		case "zINSTREAM\x00":
 			if reply = s.scan(in); reply == "" {
 				return
@@ -175,8 +192,13 @@ func (s *Server) scan(in *bufio.Reader) string {
 		}
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.scans++
-	s.mu.Unlock()
+	for text, name := range s.known {
+		if bytes.Contains(content.Bytes(), []byte(text)) {
+			return "stream: " + name + " FOUND"
+		}
+	}
 	switch {
 	case bytes.Contains(content.Bytes(), []byte(Poison)):
 		return ""

@@ -63,6 +63,9 @@ const (
 	// A message with the same content was made for somebody else; child_id names
 	// it. The recipients' own fate is told beside it.
 	EventType_EVENT_TYPE_FORWARDED EventType = 20
+	// A later scan found bad what was delivered, or what still waited then: scan
+	// tells by what. Where the mail is, this doesn't tell.
+	EventType_EVENT_TYPE_FOUND_BAD EventType = 21
 )
 
 // Enum value maps for EventType.
@@ -89,6 +92,7 @@ var (
 		18: "EVENT_TYPE_QUARANTINED",
 		19: "EVENT_TYPE_UNSCANNED",
 		20: "EVENT_TYPE_FORWARDED",
+		21: "EVENT_TYPE_FOUND_BAD",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":  0,
@@ -112,6 +116,7 @@ var (
 		"EVENT_TYPE_QUARANTINED":  18,
 		"EVENT_TYPE_UNSCANNED":    19,
 		"EVENT_TYPE_FORWARDED":    20,
+		"EVENT_TYPE_FOUND_BAD":    21,
 	}
 )
 
@@ -240,7 +245,12 @@ type Event struct {
 	Text   string `protobuf:"bytes,28,opt,name=text,proto3" json:"text,omitempty"`
 	// Of a leg that goes, or went, through scanning. State WANTED on a routed or
 	// released event: the leg is on its way to the scan topic.
-	Scan          *Scan `protobuf:"bytes,29,opt,name=scan,proto3" json:"scan,omitempty"`
+	Scan *Scan `protobuf:"bytes,29,opt,name=scan,proto3" json:"scan,omitempty"`
+	// Of what somebody ordered: the undertaking, as on the audit topic.
+	Job string `protobuf:"bytes,30,opt,name=job,proto3" json:"job,omitempty"`
+	// Of found bad: it still waited when it was looked for, and is scanned again
+	// before anything of it is delivered.
+	Waiting       bool `protobuf:"varint,31,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,6 +488,20 @@ func (x *Event) GetScan() *Scan {
 	return nil
 }
 
+func (x *Event) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Event) GetWaiting() bool {
+	if x != nil {
+		return x.Waiting
+	}
+	return false
+}
+
 var File_qstream_v1_event_proto protoreflect.FileDescriptor
 
 const file_qstream_v1_event_proto_rawDesc = "" +
@@ -487,7 +511,7 @@ const file_qstream_v1_event_proto_rawDesc = "" +
 	"\aOutcome\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12*\n" +
-	"\x06status\x18\x03 \x01(\v2\x12.qstream.v1.StatusR\x06status\"\xdb\x06\n" +
+	"\x06status\x18\x03 \x01(\v2\x12.qstream.v1.StatusR\x06status\"\x87\a\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x15.qstream.v1.EventTypeR\x04type\x12\x13\n" +
@@ -520,7 +544,9 @@ const file_qstream_v1_event_proto_rawDesc = "" +
 	"\atook_ms\x18\x1a \x01(\x03R\x06tookMs\x12\x14\n" +
 	"\x05stage\x18\x1b \x01(\tR\x05stage\x12\x12\n" +
 	"\x04text\x18\x1c \x01(\tR\x04text\x12$\n" +
-	"\x04scan\x18\x1d \x01(\v2\x10.qstream.v1.ScanR\x04scan*\x96\x04\n" +
+	"\x04scan\x18\x1d \x01(\v2\x10.qstream.v1.ScanR\x04scan\x12\x10\n" +
+	"\x03job\x18\x1e \x01(\tR\x03job\x12\x18\n" +
+	"\awaiting\x18\x1f \x01(\bR\awaiting*\xb0\x04\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_ACCEPTED\x10\x01\x12\x15\n" +
@@ -543,7 +569,8 @@ const file_qstream_v1_event_proto_rawDesc = "" +
 	"\x12EVENT_TYPE_SCANNED\x10\x11\x12\x1a\n" +
 	"\x16EVENT_TYPE_QUARANTINED\x10\x12\x12\x18\n" +
 	"\x14EVENT_TYPE_UNSCANNED\x10\x13\x12\x18\n" +
-	"\x14EVENT_TYPE_FORWARDED\x10\x14B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\x14EVENT_TYPE_FORWARDED\x10\x14\x12\x18\n" +
+	"\x14EVENT_TYPE_FOUND_BAD\x10\x15B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_event_proto_rawDescOnce sync.Once

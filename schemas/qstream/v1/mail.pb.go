@@ -1185,8 +1185,9 @@ type Reinject struct {
 	DelayNotified bool `protobuf:"varint,18,opt,name=delay_notified,json=delayNotified,proto3" json:"delay_notified,omitempty"`
 	Owed          bool `protobuf:"varint,19,opt,name=owed,proto3" json:"owed,omitempty"`
 	// What scanning came to, for the legs made of it.
-	Scan          *Scan `protobuf:"bytes,20,opt,name=scan,proto3" json:"scan,omitempty"`
-	Verified      bool  `protobuf:"varint,21,opt,name=verified,proto3" json:"verified,omitempty"`
+	Scan          *Scan  `protobuf:"bytes,20,opt,name=scan,proto3" json:"scan,omitempty"`
+	Verified      bool   `protobuf:"varint,21,opt,name=verified,proto3" json:"verified,omitempty"`
+	Rescanned     uint64 `protobuf:"varint,38,opt,name=rescanned,proto3" json:"rescanned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1368,6 +1369,13 @@ func (x *Reinject) GetVerified() bool {
 	return false
 }
 
+func (x *Reinject) GetRescanned() uint64 {
+	if x != nil {
+		return x.Rescanned
+	}
+	return 0
+}
+
 // Leg is a value of the scan, queue, delay, parked and quarantine topics: one tenant's
 // recipients of one message in one queue for one destination.
 type Leg struct {
@@ -1427,7 +1435,9 @@ type Leg struct {
 	Scan *Scan `protobuf:"bytes,36,opt,name=scan,proto3" json:"scan,omitempty"`
 	// SPF or DMARC passed for the domain of the reverse-path: a report goes to
 	// who sent it.
-	Verified      bool `protobuf:"varint,37,opt,name=verified,proto3" json:"verified,omitempty"`
+	Verified bool `protobuf:"varint,37,opt,name=verified,proto3" json:"verified,omitempty"`
+	// Number of the newest command by which it was scanned again.
+	Rescanned     uint64 `protobuf:"varint,38,opt,name=rescanned,proto3" json:"rescanned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1719,6 +1729,13 @@ func (x *Leg) GetVerified() bool {
 		return x.Verified
 	}
 	return false
+}
+
+func (x *Leg) GetRescanned() uint64 {
+	if x != nil {
+		return x.Rescanned
+	}
+	return 0
 }
 
 // Marker is a value of the delay, parked and quarantine topics, told from the
@@ -2165,7 +2182,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\vaccepted_ms\x18\a \x01(\x03R\n" +
 	"acceptedMs\x12*\n" +
 	"\x11header_message_id\x18\b \x01(\tR\x0fheaderMessageId\x12)\n" +
-	"\x06checks\x18\t \x03(\v2\x11.qstream.v1.CheckR\x06checks\"\xbc\x05\n" +
+	"\x06checks\x18\t \x03(\v2\x11.qstream.v1.CheckR\x06checks\"\xda\x05\n" +
 	"\bReinject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x06origin\x18\x02 \x01(\x0e2\x12.qstream.v1.OriginR\x06origin\x12\x1b\n" +
@@ -2190,7 +2207,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x0edelay_notified\x18\x12 \x01(\bR\rdelayNotified\x12\x12\n" +
 	"\x04owed\x18\x13 \x01(\bR\x04owed\x12$\n" +
 	"\x04scan\x18\x14 \x01(\v2\x10.qstream.v1.ScanR\x04scan\x12\x1a\n" +
-	"\bverified\x18\x15 \x01(\bR\bverified\"\xaa\t\n" +
+	"\bverified\x18\x15 \x01(\bR\bverified\x12\x1c\n" +
+	"\trescanned\x18& \x01(\x04R\trescanned\"\xc8\t\n" +
 	"\x03Leg\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x16\n" +
@@ -2235,7 +2253,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x06spills\x18\" \x01(\rR\x06spills\x12\x12\n" +
 	"\x04owed\x18# \x01(\bR\x04owed\x12$\n" +
 	"\x04scan\x18$ \x01(\v2\x10.qstream.v1.ScanR\x04scan\x12\x1a\n" +
-	"\bverified\x18% \x01(\bR\bverified\"\"\n" +
+	"\bverified\x18% \x01(\bR\bverified\x12\x1c\n" +
+	"\trescanned\x18& \x01(\x04R\trescanned\"\"\n" +
 	"\x06Marker\x12\x18\n" +
 	"\aoffsets\x18\x01 \x03(\x03R\aoffsets\"\x8d\x02\n" +
 	"\n" +

@@ -39,19 +39,23 @@ const (
 	// Mail in the scope that was held at a quota, and was accepted before the
 	// command, goes on.
 	Verb_VERB_RESUME_HELD Verb = 7
+	// For a month: what still waits of some messages is scanned before anything
+	// of it is delivered, whatever was found before.
+	Verb_VERB_SCAN_AGAIN Verb = 21
 )
 
 // Enum value maps for Verb.
 var (
 	Verb_name = map[int32]string{
-		0: "VERB_UNSPECIFIED",
-		1: "VERB_SUSPEND",
-		2: "VERB_RESUME",
-		3: "VERB_FLUSH",
-		4: "VERB_SNAPSHOT",
-		5: "VERB_RELEASE",
-		6: "VERB_DELETE",
-		7: "VERB_RESUME_HELD",
+		0:  "VERB_UNSPECIFIED",
+		1:  "VERB_SUSPEND",
+		2:  "VERB_RESUME",
+		3:  "VERB_FLUSH",
+		4:  "VERB_SNAPSHOT",
+		5:  "VERB_RELEASE",
+		6:  "VERB_DELETE",
+		7:  "VERB_RESUME_HELD",
+		21: "VERB_SCAN_AGAIN",
 	}
 	Verb_value = map[string]int32{
 		"VERB_UNSPECIFIED": 0,
@@ -62,6 +66,7 @@ var (
 		"VERB_RELEASE":     5,
 		"VERB_DELETE":      6,
 		"VERB_RESUME_HELD": 7,
+		"VERB_SCAN_AGAIN":  21,
 	}
 )
 
@@ -467,7 +472,10 @@ type Command struct {
 	// For snapshots: orders about the quarantine that are in force, with at_ms.
 	Orders []*Command `protobuf:"bytes,12,rep,name=orders,proto3" json:"orders,omitempty"`
 	// For snapshots: when held mail of each scope was last resumed.
-	Resumed       []*Resumed `protobuf:"bytes,13,rep,name=resumed,proto3" json:"resumed,omitempty"`
+	Resumed []*Resumed `protobuf:"bytes,13,rep,name=resumed,proto3" json:"resumed,omitempty"`
+	// For scan again: the undertaking; the legs are in held, all of the numbers
+	// named there. Of those in a snapshot's orders, number is that of the order.
+	Job           string `protobuf:"bytes,38,opt,name=job,proto3" json:"job,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -591,6 +599,13 @@ func (x *Command) GetResumed() []*Resumed {
 		return x.Resumed
 	}
 	return nil
+}
+
+func (x *Command) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
 }
 
 // HeldLeg is a leg in quarantine, or some of its recipients.
@@ -1012,7 +1027,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x04 \x01(\tR\tmessageId\"\xc7\x03\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\xd9\x03\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12$\n" +
@@ -1027,7 +1042,8 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	" \x03(\v2\x13.qstream.v1.HeldLegR\x04held\x12\x16\n" +
 	"\x06rescan\x18\v \x01(\bR\x06rescan\x12+\n" +
 	"\x06orders\x18\f \x03(\v2\x13.qstream.v1.CommandR\x06orders\x12-\n" +
-	"\aresumed\x18\r \x03(\v2\x13.qstream.v1.ResumedR\aresumed\"u\n" +
+	"\aresumed\x18\r \x03(\v2\x13.qstream.v1.ResumedR\aresumed\x12\x10\n" +
+	"\x03job\x18& \x01(\tR\x03job\"u\n" +
 	"\aHeldLeg\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x10\n" +
@@ -1058,7 +1074,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05ended\x18\a \x01(\bR\x05ended\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error*\x9b\x01\n" +
+	"\x05error\x18\b \x01(\tR\x05error*\xb0\x01\n" +
 	"\x04Verb\x12\x14\n" +
 	"\x10VERB_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERB_SUSPEND\x10\x01\x12\x0f\n" +
@@ -1068,7 +1084,8 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\rVERB_SNAPSHOT\x10\x04\x12\x10\n" +
 	"\fVERB_RELEASE\x10\x05\x12\x0f\n" +
 	"\vVERB_DELETE\x10\x06\x12\x14\n" +
-	"\x10VERB_RESUME_HELD\x10\aB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\x10VERB_RESUME_HELD\x10\a\x12\x13\n" +
+	"\x0fVERB_SCAN_AGAIN\x10\x15B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_site_proto_rawDescOnce sync.Once

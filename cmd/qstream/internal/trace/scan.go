@@ -26,6 +26,21 @@ func scanned(e *pb.Event) string {
 			word += " to queue " + s.Queue
 		}
 	}
+	return word + judged(s)
+}
+
+// foundBad is what a scan of the past found.
+func foundBad(e *pb.Event) string {
+	word := "delivered but found bad since"
+	if e.Waiting {
+		word = "found bad while it waits, to be scanned before it is delivered"
+	}
+	return word + judged(e.Scan) + "; job " + e.Job
+}
+
+// judged is by what, for what and by whom.
+func judged(s *pb.Scan) string {
+	word := ""
 	if s.GetPolicy() != "" {
 		word += " by policy " + s.Policy
 	}

@@ -1,0 +1,49 @@
+package delay
+
+import (
+	"time"
+
+	"qstream/directory"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// foundBad is what the trace says of a leg that was ordered to be scanned.
+const foundBad = "found bad by a later scan"
+
+// dueAgain is the number of an order by which a leg has to be scanned before
+// anything of it is delivered; ok is false if none is left to obey.
+func (w world) dueAgain(l *pb.Leg) (number uint64, ok bool) {
+	number, ok = w.again(l.MessageId, l.Recipients)
+	return number, ok && schemas.DueAgain(l, number)
+}
+
+// again brings a leg to its scan topic that was ordered to be scanned, also
+// before it is due, and out of a suspended scope: if it is clean it is parked
+// again. One that a policy redirected is routed anew, for its queue needn't have
+// a scan topic. Where there is no policy any more nobody can be asked.
+func again(l *pb.Leg, at resolution, stopped time.Duration, w world) (move, bool) {
+	number, ok := w.dueAgain(l)
+	if !ok {
+		return move{}, false
+	}
+	policy, redirected := at.first.Scan, l.GetScan().GetQueue() != ""
+	if redirected {
+		q := directory.QuestionOf(l, l.Recipients[0])
+		q.Queue = ""
+		policy = w.decide(q).Scan
+	}
+	if policy == "" {
+		l.Rescanned = number
+		return move{}, false
+	}
+	schemas.Again(l, number)
+	var m move
+	if redirected {
+		m = rerouted(l, stopped, w)
+	} else {
+		m = toQueue(l, stopped, schemas.LegTopic(policy, l), w)
+	}
+	m.event.Text = foundBad
+	return m, true
+}

@@ -1,0 +1,180 @@
+package scanner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/control"
+	"qstream/directory"
+	"qstream/directory/roster"
+	"qstream/engine"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// Of the past that is offered to be scanned again.
+const (
+	heldAgain  = 1024 // offers that are held, most of them for an engine
+	keptAgain  = 4    // the share of verdicts kept for them: one part of so many
+	againFirst = 10 * time.Second
+	againLast  = 5 * time.Minute
+	// unreadableAfter is how often content is looked for that can't be read.
+	unreadableAfter = 3
+	orderWithin     = 30 * time.Second
+)
+
+// workAgain scans what is offered, in a group of its own: whatever lies in its
+// topic keeps no mail from being read.
+func (s *Scanner) workAgain(ctx context.Context) error {
+	err := s.deps.Bus.Work(ctx, bus.WorkConfig{
+		Group: schemas.RescanGroup, From: bus.NewTopics(schemas.Rescan), Stage: stageName, MaxHeld: heldAgain, Drain: s.cfg.Drain,
+	}, s.takeAgain)
+	if err != nil {
+		return fmt.Errorf("scanner of the past: %w", err)
+	}
+	return nil
+}
+
+// takeAgain is given each record by the bus; it doesn't block.
+func (s *Scanner) takeAgain(job *bus.Job) {
+	o, err := decodeOffer(job.Record)
+	switch {
+	case err != nil: // no mail is lost with it: whoever counts misses an answer
+		s.metrics.poison.Inc()
+		s.deps.Log.Error("offer can't be read", "stage", stageName, "topic", job.Record.Topic,
+			"partition", job.Record.Partition, "offset", job.Record.Offset, "err", err)
+		job.Finish()
+	case o.Result != nil, s.seenAgain.Repeated(job.Record, offerID(o)):
+		job.Finish()
+	default:
+		s.tasks.Go(func() { s.runAgain(job, o) })
+	}
+}
+
+func decodeOffer(r bus.Record) (*pb.Rescan, error) {
+	var o pb.Rescan
+	err := proto.Unmarshal(r.Value, &o)
+	switch {
+	case err != nil:
+	case o.Result != nil:
+	case o.Job == "" || o.GetLeg().GetMessageId() == "":
+		err = errors.New("no job or no message id")
+	case len(o.Leg.Recipients) == 0 || o.Leg.Content == nil:
+		err = errors.New("no recipients or no content")
+	}
+	return &o, err
+}
+
+// offerID is the same for two records only if one repeats the other.
+func offerID(o *pb.Rescan) string {
+	return fmt.Sprintf("%s %s %d %v %s %d %d", o.Job, o.Leg.MessageId, o.Leg.Number, o.Waiting, o.Found, o.Leg.Recipients[0].Number, o.Leg.GetScan().GetWaits())
+}
+
+// runAgain takes an offer to its end here.
+func (s *Scanner) runAgain(job *bus.Job, o *pb.Rescan) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	defer context.AfterFunc(job.Revoked(), cancel)()
+	if !pause(ctx, time.UnixMilli(o.DueMs).Sub(s.deps.Now())) || !s.past.slots.Enter(ctx, o.Leg.Tenant, s.cfg.Again) {
+		return
+	}
+	defer s.past.slots.Leave(o.Leg.Tenant)
+	held, ok := job.Begin(ctx)
+	if !ok {
+		return
+	}
+	defer context.AfterFunc(held, cancel)()
+	out, err := s.scanAgain(ctx, o)
+	if err != nil && ctx.Err() == nil {
+		s.deps.Log.Error("what waits can't be held back", "stage", stageName, "msg_id", o.Leg.MessageId, "tenant", o.Leg.Tenant, "err", err)
+		pause(ctx, time.Second)
+	}
+	if err != nil || ctx.Err() != nil {
+		job.Abandon()
+		return
+	}
+	job.Finish(out...)
+}
+
+// pause waits; false: ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// past asks about what was offered: with verdicts that its job made, and engine
+// slots that nobody else wants.
+type past struct {
+	asker
+	slots *roster.Gate // of this process
+}
+
+// scanAgain is what follows from an offer. An error says that nothing may
+// follow yet.
+func (s *Scanner) scanAgain(ctx context.Context, o *pb.Rescan) ([]bus.Record, error) {
+	began, snap := s.deps.Now(), s.deps.Directory.Snapshot()
+	policy := snap.Scan(snap.Decide(directory.QuestionOf(o.Leg, o.Leg.Recipients[0])).Scan)
+	if policy == nil {
+		return s.answered(o, &pb.RescanResult{Outcome: outcomeUnwanted}), nil
+	}
+	ask := s.past.asker
+	ask.job = o.Job
+	a := ask.ask(ctx, o.Leg, snap, policy)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	sc := scene{snap: snap, policy: policy, began: began, now: s.deps.Now()}
+	f := findAgain(o, a, sc)
+	if f.again != nil {
+		s.metrics.rescans.WithLabelValues(directory.ActWait).Inc()
+		return []bus.Record{bus.NewRescan(f.again)}, nil
+	}
+	if o.Waiting && len(f.bad) > 0 {
+		if err := s.holdBack(ctx, o, f.bad); err != nil {
+			return nil, err
+		}
+	}
+	var out []bus.Record
+	for _, e := range f.events {
+		out = append(out, bus.NewEvent(e))
+	}
+	s.log(o.Leg, a)
+	return append(out, s.answered(o, f.result)...), nil
+}
+
+// answered is the record of a result.
+func (s *Scanner) answered(o *pb.Rescan, r *pb.RescanResult) []bus.Record {
+	s.metrics.rescans.WithLabelValues(r.Outcome).Inc()
+	l := &pb.Leg{MessageId: o.Leg.MessageId, Number: o.Leg.Number, Tenant: o.Leg.Tenant, Queue: o.Leg.Queue, Recipients: o.Leg.Recipients}
+	return []bus.Record{bus.NewRescan(&pb.Rescan{Job: o.Job, Leg: l, Waiting: o.Waiting, OfferedMs: o.OfferedMs, Result: r})}
+}
+
+// holdBack orders that what still waits is scanned before it is delivered. It
+// is ordered before it is told: a repetition finds the order standing.
+func (s *Scanner) holdBack(ctx context.Context, o *pb.Rescan, bad []uint32) error {
+	ctx, cancel := context.WithTimeout(ctx, orderWithin)
+	defer cancel()
+	s.ordering.Lock() // else this process would race with itself for the head
+	defer s.ordering.Unlock()
+	_, err := control.Send(ctx, s.deps.Bus, control.Command{
+		Verb: control.ScanAgain, Actor: stageName, Job: o.Job, Reason: "found bad by job " + o.Job,
+		Held: []*pb.HeldLeg{{MessageId: o.Leg.MessageId, Recipients: bad}},
+	})
+	return err
+}
+
+// noVerdict reports an answer that lacks an engine's verdict.
+func noVerdict(a answer) bool {
+	n := len(a.verdicts)
+	return n > 0 && a.verdicts[n-1].Outcome == engine.Failed && !a.verdicts[n-1].Poison
+}
