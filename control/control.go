@@ -1,6 +1,6 @@
 // Package control holds the standing state that people order (suspensions)
-// and the commands that happen once (flush, orders about the quarantine), as
-// every role follows them.
+// and the commands that happen once (flush, orders about the quarantine, and to
+// scan again), as every role follows them.
 //
 // Guarantee: a State never changes; whether a leg is suspended is a function
 // of a State and the leg's scope alone.

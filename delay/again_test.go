@@ -6,6 +6,10 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"qstream/bus"
+	"qstream/bus/bustest"
+	"qstream/control"
+	"qstream/mail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -136,5 +140,59 @@ func TestOutstayedAndFoundBad(t *testing.T) {
 		if m.topic != want {
 			t.Errorf("ordered %v: %s to %s", ordered, m.fate, m.topic)
 		}
+	}
+}
+
+// An order reaches what waits, what is parked, and what is read only after it;
+// a leg of the same message that it isn't about waits on.
+func TestWaitingIsOrderedToBeScanned(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, scannedSite)
+	id := mail.NewID(time.Now())
+	leg := func(number uint32, wait time.Duration) *pb.Leg {
+		l := fresh(id, wait)
+		l.Number, l.Destination, l.Recipients = number, "acme.example", []*pb.Recipient{{Number: number, Address: "b@acme.example"}}
+		l.Scan = &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: "p"}
+		return l
+	}
+	order := func(job string, recipients ...uint32) {
+		t.Helper()
+		c := control.Command{Verb: control.ScanAgain, Actor: "scanner", Job: job, Held: []*pb.HeldLeg{{MessageId: id, Recipients: recipients}}}
+		if _, err := control.Send(t.Context(), b, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	scanned := func(n int) map[uint32]bool {
+		t.Helper()
+		got := map[uint32]bool{}
+		for _, r := range bustest.Want(t, b, schemas.Scan("acme", 1), n) {
+			l := legOf(t, r)
+			if got[l.Number] || l.Rescanned == 0 || l.Scan.State != pb.ScanState_SCAN_STATE_WANTED {
+				t.Errorf("%v", l)
+			}
+			got[l.Number] = true
+		}
+		return got
+	}
+	bustest.Put(t, b, delayed(leg(1, time.Hour), leg(2, time.Hour))...)
+	order("before", 1)
+	start(t, b, Config{})
+	if got := scanned(1); !got[1] {
+		t.Fatalf("legs %v", got)
+	}
+	send(t, b, control.Suspend, control.Scope{Tenant: "acme"})
+	parked := leg(3, 0)
+	parked.ParkedMs, parked.DueMs = time.Now().UnixMilli(), 0
+	bustest.Put(t, b, bus.NewWaiting(schemas.Parked, parked))
+	order("amid", 3, 4)
+	if got := scanned(2); !got[3] {
+		t.Fatalf("legs %v", got)
+	}
+	bustest.Put(t, b, delayed(leg(4, time.Hour))...)
+	if got := scanned(3); !got[4] || got[2] {
+		t.Fatalf("legs %v", got)
+	}
+	if n := len(bustest.Records(t, b, schemas.Queue("acme", 1))); n != 0 {
+		t.Errorf("%d legs went to be attempted", n)
 	}
 }

@@ -1,6 +1,6 @@
 // Package replay reads mail history again: it selects messages of the past by
-// what is known of them, and lets them be delivered once more, exported, or
-// bound into a bundle that proves itself (bundle).
+// what is known of them, and lets them be delivered once more, scanned again,
+// exported, or bound into a bundle that proves itself (bundle).
 //
 // Guarantee: history is only read. What is delivered again is a new message
 // with an id of its own that names the old one; it comes in by reinject, as

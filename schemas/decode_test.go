@@ -30,7 +30,7 @@ func TestGoldenRecords(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".pb")
 		t.Run(name, func(t *testing.T) { checkGolden(t, file, name) })
 	}
-	for name := range samples() {
+	for name := range golden() {
 		if _, err := os.Stat("testdata/" + name + ".pb"); err != nil {
 			t.Errorf("no golden record: go test ./schemas -add (%v)", err)
 		}
@@ -103,7 +103,7 @@ func checkGolden(t *testing.T, file, name string) {
 }
 
 func writeMissing(t *testing.T) {
-	for name, m := range samples() {
+	for name, m := range golden() {
 		file := "testdata/" + name
 		if _, err := os.Stat(file + ".pb"); err == nil {
 			continue
@@ -161,7 +161,7 @@ func TestEveryTopicIsKnown(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for name, m := range samples() {
+	for name, m := range golden() {
 		word, _, _ := strings.Cut(name, "-")
 		value, err := proto.Marshal(m)
 		if err != nil {
