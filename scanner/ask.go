@@ -14,6 +14,18 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
+// asker is what asking an engine takes. Safe for concurrent use.
+type asker struct {
+	deps    Deps
+	metrics *metrics
+	kept    *kept
+	members *members
+}
+
+func newAsker(d Deps, m *metrics, keep int) asker {
+	return asker{d, m, newKept(keep), &members{make: d.Engine, now: d.Now, log: d.Log, byName: map[string]*member{}}}
+}
+
 // answer is what the engines of a policy said of a leg, and what follows.
 type answer struct {
 	verdicts []said
@@ -59,7 +71,7 @@ func (s *Scanner) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, 
 // health is why an engine isn't asked now, and until when: nothing if it is. A
 // leg that has waited for one before is only given to an engine that works:
 // what then breaks it is the content.
-func (s *Scanner) health(ctx context.Context, l *pb.Leg, m *member) (v said, until time.Time) {
+func (s *asker) health(ctx context.Context, l *pb.Leg, m *member) (v said, until time.Time) {
 	if why, until, down := m.down(ctx); down {
 		return said{Verdict: why}, until
 	}
@@ -73,7 +85,7 @@ func (s *Scanner) health(ctx context.Context, l *pb.Leg, m *member) (v said, unt
 
 // scan is one engine's verdict, from memory if it depends on nothing but
 // content that was scanned before.
-func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *member) (v said) {
+func (s *asker) scan(ctx context.Context, l *pb.Leg, m *member) (v said) {
 	began := s.deps.Now()
 	scan := func() engine.Verdict {
 		v := s.scanOnce(ctx, l, m)
@@ -99,7 +111,7 @@ func (s *Scanner) scan(ctx context.Context, l *pb.Leg, m *member) (v said) {
 const maxChanges = 32 << 10
 
 // scanOnce gives the content to the engine, within its deadline.
-func (s *Scanner) scanOnce(ctx context.Context, l *pb.Leg, m *member) engine.Verdict {
+func (s *asker) scanOnce(ctx context.Context, l *pb.Leg, m *member) engine.Verdict {
 	lane := l.Tenant + "\x00" + l.Queue
 	if !m.slots.enter(ctx, lane, m.doc.Concurrency) {
 		return engine.FailedBy(ctx, m.Name(), ctx.Err())
@@ -146,7 +158,7 @@ func (c *checked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *Scanner) open(ctx context.Context, l *pb.Leg) (*checked, error) {
+func (s *asker) open(ctx context.Context, l *pb.Leg) (*checked, error) {
 	r, err := s.deps.Bus.Open(ctx, l.Content)
 	if err != nil {
 		if errors.Is(err, bus.ErrContent) {

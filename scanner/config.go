@@ -15,6 +15,10 @@ type Config struct {
 	Held  int           // legs held; default 4096
 	Drain time.Duration // how long a stop waits for what has begun; default 10 s
 	Kept  int           // verdicts that are kept in memory; default 20,000
+	// Shadows is how many messages are compared at once in this process, beside
+	// those that are scanned; default 16.
+	Shadows int
+	Tell    time.Duration // how often counts of comparisons are told; default 10 s
 }
 
 // heldOfPart is how many legs of one partition are held: a flood in one queue
@@ -22,7 +26,7 @@ type Config struct {
 const heldOfPart = 64
 
 func (c Config) complete() (Config, error) {
-	if c.Scans < 0 || c.Held < 0 || c.Drain < 0 || c.Kept < 0 {
+	if c.Scans < 0 || c.Held < 0 || c.Drain < 0 || c.Kept < 0 || c.Shadows < 0 || c.Tell < 0 {
 		return c, errors.New("scanner: settings must not be negative")
 	}
 	if len(c.Pools) == 0 {
@@ -39,6 +43,12 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Kept == 0 {
 		c.Kept = 20_000
+	}
+	if c.Shadows == 0 {
+		c.Shadows = 16
+	}
+	if c.Tell == 0 {
+		c.Tell = 10 * time.Second
 	}
 	return c, nil
 }

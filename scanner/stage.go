@@ -52,15 +52,13 @@ type Deps struct {
 
 // Scanner is the stage.
 type Scanner struct {
-	cfg     Config
-	deps    Deps
-	metrics *metrics
-	seen    *bus.Seen
-	kept    *kept
-	slots   *gate
-	members *members
-	ctx     context.Context // of Run
-	tasks   sync.WaitGroup
+	asker
+	cfg    Config
+	seen   *bus.Seen
+	slots  *gate
+	shadow *shadow
+	ctx    context.Context // of Run
+	tasks  sync.WaitGroup
 }
 
 const (
@@ -84,11 +82,9 @@ func New(cfg Config, d Deps) (*Scanner, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Scanner{
-		cfg: cfg, deps: d, seen: bus.NewSeen(remembered), kept: newKept(cfg.Kept), slots: newGate(cfg.Scans, slotShare),
-		members: &members{make: d.Engine, now: d.Now, log: d.Log, byName: map[string]*member{}},
-	}
-	s.metrics = newMetrics(d.Metrics, func() float64 { return float64(s.slots.load()) })
+	s := &Scanner{cfg: cfg, seen: bus.NewSeen(remembered), slots: newGate(cfg.Scans, slotShare)}
+	s.asker = newAsker(d, newMetrics(d.Metrics, func() float64 { return float64(s.slots.load()) }), cfg.Kept)
+	s.shadow = newShadow(cfg, d, s.metrics)
 	return s, nil
 }
 
@@ -101,6 +97,7 @@ func (s *Scanner) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	s.ctx = ctx
+	s.shadow.begin(ctx)
 	g.Go(func() error {
 		s.follow(ctx, g)
 		return nil
@@ -109,9 +106,14 @@ func (s *Scanner) Run(ctx context.Context) error {
 		s.watch(ctx)
 		return nil
 	})
+	g.Go(func() error {
+		s.shadow.run(ctx)
+		return nil
+	})
 	err := g.Wait()
 	s.tasks.Wait()
 	s.members.close()
+	s.shadow.close()
 	return err
 }
 
@@ -144,6 +146,7 @@ func (s *Scanner) follow(ctx context.Context, g *errgroup.Group) {
 			from.Set(wanted[pool]...)
 		}
 		s.members.follow(snap)
+		s.shadow.members.follow(snap)
 		select {
 		case <-ctx.Done():
 			return

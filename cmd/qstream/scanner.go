@@ -18,7 +18,8 @@ type scannerCmd struct {
 
 // scanFlags are the scanner's settings that up has, too.
 type scanFlags struct {
-	Scans int `placeholder:"N" help:"Most messages scanned at once in this process (default: 64)."`
+	Scans   int `placeholder:"N" help:"Most messages scanned at once in this process (default: 64)."`
+	Shadows int `placeholder:"N" help:"Most messages at once, beside these, that shadow policies are asked about (default: 16)."`
 }
 
 func (c *scannerCmd) Run(ctx context.Context, p *Process) error { return c.run(ctx, p, c.role()) }
@@ -29,7 +30,7 @@ func (c *scannerCmd) role() role {
 }
 
 func (f scanFlags) role(cfg scanner.Config) role {
-	cfg.Scans = f.Scans
+	cfg.Scans, cfg.Shadows = f.Scans, f.Shadows
 	return role{"scanner", func(g ground) (stage, error) {
 		return scanner.New(cfg, scanner.Deps{
 			Bus: g.bus, Directory: g.directory, Engine: engines.New, Log: g.log, Metrics: g.metrics, Now: g.now,

@@ -131,6 +131,8 @@ func said(e *pb.Event) string {
 		}
 	case pb.EventType_EVENT_TYPE_SCANNED, pb.EventType_EVENT_TYPE_QUARANTINED, pb.EventType_EVENT_TYPE_UNSCANNED:
 		word = scanned(e)
+	case pb.EventType_EVENT_TYPE_COMPARED:
+		word = compared(e.Comparison)
 	case pb.EventType_EVENT_TYPE_FORWARDED:
 		word = "forwarded as " + e.ChildId
 	case pb.EventType_EVENT_TYPE_ATTEMPTED:
