@@ -69,19 +69,18 @@ func (s *shadow) offer(l *pb.Leg, a answer, sc scene, name string) {
 	s.held++
 	ctx := s.ctx
 	s.tasks.Go(func() {
-		b, ok := answer{}, false
+		ok := false
 		if s.slots.enter(ctx, lane, p.shadow.Concurrency) {
-			b, ok = s.second(ctx, p)
+			var b answer
+			if b, ok = s.second(ctx, p); ok {
+				s.compare(p, b)
+			}
 			s.slots.leave(lane)
 		}
 		s.mu.Lock()
-		s.held--
-		if !ok {
+		defer s.mu.Unlock()
+		if s.held--; !ok {
 			s.missed(p)
-		}
-		s.mu.Unlock()
-		if ok {
-			s.compare(p, b)
 		}
 	})
 }

@@ -13,6 +13,8 @@
 // Guarantee: a refusal is reported only to a sender who was authenticated;
 // else the policy's fall-back happens.
 //
+// Guarantee: a shadow policy decides nothing, and no leg waits for it.
+//
 // A leg that waits for an engine does so in delay, where its lifetime goes on.
 // Verdicts that depend on the content alone are kept in memory, bounded, by
 // its sha256 and the signatures in force; one scan then serves all legs of a

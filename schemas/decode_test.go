@@ -260,8 +260,8 @@ func quarantined() *pb.Leg {
 	return l
 }
 
-// samples are one record of each kind, with most fields set.
-func samples() map[string]proto.Message {
+// records are one of each kind, with most fields set.
+func records() map[string]proto.Message {
 	envelope := &pb.Envelope{
 		ReversePath: "sender@acme.example", Recipients: recipients, EnvId: "QQ314159",
 		Ret: pb.Ret_RET_FULL, Body: pb.Body_BODY_8BITMIME, Smtputf8: true,
@@ -325,23 +325,6 @@ func samples() map[string]proto.Message {
 			MessageId: "01JD0000000000000000000001", Leg: 1, Step: 3, Tenant: "acme", Queue: "acme", Destination: "one.example",
 			Directory: 18, TookMs: 92, Stage: "scanner",
 			Scan: &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: "standard", Directory: 18, Verdicts: verdicts(), Action: "reject", Finding: "malware"},
-		},
-		"event-compared": &pb.Event{
-			Id: "01JD0000000000000000000001.1.3.24.0", Type: pb.EventType_EVENT_TYPE_COMPARED, AtMs: 1_763_900_001_500,
-			MessageId: "01JD0000000000000000000001", Leg: 1, Step: 3, Tenant: "acme", Queue: "acme", Destination: "one.example",
-			Directory: 18, Stage: "scanner", Outcomes: []*pb.Outcome{{Address: "ann@one.example"}},
-			Comparison: &pb.Comparison{
-				Policy: "standard", Shadow: "next", Verdicts: verdicts()[1:], ShadowVerdicts: verdicts(),
-				Partings: []*pb.Parting{{Action: "redirect junk", Finding: "spam", ShadowAction: "reject", ShadowFinding: "malware"}},
-			},
-		},
-		"event-tallied": &pb.Event{
-			Id: "01JD0000000000000000000009", Type: pb.EventType_EVENT_TYPE_TALLIED, AtMs: 1_763_900_010_000, Tenant: "acme", Queue: "acme", Stage: "scanner",
-			Tally: &pb.Tally{
-				Policy: "standard", Shadow: "next", SinceMs: 1_763_900_001_500, Missed: 2,
-				Cells: []*pb.Cell{{Action: "pass", ShadowAction: "pass", Recipients: 1200}, {Action: "redirect junk", ShadowAction: "reject", Recipients: 1}},
-				Times: []*pb.Times{{Engine: "clamav", Scans: []uint64{0, 3, 1100, 90}}}, ShadowTimes: []*pb.Times{{Engine: "rspamd", Scans: []uint64{0, 0, 0, 0, 0, 1201}}},
-			},
 		},
 		"leg":         leg(),
 		"leg-tagged":  tagged(),

@@ -31,7 +31,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Directory, "apply", "every role"},
 	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
-	{schemas.Audit, "replay", "replay, operators"},
+	{schemas.Audit, "replay, quarantine show, scan promote", "replay, operators"},
 	{schemas.Idempotency, "ingest", "ingest"},
 	{schemas.Usage, "ingest, ledger", "ingest, queue usage"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},
