@@ -141,9 +141,13 @@ func (c *checker) references() {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)
 			}
 			c.scanNamed(d, v.Scan)
+			if q := c.queues[v.Queue]; q != nil {
+				c.shadowNamed(d, v.Shadow, v.Scan, scanOf(v, q))
+			}
 			c.openRelay(d, v)
 		case *Queue:
 			c.scanNamed(d, v.Scan)
+			c.shadowNamed(d, v.Shadow, v.Scan, v.Scan)
 		case *ScanPolicy:
 			c.checkScan(d, v)
 		case *Route:

@@ -38,6 +38,7 @@ type Decision struct {
 	Route       string // name of the route; empty if none matched
 	Via         Via
 	Scan        string // name of the scan policy; empty: none, and where it is refused
+	Shadow      string // name of the policy that is compared with it; empty: none
 	// Refusal is set if the recipient is unroutable or the route refuses it
 	// (which may be temporary). Queue is set all the same, Via is an error:.
 	Refusal *mail.Status
@@ -91,6 +92,9 @@ func (s *Snapshot) decide(q Question, step func(string, ...any)) Decision {
 	}
 	if d.Scan = scanOf(t, d.Queue); d.Scan != "" {
 		step("scan policy %s", d.Scan)
+	}
+	if d.Shadow = s.shadowOf(t, d.Queue); d.Shadow != "" {
+		step("compared with scan policy %s", d.Shadow)
 	}
 	step("destination %s via %s", d.Destination, d.Via)
 	return d

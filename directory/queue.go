@@ -44,6 +44,7 @@ type Queue struct {
 	QSBMF                  bool   // bounces in qmail's format; default RFC 3464
 	DoubleBounceTo         string // default: the site's; empty: discarded
 	Scan                   string // the scan policy of its mail; empty: none, but for tenants with their own
+	Shadow                 string // the policy that Scan is compared with; empty: that policy's own
 	Scanned                bool   // it has a scan topic; set by the snapshot
 }
 
@@ -91,6 +92,7 @@ var queueKeys = []key[Queue]{
 	{"bounce_format", func(q *Queue, v *value) { q.QSBMF = v.oneOf("rfc3464", "qsbmf") == "qsbmf" }},
 	{"double_bounce_to", func(q *Queue, v *value) { q.DoubleBounceTo = parsed(v, parseMailbox) }},
 	{"scan", func(q *Queue, v *value) { q.Scan = parsed(v, parseName) }},
+	{"shadow", func(q *Queue, v *value) { q.Shadow = parsed(v, parseName) }},
 }
 
 var identityKeys = []key[Identity]{

@@ -46,6 +46,7 @@ type ScanPolicy struct {
 	Tries       int           // after how many breaks of an engine mail is poison; default 5
 	Keep        time.Duration // in quarantine; default 30 d
 	Then        string        // after that: ActDiscard (default) or ActRelease
+	Shadow      string        // the policy that it is compared with where nobody names another; empty: none
 }
 
 // ScanRule says what becomes of mail with a finding. The first rule of a
@@ -95,6 +96,7 @@ var scanKeys = []key[ScanPolicy]{
 	{"fallback", func(p *ScanPolicy, v *value) { p.Fallback = v.oneOf(ActQuarantine, ActDiscard, ActTag, ActPass) }},
 	{"tries", func(p *ScanPolicy, v *value) { p.Tries = int(v.integer(1, 100)) }},
 	{"quarantine", func(p *ScanPolicy, v *value) { nested(v, p, quarantineKeys) }},
+	{"shadow", func(p *ScanPolicy, v *value) { p.Shadow = parsed(v, parseName) }},
 }
 
 var quarantineKeys = []key[ScanPolicy]{
@@ -216,6 +218,7 @@ func (r *ScanRule) For(domain string) bool {
 
 // checkScan refuses names that stand for nothing.
 func (c *checker) checkScan(d *Document, p *ScanPolicy) {
+	c.shadowNamed(d, p.Shadow, p.Name, p.Name)
 	for i, name := range p.Engines {
 		if c.engines[name] == nil {
 			c.fail(d, element("engines", i), "there is no engine %q", name)

@@ -21,6 +21,7 @@ type Tenant struct {
 	// nothing.
 	Verify *Verification
 	Scan   string // the scan policy of its mail; empty: its queue's
+	Shadow string // the policy that is compared with it; empty: as its policy or queue says
 	Quota  *Quota // nil: nothing is counted
 }
 
@@ -43,6 +44,7 @@ var tenantKeys = []key[Tenant]{
 	{"queue", func(t *Tenant, v *value) { t.Queue = parsed(v, parseName) }},
 	{"dsn_rate", func(t *Tenant, v *value) { t.DSNRate = int(v.integer(0, 1_000_000)) }},
 	{"scan", func(t *Tenant, v *value) { t.Scan = parsed(v, parseName) }},
+	{"shadow", func(t *Tenant, v *value) { t.Shadow = parsed(v, parseName) }},
 	{"verify", func(t *Tenant, v *value) { t.Verify = &Verification{}; nested(v, t.Verify, verificationKeys) }},
 	{"quota", func(t *Tenant, v *value) { t.Quota = newTenantQuota(); nested(v, t.Quota, tenantQuotaKeys) }},
 }

@@ -399,7 +399,8 @@ func TestRepeatedEvents(t *testing.T) {
 	bustest.Put(t, r.bus, rs...)
 	r.groups("")
 	bustest.Put(t, r.bus, rs...)
-	bustest.Put(t, r.bus, bus.Record{Topic: schemas.Events, Partition: bus.AnyPartition, Value: []byte("\xff garbage")})
+	bustest.Put(t, r.bus, bus.Record{Topic: schemas.Events, Partition: bus.AnyPartition, Value: []byte("\xff garbage")},
+		bus.NewEvent(&pb.Event{Id: mail.NewID(time.Now()), Type: pb.EventType_EVENT_TYPE_TALLIED, Tenant: "acme"})) // about no message
 	if diff := cmp.Diff(map[string]int{"delay": 1}, r.groups("by=place")); diff != "" {
 		t.Error(diff)
 	}

@@ -45,6 +45,9 @@ func (v *view) take(r bus.Record) error {
 	defer v.mu.Unlock()
 	v.next.Next[r.Partition] = r.Offset + 1
 	v.next.Seq++
+	if err == nil && e.Type == pb.EventType_EVENT_TYPE_TALLIED {
+		return nil // about no message
+	}
 	if err != nil || !v.batch.Add(&e, fold.At{Partition: r.Partition, Offset: r.Offset, Seq: v.next.Seq}) {
 		v.metrics.unreadable.Inc()
 		return nil

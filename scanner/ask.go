@@ -34,6 +34,10 @@ type asker struct {
 	idle    bool   // takes slots of engines that nobody else wants
 }
 
+func newAsker(d Deps, m *metrics, keep int) asker {
+	return asker{deps: d, metrics: m, kept: newKept(keep), members: roster.New(stageName, d.Engine, d.Now, d.Log)}
+}
+
 // ask asks the engines of a policy, one after the other, until nothing more
 // can change where the mail goes or one fails.
 func (s *asker) ask(ctx context.Context, l *pb.Leg, snap *directory.Snapshot, p *directory.ScanPolicy) answer {

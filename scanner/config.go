@@ -18,6 +18,10 @@ type Config struct {
 	// Again is how many messages of the past are scanned again at once in this
 	// process; default 4, negative: none.
 	Again int
+	// Shadows is how many messages are compared at once in this process, beside
+	// those that are scanned; default 16.
+	Shadows int
+	Tell    time.Duration // how often counts of comparisons are told; default 10 s
 }
 
 // heldOfPart is how many legs of one partition are held: a flood in one queue
@@ -25,7 +29,7 @@ type Config struct {
 const heldOfPart = 64
 
 func (c Config) complete() (Config, error) {
-	if c.Scans < 0 || c.Held < 0 || c.Drain < 0 || c.Kept < 0 {
+	if c.Scans < 0 || c.Held < 0 || c.Drain < 0 || c.Kept < 0 || c.Shadows < 0 || c.Tell < 0 {
 		return c, errors.New("scanner: settings must not be negative")
 	}
 	if c.Again == 0 {
@@ -45,6 +49,12 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Kept == 0 {
 		c.Kept = 20_000
+	}
+	if c.Shadows == 0 {
+		c.Shadows = 16
+	}
+	if c.Tell == 0 {
+		c.Tell = 10 * time.Second
 	}
 	return c, nil
 }

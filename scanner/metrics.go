@@ -19,6 +19,8 @@ type metrics struct {
 	rescans    *prometheus.CounterVec
 	down       *prometheus.GaugeVec
 	built      *prometheus.GaugeVec
+	compared   *prometheus.CounterVec
+	shadow     *prometheus.HistogramVec
 }
 
 func newMetrics(r prometheus.Registerer, running func() float64) *metrics {
@@ -56,7 +58,21 @@ func newMetrics(r prometheus.Registerer, running func() float64) *metrics {
 		built: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "qstream_scanner_signatures_built_seconds", Help: "When an engine's signatures were made, since 1970.",
 		}, []string{"engine"}),
+		compared: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "qstream_scanner_shadow_recipients_total", Help: "Recipients whose mail a shadow policy saw, by whether it would have gone the same way; missed: there was no room.",
+		}, []string{"result"}),
+		shadow: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "qstream_scanner_shadow_scan_seconds", Help: "Time that an engine took for a message that was only compared.",
+			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60, 300},
+		}, []string{"engine"}),
 	}
+}
+
+// aside are the metrics of scans that decide nothing.
+func (m *metrics) aside() *metrics {
+	out := *m
+	out.seconds = m.shadow
+	return &out
 }
 
 func (m *metrics) verdict(v ruling.Said) {

@@ -14,6 +14,7 @@
 // else the policy's fall-back happens.
 //
 // Guarantee: mail of the past takes no slot that mail on its way waits for.
+// Guarantee: a shadow policy decides nothing, and no leg waits for it.
 //
 // A leg that waits for an engine does so in delay, where its lifetime goes on.
 // Verdicts that depend on the content alone are kept in memory, bounded, by
@@ -65,6 +66,7 @@ type Scanner struct {
 	past      past
 	seenAgain *bus.Seen
 	ordering  sync.Mutex
+	shadow    *shadow
 }
 
 const (
@@ -89,15 +91,12 @@ func New(cfg Config, d Deps) (*Scanner, error) {
 		return nil, err
 	}
 	s := &Scanner{
-		asker: asker{
-			deps: d, kept: newKept(cfg.Kept),
-			members: roster.New(stageName, d.Engine, d.Now, d.Log),
-		},
 		cfg: cfg, seen: bus.NewSeen(remembered), slots: roster.NewGate(cfg.Scans, slotShare), seenAgain: bus.NewSeen(remembered),
 	}
-	s.metrics = newMetrics(d.Metrics, func() float64 { return float64(s.slots.Load()) })
+	s.asker = newAsker(d, newMetrics(d.Metrics, func() float64 { return float64(s.slots.Load()) }), cfg.Kept)
 	s.past = past{asker: s.asker, slots: roster.NewGate(cfg.Again, slotShare)}
 	s.past.kept, s.past.idle = newKept(cfg.Kept/keptAgain), true
+	s.shadow = newShadow(cfg, d, s.metrics)
 	return s, nil
 }
 
@@ -110,6 +109,7 @@ func (s *Scanner) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	s.ctx = ctx
+	s.shadow.begin(ctx)
 	g.Go(func() error {
 		s.follow(ctx, g)
 		return nil
@@ -121,9 +121,14 @@ func (s *Scanner) Run(ctx context.Context) error {
 	if s.cfg.Again > 0 {
 		g.Go(func() error { return s.workAgain(ctx) })
 	}
+	g.Go(func() error {
+		s.shadow.run(ctx)
+		return nil
+	})
 	err := g.Wait()
 	s.tasks.Wait()
 	s.members.Close()
+	s.shadow.close()
 	return err
 }
 
@@ -156,6 +161,7 @@ func (s *Scanner) follow(ctx context.Context, g *errgroup.Group) {
 			from.Set(wanted[pool]...)
 		}
 		s.members.Follow(snap)
+		s.shadow.members.Follow(snap)
 		select {
 		case <-ctx.Done():
 			return

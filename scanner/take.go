@@ -187,6 +187,9 @@ func (s *Scanner) end(ctx context.Context, job *bus.Job, l *pb.Leg, snap *direct
 	if ruling.Waiting(a.rulings) {
 		return wait(l, a, sc), []string{directory.ActWait}
 	}
+	if first.Shadow != "" {
+		s.shadow.offer(l, a, sc, first.Shadow)
+	}
 	return conclude(l, a, sc)
 }
 

@@ -14,6 +14,7 @@ func samples() map[string]proto.Message {
 	all := mailSamples()
 	maps.Copy(all, custodySamples())
 	maps.Copy(all, rescanSamples())
+	all["event-compared"], all["event-tallied"] = differing(), tallied()
 	return all
 }
 
@@ -43,6 +44,31 @@ func rescanSamples() map[string]proto.Message {
 		"command-again": &pb.Command{
 			Number: 8, Base: 7, Verb: pb.Verb_VERB_SCAN_AGAIN, Actor: "scanner", Job: "01J0000000000000000000000J",
 			Held: []*pb.HeldLeg{{MessageId: "01J00000000000000000000000", Recipients: []uint32{0, 2}}},
+		},
+	}
+}
+
+// differing is an event of a leg that a shadow policy would have sent another way.
+func differing() *pb.Event {
+	return &pb.Event{
+		Id: "01JD0000000000000000000001.1.3.24.0", Type: pb.EventType_EVENT_TYPE_COMPARED, AtMs: 1_763_900_001_500,
+		MessageId: "01JD0000000000000000000001", Leg: 1, Step: 3, Tenant: "acme", Queue: "acme", Destination: "one.example",
+		Directory: 18, Stage: "scanner", Outcomes: []*pb.Outcome{{Address: "ann@one.example"}},
+		Comparison: &pb.Comparison{
+			Policy: "standard", Shadow: "next", Verdicts: verdicts()[1:], ShadowVerdicts: verdicts(),
+			Partings: []*pb.Parting{{Action: "redirect junk", Finding: "spam", ShadowAction: "reject", ShadowFinding: "malware"}},
+		},
+	}
+}
+
+// tallied is an event with counts of comparisons.
+func tallied() *pb.Event {
+	return &pb.Event{
+		Id: "01JD0000000000000000000009", Type: pb.EventType_EVENT_TYPE_TALLIED, AtMs: 1_763_900_010_000, Tenant: "acme", Queue: "acme", Stage: "scanner",
+		Tally: &pb.Tally{
+			Policy: "standard", Shadow: "next", SinceMs: 1_763_900_001_500, Missed: 2,
+			Cells: []*pb.Cell{{Action: "pass", ShadowAction: "pass", Recipients: 1200}, {Action: "redirect junk", ShadowAction: "reject", Recipients: 1}},
+			Times: []*pb.Times{{Engine: "clamav", Scans: []uint64{0, 3, 1100, 90}}}, ShadowTimes: []*pb.Times{{Engine: "rspamd", Scans: []uint64{0, 0, 0, 0, 0, 1201}}},
 		},
 	}
 }

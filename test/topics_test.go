@@ -32,7 +32,7 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Directory, "apply", "every role"},
 	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete; scanner (scan again)", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
-	{schemas.Audit, "replay, scan replay", "replay, scan replay, operators"},
+	{schemas.Audit, "replay, scan replay, quarantine show, scan promote", "replay, scan replay, operators"},
 	{schemas.Checkpoint, "tapper", "tapper, verify, replay bundle"},
 	{schemas.Idempotency, "ingest", "ingest"},
 	{schemas.Usage, "ingest, ledger", "ingest, queue usage"},

@@ -25,8 +25,8 @@ type CLI struct {
 	Audit      auditCmd      `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
 	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
 	Quarantine quarantineCmd `cmd:"" help:"See and settle mail that scan policies hold back."`
+	Scan       scanCmd       `cmd:"" help:"See what another scan policy would have made of mail, and put it in force."`
 	Replay     replayCmd     `cmd:"" help:"Read mail history again: list, export, bind into evidence, deliver once more."`
-	Scan       scanCmd       `cmd:"" help:"Have mail of the past scanned again."`
 	Verify     verifyCmd     `cmd:"" help:"Check evidence that replay bundle made."`
 
 	QmailQueue qmailQueueCmd `cmd:"" name:"qmail-queue" help:"Hand a message over as qmail-queue does: content on descriptor 0, envelope on 1."`

@@ -20,6 +20,7 @@ type scannerCmd struct {
 type scanFlags struct {
 	Rescans int `placeholder:"N" help:"Most messages of the past scanned again at once in this process; -1 for none (default: 4)."`
 	Scans   int `placeholder:"N" help:"Most messages scanned at once in this process (default: 64)."`
+	Shadows int `placeholder:"N" help:"Most messages at once, beside these, that shadow policies are asked about (default: 16)."`
 }
 
 func (c *scannerCmd) Run(ctx context.Context, p *Process) error { return c.run(ctx, p, c.role()) }
@@ -30,7 +31,7 @@ func (c *scannerCmd) role() role {
 }
 
 func (f scanFlags) role(cfg scanner.Config) role {
-	cfg.Scans, cfg.Again = f.Scans, f.Rescans
+	cfg.Scans, cfg.Again, cfg.Shadows = f.Scans, f.Rescans, f.Shadows
 	return role{"scanner", func(g ground) (stage, error) {
 		return scanner.New(cfg, scanner.Deps{
 			Bus: g.bus, Directory: g.directory, Engine: engines.New, Log: g.log, Metrics: g.metrics, Now: g.now,

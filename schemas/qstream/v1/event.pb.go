@@ -66,6 +66,11 @@ const (
 	// A later scan found bad what was delivered, or what still waited then: scan
 	// tells by what. Where the mail is, this doesn't tell.
 	EventType_EVENT_TYPE_FOUND_BAD EventType = 21
+	// A shadow policy would have sent the leg another way: comparison tells how.
+	// The outcomes name those recipients; nothing became of them by this.
+	EventType_EVENT_TYPE_COMPARED EventType = 24
+	// About no message: sums up comparisons, in tally.
+	EventType_EVENT_TYPE_TALLIED EventType = 25
 )
 
 // Enum value maps for EventType.
@@ -93,6 +98,8 @@ var (
 		19: "EVENT_TYPE_UNSCANNED",
 		20: "EVENT_TYPE_FORWARDED",
 		21: "EVENT_TYPE_FOUND_BAD",
+		24: "EVENT_TYPE_COMPARED",
+		25: "EVENT_TYPE_TALLIED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":  0,
@@ -117,6 +124,8 @@ var (
 		"EVENT_TYPE_UNSCANNED":    19,
 		"EVENT_TYPE_FORWARDED":    20,
 		"EVENT_TYPE_FOUND_BAD":    21,
+		"EVENT_TYPE_COMPARED":     24,
+		"EVENT_TYPE_TALLIED":      25,
 	}
 )
 
@@ -250,7 +259,9 @@ type Event struct {
 	Job string `protobuf:"bytes,30,opt,name=job,proto3" json:"job,omitempty"`
 	// Of found bad: it still waited when it was looked for, and is scanned again
 	// before anything of it is delivered.
-	Waiting       bool `protobuf:"varint,31,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Waiting       bool        `protobuf:"varint,31,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Comparison    *Comparison `protobuf:"bytes,33,opt,name=comparison,proto3" json:"comparison,omitempty"`
+	Tally         *Tally      `protobuf:"bytes,34,opt,name=tally,proto3" json:"tally,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -502,16 +513,30 @@ func (x *Event) GetWaiting() bool {
 	return false
 }
 
+func (x *Event) GetComparison() *Comparison {
+	if x != nil {
+		return x.Comparison
+	}
+	return nil
+}
+
+func (x *Event) GetTally() *Tally {
+	if x != nil {
+		return x.Tally
+	}
+	return nil
+}
+
 var File_qstream_v1_event_proto protoreflect.FileDescriptor
 
 const file_qstream_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"\x16qstream/v1/event.proto\x12\n" +
-	"qstream.v1\x1a\x15qstream/v1/mail.proto\x1a\x15qstream/v1/scan.proto\"g\n" +
+	"qstream.v1\x1a\x15qstream/v1/mail.proto\x1a\x15qstream/v1/scan.proto\x1a\x17qstream/v1/shadow.proto\"g\n" +
 	"\aOutcome\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12*\n" +
-	"\x06status\x18\x03 \x01(\v2\x12.qstream.v1.StatusR\x06status\"\x87\a\n" +
+	"\x06status\x18\x03 \x01(\v2\x12.qstream.v1.StatusR\x06status\"\xe8\a\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x15.qstream.v1.EventTypeR\x04type\x12\x13\n" +
@@ -546,7 +571,11 @@ const file_qstream_v1_event_proto_rawDesc = "" +
 	"\x04text\x18\x1c \x01(\tR\x04text\x12$\n" +
 	"\x04scan\x18\x1d \x01(\v2\x10.qstream.v1.ScanR\x04scan\x12\x10\n" +
 	"\x03job\x18\x1e \x01(\tR\x03job\x12\x18\n" +
-	"\awaiting\x18\x1f \x01(\bR\awaiting*\xb0\x04\n" +
+	"\awaiting\x18\x1f \x01(\bR\awaiting\x126\n" +
+	"\n" +
+	"comparison\x18! \x01(\v2\x16.qstream.v1.ComparisonR\n" +
+	"comparison\x12'\n" +
+	"\x05tally\x18\" \x01(\v2\x11.qstream.v1.TallyR\x05tally*\xe1\x04\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_ACCEPTED\x10\x01\x12\x15\n" +
@@ -570,7 +599,9 @@ const file_qstream_v1_event_proto_rawDesc = "" +
 	"\x16EVENT_TYPE_QUARANTINED\x10\x12\x12\x18\n" +
 	"\x14EVENT_TYPE_UNSCANNED\x10\x13\x12\x18\n" +
 	"\x14EVENT_TYPE_FORWARDED\x10\x14\x12\x18\n" +
-	"\x14EVENT_TYPE_FOUND_BAD\x10\x15B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\x14EVENT_TYPE_FOUND_BAD\x10\x15\x12\x17\n" +
+	"\x13EVENT_TYPE_COMPARED\x10\x18\x12\x16\n" +
+	"\x12EVENT_TYPE_TALLIED\x10\x19B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_event_proto_rawDescOnce sync.Once
@@ -587,14 +618,16 @@ func file_qstream_v1_event_proto_rawDescGZIP() []byte {
 var file_qstream_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_qstream_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_qstream_v1_event_proto_goTypes = []any{
-	(EventType)(0),  // 0: qstream.v1.EventType
-	(*Outcome)(nil), // 1: qstream.v1.Outcome
-	(*Event)(nil),   // 2: qstream.v1.Event
-	(*Status)(nil),  // 3: qstream.v1.Status
-	(Reason)(0),     // 4: qstream.v1.Reason
-	(*Session)(nil), // 5: qstream.v1.Session
-	(Origin)(0),     // 6: qstream.v1.Origin
-	(*Scan)(nil),    // 7: qstream.v1.Scan
+	(EventType)(0),     // 0: qstream.v1.EventType
+	(*Outcome)(nil),    // 1: qstream.v1.Outcome
+	(*Event)(nil),      // 2: qstream.v1.Event
+	(*Status)(nil),     // 3: qstream.v1.Status
+	(Reason)(0),        // 4: qstream.v1.Reason
+	(*Session)(nil),    // 5: qstream.v1.Session
+	(Origin)(0),        // 6: qstream.v1.Origin
+	(*Scan)(nil),       // 7: qstream.v1.Scan
+	(*Comparison)(nil), // 8: qstream.v1.Comparison
+	(*Tally)(nil),      // 9: qstream.v1.Tally
 }
 var file_qstream_v1_event_proto_depIdxs = []int32{
 	3, // 0: qstream.v1.Outcome.status:type_name -> qstream.v1.Status
@@ -604,11 +637,13 @@ var file_qstream_v1_event_proto_depIdxs = []int32{
 	5, // 4: qstream.v1.Event.session:type_name -> qstream.v1.Session
 	6, // 5: qstream.v1.Event.origin:type_name -> qstream.v1.Origin
 	7, // 6: qstream.v1.Event.scan:type_name -> qstream.v1.Scan
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	8, // 7: qstream.v1.Event.comparison:type_name -> qstream.v1.Comparison
+	9, // 8: qstream.v1.Event.tally:type_name -> qstream.v1.Tally
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_event_proto_init() }
@@ -618,6 +653,7 @@ func file_qstream_v1_event_proto_init() {
 	}
 	file_qstream_v1_mail_proto_init()
 	file_qstream_v1_scan_proto_init()
+	file_qstream_v1_shadow_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -53,6 +53,24 @@ func judged(s *pb.Scan) string {
 	return word
 }
 
+// compared is what another policy would have made of a leg, in words.
+func compared(c *pb.Comparison) string {
+	word := "by policy " + c.GetShadow() + ", which decides nothing,"
+	for i, p := range c.GetPartings() {
+		if i > 0 && p.ShadowAction == c.Partings[i-1].ShadowAction && p.ShadowFinding == c.Partings[i-1].ShadowFinding && p.Action == c.Partings[i-1].Action {
+			continue
+		}
+		if word += " " + p.ShadowAction; p.ShadowFinding != "" {
+			word += " for " + p.ShadowFinding
+		}
+		word += " instead of " + p.Action
+	}
+	for _, v := range c.GetShadowVerdicts() {
+		word += "; " + verdict(v)
+	}
+	return word
+}
+
 // verdict is "clamav malware Eicar", "rspamd spam 17.5 of 15".
 func verdict(v *pb.Verdict) string {
 	parts := []string{v.Engine, v.Outcome}

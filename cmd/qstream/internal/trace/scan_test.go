@@ -41,3 +41,25 @@ func TestScanned(t *testing.T) {
 		}
 	}
 }
+
+// What a shadow would have done is told, and the recipient's state is what it
+// was.
+func TestCompared(t *testing.T) {
+	life := newLife("01A")
+	out := []*pb.Outcome{{Address: "a@x.example"}, {Number: 1, Address: "b@x.example"}}
+	life.add(&pb.Event{Type: pb.EventType_EVENT_TYPE_SCANNED, MessageId: "01A", Step: 1, Outcomes: out, Scan: &pb.Scan{Policy: "p"}})
+	p := &pb.Parting{Action: "pass", ShadowAction: "quarantine", ShadowFinding: "malware"}
+	life.add(&pb.Event{Type: pb.EventType_EVENT_TYPE_COMPARED, MessageId: "01A", Step: 1, Outcomes: out, Comparison: &pb.Comparison{
+		Policy: "p", Shadow: "next", Partings: []*pb.Parting{p, p}, ShadowVerdicts: []*pb.Verdict{{Engine: "clam", Outcome: "malware", Name: "Eicar\x1b[2J"}},
+	}})
+	if got := life.Recipients[0].State; got != Queued {
+		t.Errorf("the recipient is %q", got)
+	}
+	var b strings.Builder
+	if err := Text(&b, Found{Roots: []*Life{life}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "by policy next, which decides nothing, quarantine for malware instead of pass; clam malware Eicar [2J\n"; !strings.Contains(b.String(), want) {
+		t.Errorf("%q is missing in\n%s", want, b.String())
+	}
+}

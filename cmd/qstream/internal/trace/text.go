@@ -133,6 +133,8 @@ func said(e *pb.Event) string {
 		word = scanned(e)
 	case pb.EventType_EVENT_TYPE_FOUND_BAD:
 		word = foundBad(e)
+	case pb.EventType_EVENT_TYPE_COMPARED:
+		word = compared(e.Comparison)
 	case pb.EventType_EVENT_TYPE_FORWARDED:
 		word = "forwarded as " + e.ChildId
 	case pb.EventType_EVENT_TYPE_ATTEMPTED:
