@@ -88,10 +88,10 @@ func TestShadow(t *testing.T) {
 // An engine of both is asked once; recipients may part in several ways.
 func TestShadowSharesVerdicts(t *testing.T) {
 	c, b := clam(t), bustest.New(t)
-	text := shadowed(c.Addr(), "engines: clam\nrules: {on: malware, Action: redirect, queue: junk}", `engines: clam
+	text := shadowed(c.Addr(), "engines: clam\nrules: {on: malware, action: redirect, queue: junk}", `engines: clam
 rules:
-  - {on: malware, domains: [other.acme.example], Action: forward, address: abuse@hub.example}
-  - {on: malware, Action: redirect, queue: junk}`)
+  - {on: malware, domains: [other.acme.example], action: forward, address: abuse@hub.example}
+  - {on: malware, action: redirect, queue: junk}`)
 	apply(t, b, strings.NewReplacer("[acme.example]", "[acme.example, .acme.example]", "smtp://mx", "smtp://mx.example:25").Replace(text))
 	l := wanted(stored(t, b, "01JD0000000000000000000001", fakeclamd.Eicar), "a@acme.example")
 	l.Destination, l.Recipients = "mx.example:25", append(l.Recipients, &pb.Recipient{Number: 1, Address: "b@other.acme.example"})
