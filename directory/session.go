@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -49,6 +50,7 @@ var sessionScanKeys = []key[SessionScan]{
 const (
 	varScanPolicy = "SCANPOLICY"   // instead of the document's policy; empty: none
 	varQueue      = "QMAILQUEUE"   // a wrapper, relative to qmail's home
+	varHome       = "QMAILHOME"    // where the wrapper runs; bin/qmail-queue in it is the drop-in
 	varQHPSI      = "QHPSI"        // a scanner program, looked for in PATH
 	varArg        = "QHPSIARG"     // with 1, 2 or 3 behind it
 	varCode       = "QHPSIRC"      // the exit code that means infected
@@ -57,12 +59,8 @@ const (
 	varBase64     = "BASE64"       // set: without base64 nothing is scanned
 )
 
-// qmailHome is where qmail's programs look for what has a relative path, and
-// plainQueue is the program that scans nothing.
-const (
-	qmailHome  = "/var/qmail"
-	plainQueue = qmailHome + "/bin/qmail-queue"
-)
+// qmailHome is where qmail's programs run, by default.
+const qmailHome = "/var/qmail"
 
 // checkSessionVariable refuses what scanning would not understand.
 func checkSessionVariable(name, value string) error {
@@ -76,6 +74,10 @@ func checkSessionVariable(name, value string) error {
 	case varQHPSI:
 		if strings.Contains(value, "/") && !path.IsAbs(value) {
 			return fmt.Errorf("%s wants an absolute path, or a name that is found in PATH, not %q", name, value)
+		}
+	case varHome:
+		if !path.IsAbs(value) {
+			return fmt.Errorf("%s wants an absolute path, not %q", name, value)
 		}
 	case varCode:
 		if n, err := strconv.Atoi(value); err != nil || n < 1 || n > 255 {
@@ -92,7 +94,7 @@ func checkSessionVariable(name, value string) error {
 // touches reports a rule that has a say in what scans its sessions.
 func touches(r qmail.Rule) bool {
 	of := func(name string) bool {
-		return name == varScanPolicy || name == varQueue || name == varBase64 || strings.HasPrefix(name, varQHPSI)
+		return name == varScanPolicy || name == varQueue || name == varHome || name == varBase64 || strings.HasPrefix(name, varQHPSI)
 	}
 	return slices.ContainsFunc(slices.Collect(maps.Keys(r.Env)), of) || slices.ContainsFunc(r.Unset, of)
 }
@@ -160,11 +162,13 @@ func programs(name string, env map[string]string) []*Engine {
 		}
 	}
 	if program := env[varQueue]; program != "" {
+		home := cmp.Or(env[varHome], qmailHome)
 		if !path.IsAbs(program) {
-			program = path.Join(qmailHome, program)
+			program = path.Join(home, program)
 		}
-		if e := newEngine(); path.Clean(program) != plainQueue {
-			e.Spec = engine.Spec{Name: name + "/" + varQueue, Type: engine.TypeWrapper, Program: []string{program}, Env: given}
+		e, queue := newEngine(), path.Join(home, "bin/qmail-queue")
+		e.Spec = engine.Spec{Name: name + "/" + varQueue, Type: engine.TypeWrapper, Program: []string{program}, Env: given, Home: home, Queue: queue}
+		if path.Clean(program) != queue { // which scans nothing
 			all = append(all, e)
 		}
 	}

@@ -113,7 +113,7 @@ func deferred(verdicts []ruling.Said) (mail.Status, bool) {
 	for _, v := range verdicts {
 		switch {
 		case v.Advice != engine.Defer:
-		case v.Status.Temporary():
+		case v.Status.Code/100 == 4:
 			return v.Status, true
 		default:
 			return again, true
