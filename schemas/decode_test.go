@@ -233,6 +233,13 @@ func wanted() *pb.Leg {
 }
 
 // tagged is a leg that was scanned and redirected.
+// twice is a leg that its connection's rule had scanned, and its own policy.
+func twice() *pb.Leg {
+	l := tagged()
+	l.Scan.Before = &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: "strangers", OfRule: true, Directory: 17, Action: "pass"}
+	return l
+}
+
 func tagged() *pb.Leg {
 	l := leg()
 	l.Queue = "spam"
@@ -285,6 +292,20 @@ func samples() map[string]proto.Message {
 				{Method: "dmarc", Result: "fail", Domain: "acme.example", Policy: "quarantine"},
 			},
 		},
+		"received-scanned": &pb.Received{
+			Id: "01JD0000000000000000000004", Session: session, Envelope: envelope, Directory: 17,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
+			Scan: &pb.Scan{
+				State: pb.ScanState_SCAN_STATE_DONE, Policy: "strangers", OfRule: true, Directory: 17, AtMs: 1_763_900_000_100, Action: "tag", Finding: "spam",
+				Verdicts: verdicts(), Changes: []*pb.HeaderChange{{Kind: pb.ChangeKind_CHANGE_KIND_ADD, Name: "X-Spam", Value: []byte("yes")}},
+			},
+		},
+		"received-left": &pb.Received{
+			Id: "01JD0000000000000000000005", Session: session, Envelope: envelope, Directory: 17,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
+			Scan:    &pb.Scan{State: pb.ScanState_SCAN_STATE_WANTED, Policy: "strangers", Owed: "strangers", Verdicts: verdicts()},
+		},
+		"leg-scanned-twice": twice(),
 		"greylisted": &pb.Greylisted{
 			Network: "192.0.2.0/24", ReversePath: "sender@acme.example", Recipient: "a@one.example",
 			FirstMs: 1_763_900_000_000, PassedMs: 1_763_900_300_000, Passes: 2,
