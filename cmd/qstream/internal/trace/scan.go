@@ -26,6 +26,23 @@ func scanned(e *pb.Event) string {
 			word += " to queue " + s.Queue
 		}
 	}
+	return word + ruled(s)
+}
+
+// inSession is what scanning came to before the mail was accepted; empty: it
+// wasn't scanned then.
+func inSession(s *pb.Scan) string {
+	switch s.GetState() {
+	case pb.ScanState_SCAN_STATE_DONE:
+		return ", scanned in its session, " + s.Action + ruled(s)
+	case pb.ScanState_SCAN_STATE_WANTED:
+		return ", left to the scanners" + ruled(s)
+	}
+	return ""
+}
+
+// ruled tells the policy, what was found, and what engines said.
+func ruled(s *pb.Scan) (word string) {
 	if s.GetPolicy() != "" {
 		word += " by policy " + s.Policy
 	}
