@@ -242,6 +242,27 @@ func TestScanInTrouble(t *testing.T) {
 	}
 }
 
+// A message for whose scan there is no room in time is told as any limit, and left
+// or deferred.
+func TestScanIsBusy(t *testing.T) {
+	c, b := clam(t), bustest.New(t)
+	text := guarded(site, c.Addr(), ", deadline: 5m")
+	apply(t, b, strings.Replace(text, "name: smtp\nscan: {policy: guard, deadline: 5m", "name: smtp\nscan: {policy: guard, deadline: 1s", 1))
+	c.Feel(fakeclamd.Mood{Slow: time.Hour})
+	in, r, log := watched(t, b, anyPort(Config{MaxScans: 1}))
+	if _, err := connect(t, in, "qmqp").Write([]byte(qmqp("hello\n", "", "b@acme.example"))); err != nil {
+		t.Fatal(err)
+	}
+	awaited(t, "a message is scanned", func() bool { return running(t, r) == 1 })
+	s := dial(t, in)
+	s.say("EHLO x\r\n"+letter+"DATA\r\n", "250", "250", "250", "354")
+	s.say("hello\r\n.\r\n", "250 2.0.0")
+	isOwed(t, received(t, b, 1)[0])
+	if counted(t, r, unscanned, "busy") != 1 || !log.have("not scanned in its session", "reason=busy", "mail=left", "127.0.0.1") {
+		t.Error("not told")
+	}
+}
+
 // A client that leaves amid the scan has sent nothing, also over TLS; one that
 // has said more and waits for the answer is there.
 func TestScanAndTheClientLeaves(t *testing.T) {

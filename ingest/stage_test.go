@@ -129,7 +129,9 @@ type client struct {
 	in *bufio.Reader
 }
 
-func newClient(t testing.TB, c net.Conn) *client { return &client{Conn: c, t: t, in: bufio.NewReader(c)} }
+func newClient(t testing.TB, c net.Conn) *client {
+	return &client{Conn: c, t: t, in: bufio.NewReader(c)}
+}
 
 func dial(t testing.TB, in *Ingest) *client {
 	t.Helper()

@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"qstream/bus/bustest"
-	"qstream/test/fakeclamd"
 )
 
 // lines keeps what is logged.
@@ -79,8 +78,6 @@ func TestLimitsAreTold(t *testing.T) {
 		rcpt                  = "RCPT TO:<b@acme.example>\r\n"
 		data                  = mail + rcpt + "DATA\r\n"
 	)
-	slow := clam(t)
-	slow.Feel(fakeclamd.Mood{Slow: time.Hour})
 	short := func(c *Config) { c.CommandTimeout, c.DataTimeout = 100*time.Millisecond, 100*time.Millisecond }
 	vars := func(v string) string { return rulesFor("rules: '127.:allow," + v + "'\n") }
 	limit := func(l string) string { return rulesFor("limits: {" + l + "}\n") }
@@ -88,7 +85,6 @@ func TestLimitsAreTold(t *testing.T) {
 		name, site, service string
 		cfg                 func(*Config)
 		before              int    // connections that are open already
-		scans               int    // messages that are scanned already, with much time
 		say                 string // what the client says
 		metric, value       string
 		log                 []string
@@ -126,10 +122,6 @@ func TestLimitsAreTold(t *testing.T) {
 			say: mail + rcpt + rcpt + "QUIT\r\n", metric: refusals, value: "tarpit", log: []string{"reason=tarpit", "code=452"}},
 		{name: "hops", say: data + strings.Repeat("Received: x\r\n", 101) + "\r\n.\r\nQUIT\r\n", metric: refusals, value: "content", log: []string{"reason=content", "code=554"}},
 		{name: "line", cfg: func(c *Config) { c.MaxLine = 10 }, say: data + "01234567890\r\n.\r\nQUIT\r\n", metric: refusals, value: "content", log: []string{"reason=content", "code=550"}},
-		{name: "scans at once", site: strings.Replace(guarded(site, slow.Addr(), ", deadline: 5m"), "smtp\nscan: {policy: guard, deadline: 5m", "smtp\nscan: {policy: guard, deadline: 1s", 1), cfg: func(c *Config) { c.MaxScans = 1 }, scans: 1,
-			say: data + "hello\r\n.\r\nQUIT\r\n", metric: unscanned, value: "busy", log: []string{"not scanned in its session", "reason=busy", "mail=left", "127.0.0.1"}},
-		{name: "time for a scan", site: guarded(site, slow.Addr(), ", deadline: 1s"), say: data + "hello\r\n.\r\nQUIT\r\n", metric: unscanned, value: "late", log: []string{"not scanned in its session", "reason=late"}},
-		{name: "engines", site: guarded(site, "127.0.0.1:1", ", down: defer"), say: data + "hello\r\n.\r\nQUIT\r\n", metric: unscanned, value: "down", log: []string{"not scanned in its session", "reason=down", "mail=deferred"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := bustest.New(t)
@@ -156,13 +148,6 @@ func TestLimitsAreTold(t *testing.T) {
 					continue
 				}
 				awaited(t, "a connection is open", func() bool { return counted(t, r, "qstream_ingest_qmqp_connections_total", "accepted") == 1 })
-			}
-			for range tt.scans {
-				c := connect(t, in, "qmqp")
-				if _, err := io.WriteString(c, qmqp("hello\n", "", "b@acme.example")); err != nil {
-					t.Fatal(err)
-				}
-				awaited(t, "a message is scanned", func() bool { return running(t, r) == 1 })
 			}
 			c := connect(t, in, tt.service)
 			said := talk(t, c, tt.say)
