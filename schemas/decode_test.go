@@ -234,9 +234,18 @@ func wanted() *pb.Leg {
 }
 
 // tagged is a leg that was scanned and redirected.
-// inSession are records of mail that was scanned within its session.
-func inSession(envelope *pb.Envelope) map[string]proto.Message {
+// lookedAt are records of mail that the edge has verified or scanned.
+func lookedAt(envelope *pb.Envelope) map[string]proto.Message {
 	return map[string]proto.Message{
+		"received-checked": &pb.Received{
+			Id: "01JD0000000000000000000003", Session: session, Envelope: envelope, Directory: 17,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
+			Checks: []*pb.Check{
+				{Method: "spf", Result: "softfail", Domain: "acme.example", Reason: "no mechanism matched"},
+				{Method: "dkim", Result: "fail", Domain: "acme.example", Selector: "s1", Algorithm: "rsa-sha256", Reason: "body hash did not verify"},
+				{Method: "dmarc", Result: "fail", Domain: "acme.example", Policy: "quarantine"},
+			},
+		},
 		"received-scanned": &pb.Received{
 			Id: "01JD0000000000000000000004", Session: session, Envelope: envelope, Directory: 17,
 			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
@@ -303,15 +312,6 @@ func samples() map[string]proto.Message {
 		"received-ref": &pb.Received{
 			Id: "01JD0000000000000000000001", Session: session, Envelope: envelope,
 			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256}, Directory: 17,
-		},
-		"received-checked": &pb.Received{
-			Id: "01JD0000000000000000000003", Session: session, Envelope: envelope, Directory: 17,
-			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
-			Checks: []*pb.Check{
-				{Method: "spf", Result: "softfail", Domain: "acme.example", Reason: "no mechanism matched"},
-				{Method: "dkim", Result: "fail", Domain: "acme.example", Selector: "s1", Algorithm: "rsa-sha256", Reason: "body hash did not verify"},
-				{Method: "dmarc", Result: "fail", Domain: "acme.example", Policy: "quarantine"},
-			},
 		},
 		"greylisted": &pb.Greylisted{
 			Network: "192.0.2.0/24", ReversePath: "sender@acme.example", Recipient: "a@one.example",
@@ -388,7 +388,7 @@ func samples() map[string]proto.Message {
 		}}},
 		"deadletter-end": &pb.DeadletterRecord{What: &pb.DeadletterRecord_End{End: &pb.DeadletterEnd{Offset: 7, Action: "retry", Actor: "root@host"}}},
 	}
-	maps.Copy(all, inSession(envelope))
+	maps.Copy(all, lookedAt(envelope))
 	return all
 }
 
