@@ -51,7 +51,7 @@ func free(l *pb.Leg, rescan bool) {
 		l.Scan = &pb.Scan{}
 	}
 	if rescan {
-		l.Scan = schemas.Wanted(l.Scan.Policy, nil)
+		l.Scan = schemas.Anew(l.Scan)
 	} else {
 		l.Scan.State = pb.ScanState_SCAN_STATE_EXEMPT
 	}

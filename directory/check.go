@@ -150,6 +150,8 @@ func (c *checker) references() {
 			c.shadowNamed(d, v.Shadow, v.Scan, v.Scan)
 		case *ScanPolicy:
 			c.checkScan(d, v)
+		case *Rules:
+			c.sessionScans(d, v)
 		case *Route:
 			if v.Queue != "" && c.queues[v.Queue] == nil {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)

@@ -63,10 +63,10 @@ func TestConfigurationPage(t *testing.T) {
 		named(KindPolicy, "recipients."+k)
 	}
 	for prefix, keys := range map[string][]string{
-		"": namesOf(rulesKeys), "limits.": namesOf(limitKeys), "greet.": namesOf(greetKeys), "dnsbl.": namesOf(dnsblKeys), "list ": namesOf(listKeys),
+		"": namesOf(rulesKeys), "limits.": namesOf(limitKeys), "greet.": namesOf(greetKeys), "dnsbl.": namesOf(dnsblKeys), "scan.": namesOf(sessionScanKeys), "list ": namesOf(listKeys),
 	} {
 		for _, k := range keys {
-			if k != "limits" && k != "greet" && k != "dnsbl" {
+			if k != "limits" && k != "greet" && k != "dnsbl" && k != "scan" {
 				named(KindRules, strings.TrimPrefix(prefix, "list ")+k)
 			}
 		}

@@ -42,6 +42,7 @@ type Rules struct {
 	Limits  ConnLimits
 	Greet   Greet
 	DNSBL   DNSBL
+	Scan    SessionScan // of mail within its session, where a rule says nothing else
 }
 
 // ConnLimits bound connections. A limit of 0 is none.
@@ -93,6 +94,7 @@ func newRules() *Rules {
 		Limits: ConnLimits{IPv4Bits: 24, IPv6Bits: 64},
 		Greet:  Greet{Early: 554},
 		DNSBL:  DNSBL{Threshold: 1, Reply: 451, Wait: 5 * time.Second},
+		Scan:   newSessionScan(),
 	}
 }
 
@@ -119,6 +121,7 @@ var rulesKeys = []key[Rules]{
 	{"limits", func(r *Rules, v *value) { nested(v, &r.Limits, limitKeys) }},
 	{"greet", func(r *Rules, v *value) { nested(v, &r.Greet, greetKeys) }},
 	{"dnsbl", func(r *Rules, v *value) { nested(v, &r.DNSBL, dnsblKeys) }},
+	{"scan", func(r *Rules, v *value) { nested(v, &r.Scan, sessionScanKeys) }},
 	{"rules", func(r *Rules, v *value) { readRules(r, v) }},
 }
 
@@ -218,6 +221,9 @@ func checkVariable(name, value string) error {
 		return err
 	case "UCSPITLS":
 		_, err := qmail.ParseUCSPITLS(value)
+		return err
+	}
+	if err := checkSessionVariable(name, value); err != nil {
 		return err
 	}
 	var v qmail.Variables

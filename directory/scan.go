@@ -259,7 +259,8 @@ func (s *Snapshot) scanned() {
 			q.Scanned = q.Scanned || q.Name == t.Queue || routed[q.Name]
 		}
 	}
+	owing := s.scansSessions()
 	for _, q := range s.queues {
-		q.Scanned = q.Scanned || q.Scan != ""
+		q.Scanned = q.Scanned || q.Scan != "" || owing
 	}
 }

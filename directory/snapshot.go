@@ -30,6 +30,7 @@ type Snapshot struct {
 	history    lineage
 	engines    map[string]*Engine
 	scans      map[string]*ScanPolicy
+	sessions   map[string]map[string]*SessionScan // by service and address of the rule
 
 	credentials  map[string]*Credential
 	certificates map[string]*Credential
@@ -54,7 +55,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
 		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, rules: map[string]*Rules{}, memo: newMemo(),
 		credentials: map[string]*Credential{}, certificates: map[string]*Credential{},
-		engines: map[string]*Engine{}, scans: map[string]*ScanPolicy{},
+		engines: map[string]*Engine{}, scans: map[string]*ScanPolicy{}, sessions: map[string]map[string]*SessionScan{},
 		policies: policies{strangers: patterns[*Policy]{}, relays: map[string]patterns[*Policy]{}},
 	}
 	c := &checker{Snapshot: s, claimed: map[string]*Document{}}

@@ -28,6 +28,7 @@ type Config struct {
 	MaxHops        int           `yaml:"max_hops"`        // Received lines; default 100
 	MaxConnections int           `yaml:"max_connections"` // default 1000
 	MaxLarge       int           `yaml:"max_large"`       // messages above 32 KiB taken at once, 1 MiB of memory each; default 128
+	MaxScans       int           `yaml:"max_scans"`       // messages scanned within their sessions at once; default 64
 	MaxLine        int           `yaml:"max_line"`        // octets of a text line; default 2000, below 0: no limit
 	LineEnds       string        `yaml:"line_ends"`       // stray CR, LF and NUL: "reject" (default) or "normalise"
 	PublishTimeout time.Duration `yaml:"publish_timeout"` // default 15s
@@ -85,7 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	for name, n := range map[string]int64{
 		"qmqp_max_size": c.QMQPMaxSize, "qmtp_max_size": c.QMTPMaxSize, "max_size": c.MaxSize, "max_recipients": int64(c.MaxRecipients),
-		"max_hops": int64(c.MaxHops), "max_connections": int64(c.MaxConnections), "max_large": int64(c.MaxLarge),
+		"max_hops": int64(c.MaxHops), "max_connections": int64(c.MaxConnections), "max_large": int64(c.MaxLarge), "max_scans": int64(c.MaxScans),
 		"http_max_json": c.HTTPMaxJSON, "max_keys": int64(c.MaxKeys),
 		"publish_timeout": int64(c.PublishTimeout), "command_timeout": int64(c.CommandTimeout), "data_timeout": int64(c.DataTimeout),
 	} {

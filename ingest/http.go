@@ -79,7 +79,7 @@ func (s *Ingest) Local() http.Handler { return s.local }
 func (s *Ingest) posts(submission bool) httpd.Backend {
 	return func(ctx context.Context, p httpd.Peer) (httpd.Session, error) {
 		c := intake.Client{
-			Protocol: pb.Protocol_PROTOCOL_HTTP, Addr: p.Addr, TLS: p.TLS, Gate: p.Gate,
+			Protocol: pb.Protocol_PROTOCOL_HTTP, Addr: p.Addr, TLS: p.TLS, Gate: p.Gate, Gone: p.Gone,
 			User: p.Auth.User, Vouched: p.Auth.Vouched, Submission: submission, Complete: true,
 		}
 		if p.Gate != nil {

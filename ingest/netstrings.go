@@ -100,7 +100,7 @@ func (s *Ingest) addQMTP(d Deps, certs *certificates) error {
 func (s *Ingest) backend(protocol pb.Protocol, cfg netstrings.Config) netstrings.Backend {
 	return func(ctx context.Context, p netstrings.Peer) (netstrings.Session, error) {
 		return s.intake.NewSession(ctx, intake.Client{
-			Protocol: protocol, Addr: p.Addr, Name: p.Gate.Name, TLS: p.TLS, MaxSize: cfg.WithDefaults().MaxSize, Gate: p.Gate, Env: p.Gate.Rule.Env,
+			Protocol: protocol, Addr: p.Addr, Name: p.Gate.Name, TLS: p.TLS, MaxSize: cfg.WithDefaults().MaxSize, Gate: p.Gate, Env: p.Gate.Rule.Env, Gone: p.Gone,
 			Proven: p.TLS != nil && len(p.TLS.VerifiedChains) > 0 || protocol == pb.Protocol_PROTOCOL_QMQP && ruled(p),
 		})
 	}

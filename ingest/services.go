@@ -77,7 +77,7 @@ func (s *Ingest) sessions(of serviceConfig) smtpd.Backend {
 		return s.intake.NewSession(ctx, intake.Client{
 			Protocol: pb.Protocol_PROTOCOL_SMTP, Addr: p.Addr, Name: p.Gate.Name, Gate: p.Gate, Env: p.Gate.Rule.Env, HELO: p.HELO, ESMTP: p.ESMTP, TLS: p.TLS,
 			User: p.Auth.User, Vouched: p.Auth.Vouched, Mechanism: p.Auth.Mechanism, Submission: of.submission,
-			Proven: p.Proven, CertSender: p.CertSender,
+			Proven: p.Proven, CertSender: p.CertSender, Gone: p.Gone,
 		})
 	}
 }

@@ -26,6 +26,8 @@ import (
 
 	"qstream/bus"
 	"qstream/directory"
+	"qstream/engine"
+	"qstream/engine/engines"
 	"qstream/ingest/gate"
 	"qstream/ingest/greylist"
 	"qstream/ingest/httpd"
@@ -33,6 +35,7 @@ import (
 	"qstream/ingest/intake"
 	"qstream/ingest/lookup"
 	"qstream/ingest/quota"
+	"qstream/ingest/scan"
 	"qstream/ingest/verify"
 	"qstream/transport/resolver"
 )
@@ -42,7 +45,8 @@ import (
 type Deps struct {
 	Bus       *bus.Bus
 	Directory *directory.Follower
-	Resolver  *resolver.Resolver // of connections' names and lists, for policies and verification; default: the system's name servers
+	Engine    func(engine.Spec) (engine.Engine, error) // makes what rules want asked; default engines.New
+	Resolver  *resolver.Resolver                       // of connections' names and lists, for policies and verification; default: the system's name servers
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time
@@ -60,6 +64,7 @@ type Ingest struct {
 	keys   *idempotency.Keys
 	local  *httpd.Handler
 	quota  *quota.Book
+	scan   *scan.Scanner
 
 	services []*service // SMTP first
 
@@ -119,8 +124,11 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.scan, err = scanner(cfg, d); err != nil {
+		return nil, err
+	}
 	s.intake, err = intake.New(cfg.intake(asked), intake.Deps{
-		Bus: d.Bus, Snapshot: s.snapshot, Lookup: facts, Verify: s.verify, Quota: s.quota, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
+		Bus: d.Bus, Snapshot: s.snapshot, Lookup: facts, Verify: s.verify, Quota: s.quota, Scan: s.scan, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Failpoint: d.Failpoint,
 	})
 	if err != nil {
 		return nil, err
@@ -139,6 +147,14 @@ func New(cfg Config, d Deps) (*Ingest, error) {
 		return nil, err
 	}
 	return s, s.addQMTP(d, certs)
+}
+
+// scanner is what asks engines within sessions.
+func scanner(cfg Config, d Deps) (*scan.Scanner, error) {
+	if d.Engine == nil {
+		d.Engine = engines.New
+	}
+	return scan.New(cfg.MaxScans, scan.Deps{Engine: d.Engine, Log: d.Log, Metrics: d.Metrics, Now: d.Now})
 }
 
 // verifier is what asks who strangers' mail is from.
@@ -244,6 +260,7 @@ func (s *Ingest) follow(ctx context.Context) (stop func()) {
 			s.log.Error("counts of quotas aren't followed any more", "stage", "ingest", "err", err)
 		}
 	})
+	following.Go(func() { s.scan.Run(ctx, s.dir) })
 	return func() { cancel(); following.Wait() }
 }
 

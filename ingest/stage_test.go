@@ -129,6 +129,10 @@ type client struct {
 	in *bufio.Reader
 }
 
+func newClient(t testing.TB, c net.Conn) *client {
+	return &client{Conn: c, t: t, in: bufio.NewReader(c)}
+}
+
 func dial(t testing.TB, in *Ingest) *client {
 	t.Helper()
 	c, err := net.Dial("tcp", in.Addr().String())
@@ -137,7 +141,7 @@ func dial(t testing.TB, in *Ingest) *client {
 	}
 	t.Cleanup(func() { c.Close() })
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
-	cl := &client{Conn: c, t: t, in: bufio.NewReader(c)}
+	cl := newClient(t, c)
 	cl.expect("220")
 	return cl
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -23,10 +25,21 @@ func (m *message) accepted() []*pb.Event {
 			Type: pb.EventType_EVENT_TYPE_ACCEPTED, AtMs: m.bornMs, MessageId: m.id,
 			Outcomes: outcomes(part), Directory: m.directory,
 			ReversePath: m.envelope.ReversePath, HeaderMessageId: m.headerMessageID,
-			Size: m.content.Size, Session: m.session, Stage: stageName,
+			Size: m.content.Size, Session: m.session, Stage: stageName, Scan: inSession(m.scan),
 		})
 	}
 	return events
+}
+
+// inSession is what scanning at the edge said, without what isn't told by
+// events.
+func inSession(s *pb.Scan) *pb.Scan {
+	if s == nil {
+		return nil
+	}
+	told := proto.CloneOf(s)
+	told.Changes = nil
+	return told
 }
 
 // routed tells of a leg; it names the leg's own recipients only, so that its

@@ -68,7 +68,7 @@ func decodeReceived(r bus.Record) (*message, error) {
 	return &message{
 		id: p.Id, session: p.Session, envelope: p.Envelope, content: ref, prepend: p.Prepend,
 		headerMessageID: p.HeaderMessageId, directory: p.Directory, tenant: p.Session.GetTenant(),
-		bornMs: r.Time.UnixMilli(), verified: directory.Verified(p.Envelope, p.Checks),
+		bornMs: r.Time.UnixMilli(), verified: directory.Verified(p.Envelope, p.Checks), scan: p.Scan,
 	}, err
 }
 

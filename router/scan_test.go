@@ -62,3 +62,66 @@ func TestRoutesThroughScanning(t *testing.T) {
 		t.Errorf("what is refused goes to %s", topic(l))
 	}
 }
+
+// What the edge has scanned for a rule isn't scanned again by that policy, what it
+// has left is, and the tenant's own policy is asked in any case.
+func TestRoutesWhatTheEdgeScanned(t *testing.T) {
+	docs, err := directory.Parse(directory.File{Name: "x", Data: []byte(`
+kind: engine
+name: clam
+type: unpack
+---
+kind: engine
+name: more
+type: unpack
+---
+kind: scan
+name: r
+engines: clam
+---
+kind: scan
+name: grown
+engines: [clam, more]
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, err := directory.Build(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := func(policy string, number uint64) *pb.Scan {
+		return &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: policy, OfRule: true, Directory: number, Action: "pass", Verdicts: []*pb.Verdict{{Engine: "clam", Outcome: "clean"}}}
+	}
+	for name, c := range map[string]struct {
+		scan *pb.Scan
+		own  string
+		want string // the policy that is asked; empty: none
+	}{
+		"clean":                           {done("r", 9), "", ""},
+		"clean, with the same policy":     {done("r", 9), "r", ""},
+		"clean, with another policy":      {done("r", 9), "p", "p"},
+		"left":                            {schemas.Owed("r", nil), "", "r"},
+		"left, with another policy":       {schemas.Owed("r", nil), "p", "r"},
+		"by the same directory":           {done("grown", snap.Number), "", ""},
+		"by a policy that asks more now":  {done("grown", 9), "", "grown"},
+		"by a policy that is gone by now": {done("gone", 9), "", ""},
+	} {
+		v := viewed()
+		v.decide = func(q directory.Question) directory.Decision {
+			d := decideByDomain(q)
+			d.Scan = c.own
+			return d
+		}
+		m := mustDecode(t, receivedRecord(t, &pb.Received{Id: "01A", Envelope: envelope("a@blue.example", "b@x.example"), Content: inline("x"), Scan: c.scan}))
+		m.believe(snap)
+		legs, events := route(m, v)
+		l := legs[0]
+		if scanned := topic(l) == schemas.Scan(l.Queue, l.Generation); scanned != (c.want != "") || scanned && l.Scan.Policy != c.want {
+			t.Errorf("%s: to %s, %v", name, topic(l), l.Scan)
+		}
+		if e := events[0]; e.Scan.GetPolicy() != c.scan.Policy || len(e.Scan.GetVerdicts()) != len(c.scan.Verdicts) {
+			t.Errorf("%s: told as %v", name, e.Scan)
+		}
+	}
+}

@@ -105,6 +105,7 @@ func (r *Router) step(ctx context.Context, state []byte, rec bus.Record) ([]bus.
 	if err != nil {
 		return nil, state, err
 	}
+	m.believe(snapshot)
 	legs, events := route(m, view{number: snapshot.Number, decide: snapshot.Decide, now: r.deps.Now()})
 	out := make([]bus.Record, 0, len(legs)+len(events))
 	for _, l := range legs {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/netip"
-	"strings"
 	"time"
 
 	"qstream/bus"
@@ -112,81 +110,27 @@ func (s *asker) scan(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruling
 	return v
 }
 
-// maxChanges bounds what an engine may want done to a header: it travels with
-// the leg.
-const maxChanges = 32 << 10
-
 // scanOnce gives the content to the engine, within its deadline.
 func (s *asker) scanOnce(ctx context.Context, l *pb.Leg, m *roster.Member) engine.Verdict {
 	lane := l.Tenant + "\x00" + l.Queue
 	if s.idle {
 		lane = "past\x00" + l.Tenant
 	}
-	if !m.Slots.EnterAs(ctx, lane, m.Doc.Concurrency, s.idle) {
-		return engine.FailedBy(ctx, m.Name(), ctx.Err())
-	}
-	defer m.Slots.Leave(lane)
-	limited, cancel := context.WithTimeout(ctx, m.Doc.Limit(l.Content.GetSize()))
-	defer cancel()
-	content, err := s.open(limited, l)
-	if err != nil {
-		return unreadable(m.Name(), err)
-	}
-	defer content.Close()
-	began := time.Now()
-	v := m.Scan(limited, io.MultiReader(strings.NewReader(string(l.Prepend)), content), facts(l))
-	s.metrics.seconds.WithLabelValues(m.Name()).Observe(time.Since(began).Seconds())
-	if v.Outcome == engine.Failed && content.err != nil && ctx.Err() == nil && limited.Err() == nil {
-		return unreadable(m.Name(), content.err)
-	}
-	size := 0
-	for _, c := range v.Changes {
-		size += len(c.Name) + len(c.Value) + 16
-	}
-	if size > maxChanges {
-		v = engine.Verdict{Engine: m.Name(), Outcome: engine.Unscannable, Reason: engine.TooLarge, Detail: "the engine wants too much of the header changed"}
+	v, took := m.Ask(ctx, roster.Message{
+		Lane: lane, Idle: s.idle, Prepend: l.Prepend, Size: l.Content.GetSize(),
+		Facts: roster.Facts(l.MessageId, l.Session, l.ReversePath, l.Recipients, l.Content.GetSize()+int64(len(l.Prepend))),
+		Open:  func(ctx context.Context) (io.ReadCloser, error) { return s.open(ctx, l) },
+	})
+	if took > 0 {
+		s.metrics.seconds.WithLabelValues(m.Name()).Observe(took.Seconds())
 	}
 	return v
 }
 
-func unreadable(name string, err error) engine.Verdict {
-	return engine.Verdict{Engine: name, Outcome: engine.Failed, Reason: engine.Unreadable, Detail: engine.Text(err.Error())}
-}
-
-// checked remembers what reading failed with.
-type checked struct {
-	io.ReadCloser
-	err error
-}
-
-func (c *checked) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		c.err = err
-	}
-	return n, err
-}
-
-func (s *asker) open(ctx context.Context, l *pb.Leg) (*checked, error) {
+func (s *asker) open(ctx context.Context, l *pb.Leg) (io.ReadCloser, error) {
 	r, err := s.deps.Bus.Open(ctx, l.Content)
-	if err != nil {
-		if errors.Is(err, bus.ErrContent) {
-			s.metrics.content.Inc()
-		}
-		return nil, err
+	if errors.Is(err, bus.ErrContent) {
+		s.metrics.content.Inc()
 	}
-	return &checked{ReadCloser: r}, nil
-}
-
-// facts are what an engine is told of the envelope and the session.
-func facts(l *pb.Leg) *engine.Facts {
-	f := &engine.Facts{
-		MessageID: l.MessageId, ClientName: l.Session.GetClientName(), HELO: l.Session.GetHelo(), User: l.Session.GetAuthUser(),
-		ReversePath: l.ReversePath, Size: l.Content.GetSize() + int64(len(l.Prepend)),
-	}
-	f.Client, _ = netip.ParseAddr(l.Session.GetClientIp())
-	for _, r := range l.Recipients {
-		f.Recipients = append(f.Recipients, r.Address)
-	}
-	return f
+	return r, err
 }

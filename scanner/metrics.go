@@ -5,7 +5,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"qstream/directory/ruling"
-	"qstream/engine"
 )
 
 type metrics struct {
@@ -80,20 +79,4 @@ func (m *metrics) verdict(v ruling.Said) {
 	if v.Kept {
 		m.kept.Inc()
 	}
-}
-
-// engines sets what is told of each engine, and forgets those that are gone.
-func (m *metrics) engines(watch func(tell func(name string, s engine.State, down bool))) {
-	m.down.Reset()
-	m.built.Reset()
-	watch(func(name string, s engine.State, down bool) {
-		if !s.Built.IsZero() {
-			m.built.WithLabelValues(name).Set(float64(s.Built.Unix()))
-		}
-		if down {
-			m.down.WithLabelValues(name).Set(1)
-		} else {
-			m.down.WithLabelValues(name).Set(0)
-		}
-	})
 }

@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -17,9 +18,10 @@ import (
 // scene is where and when a leg was scanned.
 type scene struct {
 	snap   *directory.Snapshot
-	policy *directory.ScanPolicy
-	queue  *directory.Queue // the leg's
-	stored time.Time        // append time of the leg's record
+	policy *directory.ScanPolicy // that is asked
+	own    string                // the leg's own policy; empty: none
+	queue  *directory.Queue      // the leg's
+	stored time.Time             // append time of the leg's record
 	began  time.Time
 	now    time.Time
 }
@@ -75,7 +77,8 @@ func conclude(l *pb.Leg, a answer, sc scene) (out []bus.Record, actions []string
 		}
 		next.Scan = &pb.Scan{
 			State: pb.ScanState_SCAN_STATE_DONE, Policy: sc.policy.Name, Directory: sc.snap.Number, AtMs: sc.now.UnixMilli(),
-			Verdicts: ruling.Recorded(a.verdicts, 0), Action: p.Action, Finding: p.Finding, Changes: ruling.Changes(p.Ruling, a.verdicts, sc.policy),
+			Verdicts: ruling.Recorded(a.verdicts, 0), Action: p.Action, Finding: p.Finding, Changes: slices.Concat(l.GetScan().GetBefore().GetChanges(), ruling.Changes(p.Ruling, a.verdicts, sc.policy)),
+			OfRule: l.GetScan().GetOwed() != "", Before: l.GetScan().GetBefore(),
 		}
 		out = append(out, p.records(next, a, sc)...)
 		actions = append(actions, p.Action)
@@ -101,7 +104,12 @@ func (p *part) records(l *pb.Leg, a answer, sc scene) []bus.Record {
 		l.Queue, l.Generation, l.Scan.Queue = q.Name, q.Generation, q.Name
 	}
 	e := event(pb.EventType_EVENT_TYPE_SCANNED, l, a, sc)
-	return []bus.Record{bus.NewLeg(schemas.Queue(l.Queue, l.Generation), l), bus.NewEvent(e)}
+	topic := schemas.Queue(l.Queue, l.Generation)
+	if l.Refusal == nil { // after a rule's policy the leg's own is asked
+		topic = schemas.LegTopic(sc.own, l)
+		e.Scan.State = l.Scan.State
+	}
+	return []bus.Record{bus.NewLeg(topic, l), bus.NewEvent(e)}
 }
 
 func quarantine(l *pb.Leg, a answer, sc scene) []bus.Record {

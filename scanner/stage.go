@@ -198,7 +198,7 @@ func (s *Scanner) watch(ctx context.Context) {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
 	for {
-		s.metrics.engines(func(tell func(string, engine.State, bool)) { s.members.Watch(ctx, tell) })
+		s.members.Watch(ctx, s.metrics.down, s.metrics.built)
 		select {
 		case <-ctx.Done():
 			return

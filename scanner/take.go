@@ -171,13 +171,17 @@ func (s *Scanner) end(ctx context.Context, job *bus.Job, l *pb.Leg, snap *direct
 	}
 	next := onward(l, snap)
 	next.Tenant, next.Route = first.Tenant, first.Route
+	if owed := next.GetScan().GetOwed(); owed != "" && snap.Scan(owed) == nil {
+		s.deps.Log.Warn("policy of a rule is gone", "stage", stageName, "msg_id", l.MessageId, "tenant", l.Tenant, "queue", l.Queue, "policy", owed)
+		next.Scan.Owed = ""
+	}
 	topic := schemas.LegTopic(first.Scan, next)
 	if topic == schemas.Queue(l.Queue, l.Generation) { // nobody wants it scanned any more
 		e := plain(pb.EventType_EVENT_TYPE_RELEASED, next, snap.Number, began)
 		return []bus.Record{bus.NewLeg(topic, next), bus.NewEvent(e)}, []string{"unwanted"}
 	}
 	l.Tenant, l.Route, l.Scan = next.Tenant, next.Route, next.Scan
-	sc := scene{snap: snap, policy: snap.Scan(first.Scan), queue: first.Queue, stored: job.Record.Time, began: began}
+	sc := scene{snap: snap, policy: snap.Scan(next.Scan.Policy), own: first.Scan, queue: first.Queue, stored: job.Record.Time, began: began}
 	a := s.ask(ctx, l, snap, sc.policy)
 	if ctx.Err() != nil {
 		return nil, nil

@@ -3,6 +3,7 @@ package schemas
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -235,6 +236,42 @@ func wanted() *pb.Leg {
 }
 
 // tagged is a leg that was scanned and redirected.
+// lookedAt are records of mail that the edge has verified or scanned.
+func lookedAt(envelope *pb.Envelope) map[string]proto.Message {
+	return map[string]proto.Message{
+		"received-checked": &pb.Received{
+			Id: "01JD0000000000000000000003", Session: session, Envelope: envelope, Directory: 17,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
+			Checks: []*pb.Check{
+				{Method: "spf", Result: "softfail", Domain: "acme.example", Reason: "no mechanism matched"},
+				{Method: "dkim", Result: "fail", Domain: "acme.example", Selector: "s1", Algorithm: "rsa-sha256", Reason: "body hash did not verify"},
+				{Method: "dmarc", Result: "fail", Domain: "acme.example", Policy: "quarantine"},
+			},
+		},
+		"received-scanned": &pb.Received{
+			Id: "01JD0000000000000000000004", Session: session, Envelope: envelope, Directory: 17,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
+			Scan: &pb.Scan{
+				State: pb.ScanState_SCAN_STATE_DONE, Policy: "strangers", OfRule: true, Directory: 17, AtMs: 1_763_900_000_100, Action: "tag", Finding: "spam",
+				Verdicts: verdicts(), Changes: []*pb.HeaderChange{{Kind: pb.ChangeKind_CHANGE_KIND_ADD, Name: "X-Spam", Value: []byte("yes")}},
+			},
+		},
+		"received-left": &pb.Received{
+			Id: "01JD0000000000000000000005", Session: session, Envelope: envelope, Directory: 17,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
+			Scan:    &pb.Scan{State: pb.ScanState_SCAN_STATE_WANTED, Policy: "strangers", Owed: "strangers", Verdicts: verdicts()},
+		},
+		"leg-scanned-twice": twice(),
+	}
+}
+
+// twice is a leg that its connection's rule had scanned, and its own policy.
+func twice() *pb.Leg {
+	l := tagged()
+	l.Scan.Before = &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: "strangers", OfRule: true, Directory: 17, Action: "pass"}
+	return l
+}
+
 func tagged() *pb.Leg {
 	l := leg()
 	l.Queue = "spam"
@@ -268,7 +305,7 @@ func mailSamples() map[string]proto.Message {
 		ReversePath: "sender@acme.example", Recipients: recipients, EnvId: "QQ314159",
 		Ret: pb.Ret_RET_FULL, Body: pb.Body_BODY_8BITMIME, Smtputf8: true,
 	}
-	return map[string]proto.Message{
+	all := map[string]proto.Message{
 		"received-inline": &pb.Received{
 			Id: "01JD0000000000000000000001", Session: session, Envelope: envelope,
 			Content: &pb.Content{Where: &pb.Content_Inline{Inline: []byte("Subject: x\r\n\r\nx\r\n")}, Size: 17, Sha256: []byte("0123456789abcdef0123456789abcdef")},
@@ -277,15 +314,6 @@ func mailSamples() map[string]proto.Message {
 		"received-ref": &pb.Received{
 			Id: "01JD0000000000000000000001", Session: session, Envelope: envelope,
 			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256}, Directory: 17,
-		},
-		"received-checked": &pb.Received{
-			Id: "01JD0000000000000000000003", Session: session, Envelope: envelope, Directory: 17,
-			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
-			Checks: []*pb.Check{
-				{Method: "spf", Result: "softfail", Domain: "acme.example", Reason: "no mechanism matched"},
-				{Method: "dkim", Result: "fail", Domain: "acme.example", Selector: "s1", Algorithm: "rsa-sha256", Reason: "body hash did not verify"},
-				{Method: "dmarc", Result: "fail", Domain: "acme.example", Policy: "quarantine"},
-			},
 		},
 		"greylisted": &pb.Greylisted{
 			Network: "192.0.2.0/24", ReversePath: "sender@acme.example", Recipient: "a@one.example",
@@ -362,6 +390,8 @@ func mailSamples() map[string]proto.Message {
 		}}},
 		"deadletter-end": &pb.DeadletterRecord{What: &pb.DeadletterRecord_End{End: &pb.DeadletterEnd{Offset: 7, Action: "retry", Actor: "root@host"}}},
 	}
+	maps.Copy(all, lookedAt(envelope))
+	return all
 }
 
 func usage() *pb.Usage {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"qstream/directory"
 	"qstream/mail"
@@ -64,6 +65,16 @@ type connectionJSON struct {
 	Limits    []string          `json:"limits"`
 	Lists     []string          `json:"lists"`
 	Greeting  string            `json:"greeting,omitempty"`
+	Scan      *sessionScanJSON  `json:"scan,omitempty"` // of mail within the session
+}
+
+type sessionScanJSON struct {
+	Policy   string   `json:"policy"`
+	Engines  []string `json:"engines"`
+	Deadline string   `json:"deadline"`
+	Busy     string   `json:"busy"`
+	Late     string   `json:"late"`
+	Down     string   `json:"down"`
 }
 
 func (c *explainConnectionCmd) explain(s *directory.Snapshot, ip netip.Addr) connectionJSON {
@@ -80,6 +91,12 @@ func (c *explainConnectionCmd) explain(s *directory.Snapshot, ip netip.Addr) con
 	}
 	if rule.Deny {
 		out.Action = "deny"
+	}
+	if scan := s.SessionScan(c.Service, rule); scan.Policy != "" && !rule.Deny {
+		out.Scan = &sessionScanJSON{
+			Policy: scan.Policy, Engines: s.Scan(scan.Policy).Engines, Deadline: directory.FormatDuration(scan.Deadline),
+			Busy: scan.Busy, Late: scan.Late, Down: scan.Down,
+		}
 	}
 	if _, set := out.Variables["RBLSMTPD"]; !set {
 		for _, l := range r.DNSBL.Block {
@@ -144,6 +161,10 @@ func (out connectionJSON) print(w io.Writer) {
 	}
 	if out.Greeting != "" {
 		fmt.Fprintln(w, "greeting after", out.Greeting)
+	}
+	if s := out.Scan; s != nil {
+		fmt.Fprintf(w, "scanned within the session by policy %s (%s), within %s; busy: %s, late: %s, down: %s\n",
+			s.Policy, strings.Join(s.Engines, ", "), s.Deadline, s.Busy, s.Late, s.Down)
 	}
 	if out.NeedsName {
 		fmt.Fprintln(w, "the host name can change this: an edge looks it up; here --name tells it")

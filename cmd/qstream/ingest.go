@@ -31,6 +31,7 @@ type ingestFlags struct {
 	MaxSize        int64         `placeholder:"OCTETS" help:"Largest message (default: 52428800)."`
 	MaxRecipients  int           `placeholder:"N" help:"Most recipients of a message (default: 1000)."`
 	MaxConnections int           `placeholder:"N" help:"Most connections at once (default: 1000)."`
+	MaxScans       int           `placeholder:"N" help:"Most messages scanned within their sessions at once, where a connection rule asks for it (default: 64)."`
 	MaxLarge       int           `placeholder:"N" help:"Most messages above 32 KiB taken at once, 1 MiB of memory each (default: 128)."`
 	MaxHops        int           `placeholder:"N" help:"Most Received lines of a message (default: 100)."`
 	MaxLine        int           `placeholder:"OCTETS" help:"Longest text line of a message, -1 for no limit (default: 2000)."`
@@ -72,7 +73,7 @@ func (f ingestFlags) config() ingest.Config {
 		HTTP: f.HTTPSubmission, HTTPClientCert: f.HTTPClientCert, HTTPMaxJSON: f.HTTPMaxJSON, MaxKeys: f.MaxKeys,
 		Submission: f.Submission, Submissions: f.Submissions, SMTPAuth: f.SMTPAuth, PlainAuth: f.PlainAuth, Auth: f.auth(),
 		MaxSize: f.MaxSize, MaxRecipients: f.MaxRecipients, MaxHops: f.MaxHops,
-		MaxConnections: f.MaxConnections, MaxLarge: f.MaxLarge, MaxLine: f.MaxLine, LineEnds: f.LineEnds,
+		MaxConnections: f.MaxConnections, MaxLarge: f.MaxLarge, MaxScans: f.MaxScans, MaxLine: f.MaxLine, LineEnds: f.LineEnds,
 		PublishTimeout: f.PublishTimeout, CommandTimeout: f.CommandTimeout,
 		DataTimeout: f.DataTimeout, MinRate: f.MinRate, Grace: f.IngestGrace,
 	}

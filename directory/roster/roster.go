@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"qstream/directory"
 	"qstream/engine"
 )
@@ -100,9 +102,10 @@ func (ms *Roster) Close() {
 	ms.closing.Wait()
 }
 
-// Watch asks each engine for its state and tells of it: signatures that nobody
+// Watch asks each engine for its state and sets what is told of it by its name:
+// whether it is down, and when its signatures were made. Signatures that nobody
 // renews are no scanner any more.
-func (ms *Roster) Watch(ctx context.Context, tell func(name string, s engine.State, down bool)) {
+func (ms *Roster) Watch(ctx context.Context, down, built *prometheus.GaugeVec) {
 	ms.mu.Lock()
 	all := make([]*Member, 0, len(ms.byName))
 	for _, x := range ms.byName {
@@ -110,12 +113,21 @@ func (ms *Roster) Watch(ctx context.Context, tell func(name string, s engine.Sta
 		all = append(all, x)
 	}
 	ms.mu.Unlock()
+	down.Reset()
+	built.Reset()
 	for _, x := range all {
 		state, err := x.known(ctx)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			ms.log.Debug("engine doesn't tell its state", "stage", ms.stage, "engine", x.Name(), "err", err)
 		}
-		tell(x.Name(), state, x.IsDown())
+		if !state.Built.IsZero() {
+			built.WithLabelValues(x.Name()).Set(float64(state.Built.Unix()))
+		}
+		isDown := 0.0
+		if x.IsDown() {
+			isDown = 1
+		}
+		down.WithLabelValues(x.Name()).Set(isDown)
 		x.users.Done()
 	}
 }

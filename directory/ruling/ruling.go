@@ -140,15 +140,15 @@ func onlyFor(action string, s mail.Status) mail.Status {
 	return mail.Status{}
 }
 
-// refused is what a sender is told where nobody says more.
-var refused = mail.Status{Code: 550, Enhanced: "5.7.1", Text: "refused by content policy"}
+// Refused is what a sender is told where nobody says more.
+var Refused = mail.Status{Code: 550, Enhanced: "5.7.1", Text: "refused by content policy"}
 
 // refusal is an engine's own reply if that is one for good.
 func refusal(s mail.Status) mail.Status {
 	if s.Permanent() {
 		return s
 	}
-	return refused
+	return Refused
 }
 
 // finding is what a verdict says against a message; empty: nothing.

@@ -131,7 +131,7 @@ func TestJudgeRefusedRecipients(t *testing.T) {
 	v := by("clam", engine.Clean)
 	v.Refusals = []engine.Refusal{{Recipient: 1, Status: mail.Status{Code: 550, Enhanced: "5.1.1", Text: "not him"}}, {Recipient: 2, Status: mail.Status{Code: 451}}}
 	rs := Judge(policy(t, ""), []Said{v}, Case{Domains: []string{"a.example", "b.example", "c.example"}, Answers: true})
-	if rs[0].Action != "pass" || rs[1].Action != "reject" || rs[1].Status.Text != "not him" || rs[2].Status != refused || rs[0].Like(rs[1]) || rs[1].Like(rs[2]) {
+	if rs[0].Action != "pass" || rs[1].Action != "reject" || rs[1].Status.Text != "not him" || rs[2].Status != Refused || rs[0].Like(rs[1]) || rs[1].Like(rs[2]) {
 		t.Errorf("%+v", rs)
 	}
 }

@@ -33,7 +33,7 @@ const maxArgs = 3
 // Config is a program. What is zero takes its default.
 type Config struct {
 	Name    string   // in verdicts; default "command"
-	Program string   // QHPSI; an absolute path
+	Program string   // QHPSI; an absolute path, or a name that is looked for in PATH
 	Args    []string // QHPSIARG1..3, behind the file's name
 	Code    int      // QHPSIRC, the exit code that means infected; default 1
 	// QHPSIMINSIZE and QHPSIMAXSIZE: what is smaller or larger, in bytes with
@@ -62,8 +62,8 @@ var _ engine.Engine = (*Engine)(nil)
 // New checks cfg and runs nothing.
 func New(cfg Config) (*Engine, error) {
 	switch {
-	case !filepath.IsAbs(cfg.Program):
-		return nil, fmt.Errorf("command: program %q is no absolute path", cfg.Program)
+	case !filepath.IsAbs(cfg.Program) && (cfg.Program == "" || strings.ContainsRune(cfg.Program, '/')):
+		return nil, fmt.Errorf("command: program %q is neither an absolute path nor a name", cfg.Program)
 	case len(cfg.Args) > maxArgs:
 		return nil, fmt.Errorf("command: %d arguments, more than %d", len(cfg.Args), maxArgs)
 	case cfg.Code < 0 || cfg.Code > 255:

@@ -140,7 +140,7 @@ func TestState(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for i, cfg := range []command.Config{
-		{}, {Program: "scanner"}, {Program: "/s", Args: []string{"1", "2", "3", "4"}}, {Program: "/s", Args: []string{"\x00"}},
+		{}, {Program: "bin/scanner"}, {Program: "/s", Args: []string{"1", "2", "3", "4"}}, {Program: "/s", Args: []string{"\x00"}},
 		{Program: "/s", Code: 256}, {Program: "/s", MinSize: -1}, {Program: "/s", MinSize: 2, MaxSize: 1}, {Program: "/s", Outside: "pass"},
 		{Program: "/s", Limits: process.Limits{CPU: -1}}, {Program: "/s", Env: []string{"X"}}, {Program: "/s", Time: -1},
 	} {

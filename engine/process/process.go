@@ -75,7 +75,7 @@ const lingering = time.Second
 
 // Program is a call.
 type Program struct {
-	Path   string // absolute
+	Path   string // absolute, or a name that is looked for in PATH
 	Args   []string
 	Env    []string
 	Dir    string

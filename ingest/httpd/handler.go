@@ -140,6 +140,7 @@ func (x *exchange) admissible() error {
 		}
 		who = client{peer: Peer{Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, ctx: context.WithoutCancel(x.r.Context())}
 	}
+	who.peer.Gone = func() bool { return x.r.Context().Err() != nil }
 	x.who = who
 	if x.h.Loopback && !(who.peer.Addr.Addr().IsLoopback() && LoopbackName(x.r.Host)) {
 		return refuse(http.StatusForbidden, "only programs of this host are served here")

@@ -105,6 +105,7 @@ type Peer struct {
 	TLS  *tls.ConnectionState // nil without TLS
 	Auth auth.Identity        // without a user: nobody has signed in
 	Gate *gate.Client         // what is known from before the session; nil: nothing
+	Gone func() bool          // at any time: the client has left; nil: nobody knows
 }
 
 // Session takes messages. Errors for the client are *smtp.SMTPError.

@@ -72,7 +72,10 @@ type Deps struct {
 	// Verify asks who strangers' mail is from; nil: nobody does.
 	Verify *Verifier
 	// Quota counts mail of who has a quota; nil: nobody's is.
-	Quota     Quotas
+	Quota Quotas
+	// Scan asks engines about mail before it is accepted; nil: nobody does, and
+	// what rules want scanned is left to the scanners.
+	Scan      Scanner
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time
@@ -146,6 +149,9 @@ type Client struct {
 	// Complete adds these fields for clients of other services, too.
 	Complete bool
 	Env      map[string]string // variables that the connection's rule sets
+	// Gone reports, at any time, that the client has closed its side and nothing
+	// of it is left to be read; nil: nobody knows.
+	Gone func() bool
 }
 
 // share names who shares with others what there is of the edge: a user, else an

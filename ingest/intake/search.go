@@ -33,19 +33,12 @@ func (s *Session) obeyed() error {
 func (m *message) search(ctx context.Context, scan *qmail.ContentScan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	giveUp := m.cancel // of the blob
-	watchdog := time.AfterFunc(m.in.cfg.Timeout, func() {
-		cancel()
-		giveUp()
-	})
-	defer watchdog.Stop()
-	blob := m.blob
-	m.blob = nil // committed or broken, it isn't to be aborted
-	var err error
-	if m.stored, err = blob.Commit(); err != nil {
+	if err := m.commit(ctx); err != nil {
 		return err
 	}
-	r, err := m.in.deps.Bus.Open(ctx, m.stored.GetRef())
+	watchdog := time.AfterFunc(m.in.cfg.Timeout, cancel)
+	defer watchdog.Stop()
+	r, err := m.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -136,10 +136,16 @@ func (s *Session) publish() error {
 		return s.explain(err)
 	}
 	added, messageID := s.missing(&m.header, m.id, m.started)
+	prepend := []byte(found.Lines(s.by()) + s.trace(m.id, m.started) + added)
+	scanned, err := s.scan(m, prepend)
+	if err != nil {
+		return err
+	}
 	received := &pb.Received{
 		Id: m.id, Envelope: s.tx.envelope,
 		Session:         s.record,
-		Prepend:         []byte(found.Lines(s.by()) + s.trace(m.id, m.started) + added),
+		Prepend:         prepend,
+		Scan:            scanned,
 		Checks:          found.Checks(),
 		Directory:       s.tx.snap.Number,
 		AcceptedMs:      m.started.UnixMilli(),

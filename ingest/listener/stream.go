@@ -204,7 +204,9 @@ func (k *pace) waited(d time.Duration, n int) {
 }
 
 // Gone reports that the client has closed its side and all that it sent has
-// been read.
+// been read; over TLS, that it has closed its side, since nobody can tell how
+// much of what is left is the end of TLS. It may be called at any time while
+// nothing is read.
 func (s *Stream) Gone() bool {
 	sc, ok := s.raw.(syscall.Conn)
 	if !ok {
@@ -217,7 +219,7 @@ func (s *Stream) Gone() bool {
 	gone := false
 	err = raw.Control(func(fd uintptr) {
 		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		gone = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+		gone = s.conn != s.raw && shut(fd) || n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
 	})
 	return err != nil || gone
 }

@@ -94,6 +94,7 @@ type Peer struct {
 	Addr netip.AddrPort
 	TLS  *tls.ConnectionState // nil without TLS
 	Gate *gate.Client         // what is known from before the session; nil before Enter
+	Gone func() bool          // at any time: the client has closed its side, and nothing of it is left to be read
 }
 
 // Backend makes the session of a client. ctx ends when the server gives up
@@ -117,7 +118,9 @@ func NewConn(c net.Conn, cfg *Config, log *slog.Logger, now func() time.Time) *C
 	s := listener.NewStream(c, listener.Limits{
 		Write: cfg.WriteTimeout, Data: cfg.DataTimeout, MinRate: cfg.MinRate, RateGrace: cfg.RateGrace, Session: cfg.Session,
 	})
-	return &Conn{Stream: s, In: wire.NewReader(s), Peer: Peer{Addr: s.Addr()}, cfg: cfg, log: log, now: now}
+	n := &Conn{Stream: s, In: wire.NewReader(s), Peer: Peer{Addr: s.Addr()}, cfg: cfg, log: log, now: now}
+	n.Peer.Gone = func() bool { return n.In.Buffered() == 0 && n.Gone() }
+	return n
 }
 
 // Refuse closes a connection that is one too many: these protocols have no

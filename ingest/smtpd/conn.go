@@ -54,6 +54,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	})}
 	c.peer.Addr = c.Addr()
 	c.in = wire.NewReader(c.Stream)
+	c.peer.Gone = func() bool { return c.in.Buffered() == 0 && c.Gone() }
 	return c
 }
 

@@ -77,7 +77,7 @@ func (c *conn) xclient(arg string) {
 		c.sendAway(refusal)
 		return
 	}
-	c.peer = Peer{Addr: x.peer.Addr, TLS: c.peer.TLS, Auth: x.peer.Auth, Gate: client}
+	c.peer = Peer{Addr: x.peer.Addr, TLS: c.peer.TLS, Auth: x.peer.Auth, Gate: client, Gone: c.peer.Gone}
 	c.agree()
 	c.peer.CertSender = c.terms.sender
 	if x.said && x.helo != "" && !c.greet(x.helo, x.proto) {

@@ -98,6 +98,7 @@ type Peer struct {
 	// Proven says that a certificate lets the client relay, as its rule asks;
 	// CertSender that it may do so by the address in the certificate alone.
 	Proven, CertSender bool
+	Gone               func() bool // at any time: the client has closed its side, and nothing of it is left to be read
 }
 
 // Backend makes the session of a client that has said HELO or EHLO. ctx ends

@@ -36,7 +36,7 @@ func (c *conn) handshake() bool {
 	c.Secure(t)
 	c.in.Reset(c.Stream)
 	cs := t.ConnectionState()
-	c.peer = Peer{Addr: c.peer.Addr, TLS: &cs, Gate: c.peer.Gate, Proven: c.prove(&cs)}
+	c.peer = Peer{Addr: c.peer.Addr, TLS: &cs, Gate: c.peer.Gate, Proven: c.prove(&cs), Gone: c.peer.Gone}
 	c.peer.CertSender = c.terms.sender
 	c.forget()
 	return true

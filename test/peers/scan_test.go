@@ -83,3 +83,54 @@ func TestScannedByClamd(t *testing.T) {
 		t.Error("it passed unscanned")
 	}
 }
+
+const sessionSite = scanSite + `---
+kind: scan
+name: strangers
+engines: [measure, clamav]
+rules: {on: malware, action: reject}
+---
+kind: rules
+name: smtp
+scan: {policy: strangers, deadline: 20s}
+---
+kind: tenant
+name: plain
+domains: [plain.example]
+`
+
+// TestScannedInSessionByClamd: what a real clamd finds is refused in the session
+// that brings it; when clamd is gone mail is accepted, and held until it is
+// scanned, though its tenant has no policy.
+func TestScannedInSessionByClamd(t *testing.T) {
+	peers.Need(t)
+	c := peers.StartClamd(t)
+	h := startSite(t, func(inbox string) string { return fmt.Sprintf(sessionSite, c.Addr(), inbox) })
+	send := func(words, body string) (string, int) {
+		t.Helper()
+		return peers.Swaks(t, h.smtp, "--from", "ann@sender.example", "--to", "bob@plain.example", "--header", "Subject: "+words, "--body", body)
+	}
+	arrived := func(words string) bool { return has(h.reports(t), "Subject: "+words) == 1 }
+	if out, code := send("clean", "hello"); code != 0 {
+		t.Fatalf("swaks: exit %d\n%s", code, out)
+	}
+	eventually(t, h.log, func() bool { return arrived("clean") })
+	for _, body := range []string{peers.EICAR, strings.Repeat("0123456789\n", 10_000) + peers.EICAR} {
+		if out, code := send("bad", body); code == 0 || !strings.Contains(out, "554 5.7.1 refused by content policy") {
+			t.Errorf("swaks: exit %d\n%s", code, out)
+		}
+	}
+	if err := c.Process().Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := send("while it is gone", peers.EICAR); code != 0 {
+		t.Errorf("swaks: exit %d\n%s", code, out)
+	}
+	eventually(t, h.log, func() bool { return strings.Contains(h.log(), "not scanned in its session") })
+	eventually(t, h.log, func() bool {
+		return strings.Contains(h.log(), "stage=scanner") && strings.Contains(h.log(), "reason=unreachable")
+	})
+	if arrived("while it is gone") || arrived("bad") {
+		t.Error("it passed unscanned")
+	}
+}

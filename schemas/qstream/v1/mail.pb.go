@@ -1052,7 +1052,10 @@ type Received struct {
 	// The Message-ID header field, without brackets' meaning; hostile text.
 	HeaderMessageId string `protobuf:"bytes,8,opt,name=header_message_id,json=headerMessageId,proto3" json:"header_message_id,omitempty"`
 	// What SPF, DKIM and DMARC said, as far as they were asked.
-	Checks        []*Check `protobuf:"bytes,9,rep,name=checks,proto3" json:"checks,omitempty"`
+	Checks []*Check `protobuf:"bytes,9,rep,name=checks,proto3" json:"checks,omitempty"`
+	// What scanning inside the session came to, or what it leaves to the
+	// scanners; none where the connection's rule asks for nothing.
+	Scan          *Scan `protobuf:"bytes,10,opt,name=scan,proto3" json:"scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1146,6 +1149,13 @@ func (x *Received) GetHeaderMessageId() string {
 func (x *Received) GetChecks() []*Check {
 	if x != nil {
 		return x.Checks
+	}
+	return nil
+}
+
+func (x *Received) GetScan() *Scan {
+	if x != nil {
+		return x.Scan
 	}
 	return nil
 }
@@ -2171,7 +2181,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1e\n" +
 	"\n" +
 	"compressed\x18\x04 \x01(\bR\n" +
-	"compressed\"\xda\x02\n" +
+	"compressed\"\x80\x03\n" +
 	"\bReceived\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
 	"\asession\x18\x02 \x01(\v2\x13.qstream.v1.SessionR\asession\x120\n" +
@@ -2182,7 +2192,9 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\vaccepted_ms\x18\a \x01(\x03R\n" +
 	"acceptedMs\x12*\n" +
 	"\x11header_message_id\x18\b \x01(\tR\x0fheaderMessageId\x12)\n" +
-	"\x06checks\x18\t \x03(\v2\x11.qstream.v1.CheckR\x06checks\"\xda\x05\n" +
+	"\x06checks\x18\t \x03(\v2\x11.qstream.v1.CheckR\x06checks\x12$\n" +
+	"\x04scan\x18\n" +
+	" \x01(\v2\x10.qstream.v1.ScanR\x04scan\"\xda\x05\n" +
 	"\bReinject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x06origin\x18\x02 \x01(\x0e2\x12.qstream.v1.OriginR\x06origin\x12\x1b\n" +
@@ -2376,30 +2388,31 @@ var file_qstream_v1_mail_proto_depIdxs = []int32{
 	7,  // 7: qstream.v1.Received.envelope:type_name -> qstream.v1.Envelope
 	11, // 8: qstream.v1.Received.content:type_name -> qstream.v1.Content
 	21, // 9: qstream.v1.Received.checks:type_name -> qstream.v1.Check
-	4,  // 10: qstream.v1.Reinject.origin:type_name -> qstream.v1.Origin
-	7,  // 11: qstream.v1.Reinject.envelope:type_name -> qstream.v1.Envelope
-	11, // 12: qstream.v1.Reinject.content:type_name -> qstream.v1.Content
-	6,  // 13: qstream.v1.Reinject.session:type_name -> qstream.v1.Session
-	9,  // 14: qstream.v1.Reinject.last:type_name -> qstream.v1.Status
-	22, // 15: qstream.v1.Reinject.scan:type_name -> qstream.v1.Scan
-	8,  // 16: qstream.v1.Leg.recipients:type_name -> qstream.v1.Recipient
-	2,  // 17: qstream.v1.Leg.ret:type_name -> qstream.v1.Ret
-	1,  // 18: qstream.v1.Leg.body:type_name -> qstream.v1.Body
-	10, // 19: qstream.v1.Leg.content:type_name -> qstream.v1.ContentRef
-	5,  // 20: qstream.v1.Leg.reason:type_name -> qstream.v1.Reason
-	9,  // 21: qstream.v1.Leg.last:type_name -> qstream.v1.Status
-	9,  // 22: qstream.v1.Leg.refusal:type_name -> qstream.v1.Status
-	4,  // 23: qstream.v1.Leg.origin:type_name -> qstream.v1.Origin
-	6,  // 24: qstream.v1.Leg.session:type_name -> qstream.v1.Session
-	22, // 25: qstream.v1.Leg.scan:type_name -> qstream.v1.Scan
-	18, // 26: qstream.v1.Deadletter.headers:type_name -> qstream.v1.Header
-	17, // 27: qstream.v1.DeadletterRecord.dead:type_name -> qstream.v1.Deadletter
-	19, // 28: qstream.v1.DeadletterRecord.end:type_name -> qstream.v1.DeadletterEnd
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	22, // 10: qstream.v1.Received.scan:type_name -> qstream.v1.Scan
+	4,  // 11: qstream.v1.Reinject.origin:type_name -> qstream.v1.Origin
+	7,  // 12: qstream.v1.Reinject.envelope:type_name -> qstream.v1.Envelope
+	11, // 13: qstream.v1.Reinject.content:type_name -> qstream.v1.Content
+	6,  // 14: qstream.v1.Reinject.session:type_name -> qstream.v1.Session
+	9,  // 15: qstream.v1.Reinject.last:type_name -> qstream.v1.Status
+	22, // 16: qstream.v1.Reinject.scan:type_name -> qstream.v1.Scan
+	8,  // 17: qstream.v1.Leg.recipients:type_name -> qstream.v1.Recipient
+	2,  // 18: qstream.v1.Leg.ret:type_name -> qstream.v1.Ret
+	1,  // 19: qstream.v1.Leg.body:type_name -> qstream.v1.Body
+	10, // 20: qstream.v1.Leg.content:type_name -> qstream.v1.ContentRef
+	5,  // 21: qstream.v1.Leg.reason:type_name -> qstream.v1.Reason
+	9,  // 22: qstream.v1.Leg.last:type_name -> qstream.v1.Status
+	9,  // 23: qstream.v1.Leg.refusal:type_name -> qstream.v1.Status
+	4,  // 24: qstream.v1.Leg.origin:type_name -> qstream.v1.Origin
+	6,  // 25: qstream.v1.Leg.session:type_name -> qstream.v1.Session
+	22, // 26: qstream.v1.Leg.scan:type_name -> qstream.v1.Scan
+	18, // 27: qstream.v1.Deadletter.headers:type_name -> qstream.v1.Header
+	17, // 28: qstream.v1.DeadletterRecord.dead:type_name -> qstream.v1.Deadletter
+	19, // 29: qstream.v1.DeadletterRecord.end:type_name -> qstream.v1.DeadletterEnd
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_mail_proto_init() }

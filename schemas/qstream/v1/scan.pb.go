@@ -167,8 +167,17 @@ type Scan struct {
 	// How often scanning it killed an engine or kept it for too long.
 	Tries uint32 `protobuf:"varint,10,opt,name=tries,proto3" json:"tries,omitempty"`
 	// How often in a row it waited for an engine, and since when.
-	Waits         uint32 `protobuf:"varint,11,opt,name=waits,proto3" json:"waits,omitempty"`
-	SinceMs       int64  `protobuf:"varint,12,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Waits   uint32 `protobuf:"varint,11,opt,name=waits,proto3" json:"waits,omitempty"`
+	SinceMs int64  `protobuf:"varint,12,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// The policy of the connection's rule, which the edge has left to the
+	// scanners: it is asked before the leg's own. Empty: nothing is owed.
+	Owed string `protobuf:"bytes,20,opt,name=owed,proto3" json:"owed,omitempty"`
+	// What is done here was done for the connection's rule: it holds whatever the
+	// leg's own policy is, which is asked as well.
+	OfRule bool `protobuf:"varint,21,opt,name=of_rule,json=ofRule,proto3" json:"of_rule,omitempty"`
+	// What was done for the connection's rule before the leg's own policy was
+	// asked. Its changes are made, too, and stand before those of that policy.
+	Before        *Scan `protobuf:"bytes,22,opt,name=before,proto3" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +294,27 @@ func (x *Scan) GetSinceMs() int64 {
 		return x.SinceMs
 	}
 	return 0
+}
+
+func (x *Scan) GetOwed() string {
+	if x != nil {
+		return x.Owed
+	}
+	return ""
+}
+
+func (x *Scan) GetOfRule() bool {
+	if x != nil {
+		return x.OfRule
+	}
+	return false
+}
+
+func (x *Scan) GetBefore() *Scan {
+	if x != nil {
+		return x.Before
+	}
+	return nil
 }
 
 // Verdict is what an engine said of a message, in the words of package engine.
@@ -560,7 +590,7 @@ var File_qstream_v1_scan_proto protoreflect.FileDescriptor
 const file_qstream_v1_scan_proto_rawDesc = "" +
 	"\n" +
 	"\x15qstream/v1/scan.proto\x12\n" +
-	"qstream.v1\"\xf2\x02\n" +
+	"qstream.v1\"\xc9\x03\n" +
 	"\x04Scan\x12+\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x15.qstream.v1.ScanStateR\x05state\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x1c\n" +
@@ -574,7 +604,10 @@ const file_qstream_v1_scan_proto_rawDesc = "" +
 	"\x05tries\x18\n" +
 	" \x01(\rR\x05tries\x12\x14\n" +
 	"\x05waits\x18\v \x01(\rR\x05waits\x12\x19\n" +
-	"\bsince_ms\x18\f \x01(\x03R\asinceMs\"\xc6\x02\n" +
+	"\bsince_ms\x18\f \x01(\x03R\asinceMs\x12\x12\n" +
+	"\x04owed\x18\x14 \x01(\tR\x04owed\x12\x17\n" +
+	"\aof_rule\x18\x15 \x01(\bR\x06ofRule\x12(\n" +
+	"\x06before\x18\x16 \x01(\v2\x10.qstream.v1.ScanR\x06before\"\xc6\x02\n" +
 	"\aVerdict\x12\x16\n" +
 	"\x06engine\x18\x01 \x01(\tR\x06engine\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x16\n" +
@@ -639,13 +672,14 @@ var file_qstream_v1_scan_proto_depIdxs = []int32{
 	0, // 0: qstream.v1.Scan.state:type_name -> qstream.v1.ScanState
 	3, // 1: qstream.v1.Scan.verdicts:type_name -> qstream.v1.Verdict
 	5, // 2: qstream.v1.Scan.changes:type_name -> qstream.v1.HeaderChange
-	4, // 3: qstream.v1.Verdict.symbols:type_name -> qstream.v1.Symbol
-	1, // 4: qstream.v1.HeaderChange.kind:type_name -> qstream.v1.ChangeKind
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2, // 3: qstream.v1.Scan.before:type_name -> qstream.v1.Scan
+	4, // 4: qstream.v1.Verdict.symbols:type_name -> qstream.v1.Symbol
+	1, // 5: qstream.v1.HeaderChange.kind:type_name -> qstream.v1.ChangeKind
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_scan_proto_init() }

@@ -26,7 +26,7 @@ func scanned(e *pb.Event) string {
 			word += " to queue " + s.Queue
 		}
 	}
-	return word + judged(s)
+	return word + ruled(s)
 }
 
 // foundBad is what a scan of the past found.
@@ -35,12 +35,23 @@ func foundBad(e *pb.Event) string {
 	if e.Waiting {
 		word = "found bad while it waits, to be scanned before it is delivered"
 	}
-	return word + judged(e.Scan) + "; job " + e.Job
+	return word + ruled(e.Scan) + "; job " + e.Job
 }
 
-// judged is by what, for what and by whom.
-func judged(s *pb.Scan) string {
-	word := ""
+// inSession is what scanning came to before the mail was accepted; empty: it
+// wasn't scanned then.
+func inSession(s *pb.Scan) string {
+	switch s.GetState() {
+	case pb.ScanState_SCAN_STATE_DONE:
+		return ", scanned in its session, " + s.Action + ruled(s)
+	case pb.ScanState_SCAN_STATE_WANTED:
+		return ", left to the scanners" + ruled(s)
+	}
+	return ""
+}
+
+// ruled tells the policy, what was found, and what engines said.
+func ruled(s *pb.Scan) (word string) {
 	if s.GetPolicy() != "" {
 		word += " by policy " + s.Policy
 	}

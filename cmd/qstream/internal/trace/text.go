@@ -106,7 +106,7 @@ func session(s *pb.Session) string {
 func (p *printer) event(e *pb.Event) {
 	at := time.UnixMilli(e.AtMs).UTC().Format(clock)
 	if e.Type == pb.EventType_EVENT_TYPE_ACCEPTED {
-		p.line("  %s  accepted for %s", at, plural(len(e.Outcomes), "recipient"))
+		p.line("  %s  accepted for %s%s", at, plural(len(e.Outcomes), "recipient"), inSession(e.Scan))
 		return
 	}
 	p.line("  %s  leg %d: %s", at, e.Leg, said(e))
