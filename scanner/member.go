@@ -48,6 +48,7 @@ type member struct {
 	probes bool      // one is under way
 	good   time.Time // when it last gave a verdict
 	why    engine.Verdict
+	old    bool // its signatures are
 }
 
 func newMember(e engine.Engine, doc directory.Engine, now func() time.Time, log *slog.Logger) *member {
@@ -187,6 +188,25 @@ func (m *member) blames(ctx context.Context, v engine.Verdict, proven bool) bool
 		return m.probe(ctx).Outcome != engine.Failed
 	}
 	return false
+}
+
+// aged reports signatures that are older than they may be, and logs it once. A
+// state that tells no date changes nothing.
+func (m *member) aged(s engine.State) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s.Built.IsZero() || m.doc.MaxAge == 0 {
+		return m.old
+	}
+	age := m.now().Sub(s.Built)
+	was := m.old
+	switch m.old = age > m.doc.MaxAge; {
+	case m.old && !was:
+		m.log.Error("signatures are too old", "stage", stageName, "engine", m.Name(), "signatures", s.Signatures, "built", s.Built, "allowed", m.doc.MaxAge)
+	case was && !m.old:
+		m.log.Info("signatures are renewed", "stage", stageName, "engine", m.Name(), "signatures", s.Signatures, "built", s.Built)
+	}
+	return m.old
 }
 
 // isDown reports an engine that is not asked.

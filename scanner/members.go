@@ -99,6 +99,8 @@ func (ms *members) watch(ctx context.Context, m *metrics) {
 	ms.mu.Unlock()
 	m.down.Reset()
 	m.built.Reset()
+	m.age.Reset()
+	m.old.Reset()
 	for _, x := range all {
 		state, err := x.known(ctx)
 		if err != nil && !errors.Is(err, context.Canceled) {
@@ -106,12 +108,17 @@ func (ms *members) watch(ctx context.Context, m *metrics) {
 		}
 		if !state.Built.IsZero() {
 			m.built.WithLabelValues(x.Name()).Set(float64(state.Built.Unix()))
+			m.age.WithLabelValues(x.Name()).Set(ms.now().Sub(state.Built).Seconds())
 		}
-		down := 0.0
-		if x.isDown() {
-			down = 1
-		}
-		m.down.WithLabelValues(x.Name()).Set(down)
+		m.old.WithLabelValues(x.Name()).Set(oneIf(x.aged(state)))
+		m.down.WithLabelValues(x.Name()).Set(oneIf(x.isDown()))
 		x.users.Done()
 	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -15,6 +15,8 @@ type metrics struct {
 	poison     prometheus.Counter
 	down       *prometheus.GaugeVec
 	built      *prometheus.GaugeVec
+	age        *prometheus.GaugeVec
+	old        *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer, running func() float64) *metrics {
@@ -48,6 +50,12 @@ func newMetrics(r prometheus.Registerer, running func() float64) *metrics {
 		}, []string{"engine"}),
 		built: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "qstream_scanner_signatures_built_seconds", Help: "When an engine's signatures were made, since 1970.",
+		}, []string{"engine"}),
+		age: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "qstream_scanner_signatures_age_seconds", Help: "How old an engine's signatures are, where it tells their date.",
+		}, []string{"engine"}),
+		old: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "qstream_scanner_signatures_old", Help: "1: an engine's signatures are older than its max_age.",
 		}, []string{"engine"}),
 	}
 }

@@ -35,6 +35,7 @@ type Server struct {
 	listener net.Listener // nil: down
 	conns    map[net.Conn]bool
 	mood     Mood
+	version  string
 	changed  chan struct{} // closed when mood changes or it goes down
 	scans    int
 	running  int
@@ -44,7 +45,7 @@ type Server struct {
 
 // Start listens on loopback.
 func Start() (*Server, error) {
-	s := &Server{addr: "127.0.0.1:0", conns: map[net.Conn]bool{}, changed: make(chan struct{})}
+	s := &Server{addr: "127.0.0.1:0", version: "ClamAV 1.4.6/27123/Wed Nov 18 09:31:11 2026", conns: map[net.Conn]bool{}, changed: make(chan struct{})}
 	return s, s.Up()
 }
 
@@ -70,6 +71,13 @@ func (s *Server) Feel(m Mood) {
 	s.mood = m
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// Signed changes what it tells of its signatures.
+func (s *Server) Signed(number int, built time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version = fmt.Sprintf("ClamAV 1.4.6/%d/%s", number, built.UTC().Format(time.ANSIC))
 }
 
 // Down ends it as a kill does: connections break.
@@ -141,7 +149,9 @@ func (s *Server) serve(c net.Conn) {
 		case "zIDSESSION\x00":
 			continue
 		case "zVERSION\x00":
-			reply = "ClamAV 1.4.6/27123/Wed Nov 18 09:31:11 2026"
+			s.mu.Lock()
+			reply = s.version
+			s.mu.Unlock()
 		case "zINSTREAM\x00":
 			if reply = s.scan(in); reply == "" {
 				return
