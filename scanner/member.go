@@ -151,6 +151,9 @@ func (m *member) note(v engine.Verdict) {
 		}
 		m.failed, m.good = 0, m.now()
 	case v.Reason != engine.Unreadable:
+		if m.failed >= breakAfter && m.now().Before(m.until) {
+			break // it had begun before: many at once fail no more often than one
+		}
 		if m.failed++; m.failed < breakAfter {
 			break
 		}

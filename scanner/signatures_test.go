@@ -123,3 +123,20 @@ func TestVerdictsAreKeptForAWhile(t *testing.T) {
 		}
 	}
 }
+
+// An engine that fails many scans at once is left alone no longer than one that
+// fails as many in turn; what fails after that is.
+func TestFailuresAtOnceCountOnce(t *testing.T) {
+	at := startClock(time.Unix(1_800_000_000, 0))
+	m := newMember(unmade{name: "x"}, directory.Engine{Concurrency: 1}, at.now, slog.New(slog.DiscardHandler))
+	for range 100 {
+		m.note(engine.Verdict{Outcome: engine.Failed, Reason: engine.Late})
+	}
+	for _, wait := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second} {
+		if _, until, down := m.down(t.Context()); !down || until.Sub(at.now()) != wait {
+			t.Errorf("down %t for %v, want %v", down, until.Sub(at.now()), wait)
+		}
+		at.pass(wait)
+		m.note(engine.Verdict{Outcome: engine.Failed, Reason: engine.Late})
+	}
+}

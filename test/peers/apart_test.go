@@ -97,6 +97,8 @@ func (a *apart) log() string {
 	return string(b)
 }
 
+func (a *apart) tail() string { return a.LogTail("scanner") }
+
 // delivered are the mails of the inbox, by the value of the field X-Case.
 func (a *apart) delivered() map[string]string {
 	a.t.Helper()
