@@ -50,6 +50,7 @@ var engineKeys = []key[Engine]{
 	{"connect", func(e *Engine, v *value) { e.Connect = v.duration(time.Second, time.Minute) }},
 	{"patience", func(e *Engine, v *value) { e.Patience = v.duration(time.Second, time.Hour) }},
 	{"max_size", func(e *Engine, v *value) { e.MaxSize = v.integer(1, maxScanned) }},
+	{"parts", func(e *Engine, v *value) { e.Whole = !v.boolean() }},
 	{"service", func(e *Engine, v *value) { e.Service = v.text() }},
 	{"method", func(e *Engine, v *value) { e.Method = v.oneOf("RESPMOD", "REQMOD") }},
 	{"preview", func(e *Engine, v *value) { e.Preview = int(v.integer(1, 1<<20)) }},
@@ -160,6 +161,7 @@ var engineHas = map[string][]string{
 	"connect":          {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP},
 	"patience":         {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP, engine.TypeCommand, engine.TypeWrapper},
 	"max_size":         {engine.TypeClamd, engine.TypeRspamd, engine.TypeICAP, engine.TypeCommand},
+	"parts":            {engine.TypeClamd},
 	"service":          {engine.TypeICAP},
 	"method":           {engine.TypeICAP},
 	"preview":          {engine.TypeICAP},
@@ -178,7 +180,7 @@ var engineHas = map[string][]string{
 	"home":             {engine.TypeWrapper},
 	"qmail_queue":      {engine.TypeWrapper},
 	"discards":         {engine.TypeWrapper},
-	"folder":           {engine.TypeUnpack, engine.TypeCommand, engine.TypeWrapper},
+	"folder":           {engine.TypeClamd, engine.TypeUnpack, engine.TypeCommand, engine.TypeWrapper},
 }
 
 // completeEngine checks what belongs together.

@@ -132,7 +132,8 @@ func (a *apart) longest(ids []string) (most time.Duration) {
 		events, err := a.Trace(id)
 		a.check(err)
 		for _, e := range events {
-			if ms, ok := e["took_ms"].(float64); ok && e["stage"] == "scanner" {
+			var ms int64
+			if _, err := fmt.Sscan(fmt.Sprint(e["took_ms"]), &ms); err == nil && e["stage"] == "scanner" {
 				most = max(most, time.Duration(ms)*time.Millisecond)
 			}
 		}

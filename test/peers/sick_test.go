@@ -152,7 +152,7 @@ func signal(s syscall.Signal) func(*testing.T, *peers.Clamd) {
 // well again.
 func TestSickClamd(t *testing.T) {
 	peers.Need(t)
-	folder := t.TempDir()
+	folder := peers.Small(t)
 	filler := filepath.Join(folder, "filler")
 	for name, sick := range map[string]sickness{
 		"killed": {
@@ -185,9 +185,6 @@ func TestSickClamd(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "full" {
-				small(t, folder)
-			}
 			c := peers.StartClamd(t, sick.settings...)
 			a := startApart(t, func(string) string { return fmt.Sprintf(sickSite, c.Addr(), "0s") })
 			s := a.begin(sick.body)
@@ -246,15 +243,6 @@ func crowd(t *testing.T, c *peers.Clamd) (end func()) {
 		})
 	}
 	return func() { cancel(); wg.Wait() }
-}
-
-// small makes a folder a file system of one megabyte for the test.
-func small(t *testing.T, folder string) {
-	t.Helper()
-	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=1m,mode=1777"); err != nil {
-		t.Skipf("no small file system can be made here: %v", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(folder, syscall.MNT_DETACH) })
 }
 
 // TestSlowClamd: a clamd that takes a second for each message holds nothing up
