@@ -22,6 +22,8 @@ type Engine struct {
 	Deadline    time.Duration // longest scan of a message; default 1 min
 	PerMegabyte time.Duration // added to Deadline for each MiB of the message; default 2 s
 	Concurrency int           // scans at once, of each scanner process; default 8
+	Keep        time.Duration // for which a verdict serves other mail with the same content; 0: never; default 10 min
+	MaxAge      time.Duration // of clamd's official signatures, above which an alarm is raised; 0: none; default 3 d
 }
 
 // Limit is how long the scan of so many bytes may take.
@@ -30,7 +32,7 @@ func (e *Engine) Limit(size int64) time.Duration {
 }
 
 func newEngine() *Engine {
-	return &Engine{Deadline: time.Minute, PerMegabyte: 2 * time.Second, Concurrency: 8}
+	return &Engine{Deadline: time.Minute, PerMegabyte: 2 * time.Second, Concurrency: 8, Keep: 10 * time.Minute, MaxAge: 72 * time.Hour}
 }
 
 const maxScanned = 1 << 40 // bytes
@@ -43,9 +45,12 @@ var engineKeys = []key[Engine]{
 	{"deadline", func(e *Engine, v *value) { e.Deadline = v.duration(time.Second, time.Hour) }},
 	{"per_megabyte", func(e *Engine, v *value) { e.PerMegabyte = v.duration(0, time.Minute) }},
 	{"concurrency", func(e *Engine, v *value) { e.Concurrency = int(v.integer(1, 1000)) }},
+	{"keep", func(e *Engine, v *value) { e.Keep = v.duration(0, 24*time.Hour) }},
+	{"max_age", func(e *Engine, v *value) { e.MaxAge = v.duration(0, 365*24*time.Hour) }},
 	{"connect", func(e *Engine, v *value) { e.Connect = v.duration(time.Second, time.Minute) }},
 	{"patience", func(e *Engine, v *value) { e.Patience = v.duration(time.Second, time.Hour) }},
 	{"max_size", func(e *Engine, v *value) { e.MaxSize = v.integer(1, maxScanned) }},
+	{"parts", func(e *Engine, v *value) { e.Whole = !v.boolean() }},
 	{"service", func(e *Engine, v *value) { e.Service = v.text() }},
 	{"method", func(e *Engine, v *value) { e.Method = v.oneOf("RESPMOD", "REQMOD") }},
 	{"preview", func(e *Engine, v *value) { e.Preview = int(v.integer(1, 1<<20)) }},
@@ -151,9 +156,12 @@ var engineNeeds = map[string][]string{
 
 var engineHas = map[string][]string{
 	"address":          {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP},
+	"keep":             {engine.TypeClamd, engine.TypeICAP, engine.TypeUnpack, engine.TypeTypes},
+	"max_age":          {engine.TypeClamd},
 	"connect":          {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP},
 	"patience":         {engine.TypeClamd, engine.TypeRspamd, engine.TypeMilter, engine.TypeICAP, engine.TypeCommand, engine.TypeWrapper},
 	"max_size":         {engine.TypeClamd, engine.TypeRspamd, engine.TypeICAP, engine.TypeCommand},
+	"parts":            {engine.TypeClamd},
 	"service":          {engine.TypeICAP},
 	"method":           {engine.TypeICAP},
 	"preview":          {engine.TypeICAP},
@@ -172,7 +180,7 @@ var engineHas = map[string][]string{
 	"home":             {engine.TypeWrapper},
 	"qmail_queue":      {engine.TypeWrapper},
 	"discards":         {engine.TypeWrapper},
-	"folder":           {engine.TypeUnpack, engine.TypeCommand, engine.TypeWrapper},
+	"folder":           {engine.TypeClamd, engine.TypeUnpack, engine.TypeCommand, engine.TypeWrapper},
 }
 
 // completeEngine checks what belongs together.
@@ -194,6 +202,9 @@ func (r *reading) completeEngine(e *Engine, body ast.Node) {
 	}
 	if e.Type == engine.TypeCommand && len(e.Program) > 4 {
 		r.fail(body, "program has %d arguments: the message's file is followed by up to three", len(e.Program)-1)
+	}
+	if e.Type != engine.TypeClamd { // nobody else has signatures with a date
+		e.MaxAge = 0
 	}
 	if e.MinSize > e.MaxSize && e.MaxSize > 0 {
 		r.fail(body, "min_size %d is larger than max_size %d", e.MinSize, e.MaxSize)

@@ -87,7 +87,7 @@ func TestScan(t *testing.T) {
 	e := s.Engine("clamav")
 	want := Engine{
 		Spec:     engine.Spec{Name: "clamav", Type: engine.TypeClamd, Network: "tcp", Address: "127.0.0.1:3310", MaxSize: 25 << 20},
-		Deadline: 30 * time.Second, PerMegabyte: 2 * time.Second, Concurrency: 8,
+		Deadline: 30 * time.Second, PerMegabyte: 2 * time.Second, Concurrency: 8, Keep: 10 * time.Minute, MaxAge: 72 * time.Hour,
 	}
 	if d := cmp.Diff(want, *e); d != "" {
 		t.Error(d)
@@ -224,6 +224,8 @@ func TestBadScans(t *testing.T) {
 		"kind: engine\nname: x\ntype: wrapper\nprogram: [/s]\nqmail_queue: qmail-queue\n":        "absolute path",
 		"kind: engine\nname: x\ntype: wrapper\nprogram: [/s]\nuse: {files: 3}\n":                 "files",
 		"kind: engine\nname: x\ntype: unpack\nuse: {files: 30}\n":                                "use is not for",
+		"kind: engine\nname: x\ntype: unpack\nmax_age: 2d\n":                                     "max_age is not for",
+		"kind: engine\nname: x\ntype: rspamd\naddress: unix:/s\nkeep: 1m\n":                      "keep is not for",
 		"kind: engine\nname: x\ntype: quantum\n":                                                 "is none of",
 		"kind: scan\nname: p\n":                                                                  "engines is missing",
 		"kind: scan\nname: p\nengines: clamav\n":                                                 `no engine "clamav"`,

@@ -30,6 +30,7 @@ type Spec struct {
 	MaxSize  int64         // bytes; larger mail is unscannable without being sent
 
 	Service  string // of icap: the path
+	Whole    bool   // of clamd: a message's parts are not looked at one by one, too
 	Method   string // of icap: RESPMOD or REQMOD
 	Preview  int    // of icap: bytes
 	Hostname string // of milter: our name, macro j
@@ -65,7 +66,7 @@ type Spec struct {
 	// Of types: blanks within the lines of base64 are refused, too.
 	Blanks bool
 
-	// Dir is where unpack, command and wrapper keep files while they scan;
+	// Dir is where clamd, unpack, command and wrapper keep files while they scan;
 	// empty: the system's temporary folder.
 	Dir string
 }

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"time"
 
 	"qstream/directory/roster"
 	"qstream/engine"
@@ -19,8 +20,9 @@ type keptKey struct {
 }
 
 // kept are verdicts that hold for every envelope, the least recently used
-// forgotten first, and scans under way that others may wait for. Safe for
-// concurrent use.
+// forgotten first, and scans under way that others may wait for. They are kept
+// for a while only: what an engine tells of its signatures may not be all of
+// them. Safe for concurrent use.
 type kept struct {
 	limit int
 
@@ -33,6 +35,7 @@ type kept struct {
 type keptVerdict struct {
 	key     keptKey
 	verdict engine.Verdict
+	began   time.Time // of its scan
 }
 
 func newKept(limit int) *kept {
@@ -45,7 +48,7 @@ func newKept(limit int) *kept {
 func (k *kept) scan(ctx context.Context, key keptKey, f func() engine.Verdict) (v engine.Verdict, old bool) {
 	for {
 		k.mu.Lock()
-		if at, ok := k.found[key]; ok {
+		if at, ok := k.found[key]; ok && key.engine.Now().Sub(at.Value.(*keptVerdict).began) < key.engine.Doc.Keep {
 			k.recent.MoveToFront(at)
 			v := at.Value.(*keptVerdict).verdict
 			k.mu.Unlock()
@@ -69,6 +72,7 @@ func (k *kept) scan(ctx context.Context, key keptKey, f func() engine.Verdict) (
 
 // lead scans for all who wait.
 func (k *kept) lead(key keptKey, flight chan struct{}, f func() engine.Verdict) engine.Verdict {
+	began := key.engine.Now()
 	v := f()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -76,7 +80,10 @@ func (k *kept) lead(key keptKey, flight chan struct{}, f func() engine.Verdict) 
 	close(flight)
 	// What is newer than the key says is asked for by another key.
 	if v.Outcome != engine.Failed && v.Signatures == key.signatures {
-		k.found[key] = k.recent.PushFront(&keptVerdict{key, v})
+		if at, ok := k.found[key]; ok {
+			k.recent.Remove(at)
+		}
+		k.found[key] = k.recent.PushFront(&keptVerdict{key, v, began})
 		for k.recent.Len() > k.limit {
 			oldest := k.recent.Back()
 			delete(k.found, k.recent.Remove(oldest).(*keptVerdict).key)

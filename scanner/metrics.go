@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"qstream/directory/roster"
 	"qstream/directory/ruling"
 )
 
@@ -16,8 +17,7 @@ type metrics struct {
 	duplicates prometheus.Counter
 	poison     prometheus.Counter
 	rescans    *prometheus.CounterVec
-	down       *prometheus.GaugeVec
-	built      *prometheus.GaugeVec
+	engines    roster.Gauges
 	compared   *prometheus.CounterVec
 	shadow     *prometheus.HistogramVec
 }
@@ -51,12 +51,7 @@ func newMetrics(r prometheus.Registerer, running func() float64) *metrics {
 		rescans: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "qstream_scanner_rescans_total", Help: "Legs of the past that were offered to be scanned again, by what came of it.",
 		}, []string{"outcome"}),
-		down: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "qstream_scanner_engine_down", Help: "1: the engine gives no verdicts, and is asked by a probe now and then.",
-		}, []string{"engine"}),
-		built: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "qstream_scanner_signatures_built_seconds", Help: "When an engine's signatures were made, since 1970.",
-		}, []string{"engine"}),
+		engines: roster.NewGauges(r, "qstream_scanner_"),
 		compared: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "qstream_scanner_shadow_recipients_total", Help: "Recipients whose mail a shadow policy saw, by whether it would have gone the same way; missed: there was no room.",
 		}, []string{"result"}),

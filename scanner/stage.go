@@ -198,7 +198,7 @@ func (s *Scanner) watch(ctx context.Context) {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
 	for {
-		s.members.Watch(ctx, s.metrics.down, s.metrics.built)
+		s.members.Watch(ctx, s.metrics.engines)
 		select {
 		case <-ctx.Done():
 			return

@@ -49,6 +49,7 @@ type Member struct {
 	probes bool      // one is under way
 	good   time.Time // when it last gave a verdict
 	why    engine.Verdict
+	old    bool // its signatures are
 }
 
 func (ms *Roster) member(e engine.Engine, doc directory.Engine) *Member {
@@ -152,6 +153,9 @@ func (m *Member) Note(v engine.Verdict) {
 		}
 		m.failed, m.good = 0, m.now()
 	case v.Reason != engine.Unreadable:
+		if m.failed >= breakAfter && m.now().Before(m.until) {
+			break // it had begun before: many at once fail no more often than one
+		}
 		if m.failed++; m.failed < breakAfter {
 			break
 		}
@@ -190,6 +194,28 @@ func (m *Member) Blames(ctx context.Context, v engine.Verdict, proven bool) bool
 	}
 	return false
 }
+
+// aged reports signatures that are older than they may be, and logs it once. A
+// state that tells no date changes nothing.
+func (m *Member) aged(s engine.State) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s.Built.IsZero() || m.Doc.MaxAge == 0 {
+		return m.old
+	}
+	age := m.now().Sub(s.Built)
+	was := m.old
+	switch m.old = age > m.Doc.MaxAge; {
+	case m.old && !was:
+		m.log.Error("signatures are too old", "stage", m.stage, "engine", m.Name(), "signatures", s.Signatures, "built", s.Built, "allowed", m.Doc.MaxAge)
+	case was && !m.old:
+		m.log.Info("signatures are renewed", "stage", m.stage, "engine", m.Name(), "signatures", s.Signatures, "built", s.Built)
+	}
+	return m.old
+}
+
+// Now is the time by the clock that the engine is looked after by.
+func (m *Member) Now() time.Time { return m.now() }
 
 // IsDown reports an engine that is not asked.
 func (m *Member) IsDown() bool {

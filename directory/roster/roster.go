@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"qstream/directory"
 	"qstream/engine"
@@ -102,10 +103,31 @@ func (ms *Roster) Close() {
 	ms.closing.Wait()
 }
 
-// Watch asks each engine for its state and sets what is told of it by its name:
-// whether it is down, and when its signatures were made. Signatures that nobody
+// Gauges tell of engines, each by its name.
+type Gauges struct {
+	Down  *prometheus.GaugeVec // 1: it is not asked
+	Built *prometheus.GaugeVec // when its signatures were made, Unix seconds
+	Age   *prometheus.GaugeVec // how old they are, in seconds
+	Old   *prometheus.GaugeVec // 1: older than its max_age
+}
+
+// NewGauges makes them, their names beginning with prefix.
+func NewGauges(r prometheus.Registerer, prefix string) Gauges {
+	f := promauto.With(r)
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + name, Help: help}, []string{"engine"})
+	}
+	return Gauges{
+		Down:  gauge("engine_down", "1: the engine gives no verdicts, and is asked by a probe now and then."),
+		Built: gauge("signatures_built_seconds", "When an engine's signatures were made, since 1970."),
+		Age:   gauge("signatures_age_seconds", "How old an engine's signatures are, where it tells their date."),
+		Old:   gauge("signatures_old", "1: an engine's signatures are older than its max_age."),
+	}
+}
+
+// Watch asks each engine for its state and tells of it. Signatures that nobody
 // renews are no scanner any more.
-func (ms *Roster) Watch(ctx context.Context, down, built *prometheus.GaugeVec) {
+func (ms *Roster) Watch(ctx context.Context, g Gauges) {
 	ms.mu.Lock()
 	all := make([]*Member, 0, len(ms.byName))
 	for _, x := range ms.byName {
@@ -113,21 +135,27 @@ func (ms *Roster) Watch(ctx context.Context, down, built *prometheus.GaugeVec) {
 		all = append(all, x)
 	}
 	ms.mu.Unlock()
-	down.Reset()
-	built.Reset()
+	for _, v := range []*prometheus.GaugeVec{g.Down, g.Built, g.Age, g.Old} {
+		v.Reset()
+	}
 	for _, x := range all {
 		state, err := x.known(ctx)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			ms.log.Debug("engine doesn't tell its state", "stage", ms.stage, "engine", x.Name(), "err", err)
 		}
 		if !state.Built.IsZero() {
-			built.WithLabelValues(x.Name()).Set(float64(state.Built.Unix()))
+			g.Built.WithLabelValues(x.Name()).Set(float64(state.Built.Unix()))
+			g.Age.WithLabelValues(x.Name()).Set(ms.now().Sub(state.Built).Seconds())
 		}
-		isDown := 0.0
-		if x.IsDown() {
-			isDown = 1
-		}
-		down.WithLabelValues(x.Name()).Set(isDown)
+		g.Old.WithLabelValues(x.Name()).Set(oneIf(x.aged(state)))
+		g.Down.WithLabelValues(x.Name()).Set(oneIf(x.IsDown()))
 		x.users.Done()
 	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

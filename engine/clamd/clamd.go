@@ -5,6 +5,8 @@
 // message. It doesn't mean that clamd looked into all of it: a member of an
 // archive that compresses well and is larger than MaxFileSize passes as OK,
 // also with AlertExceedsMax. Ask an engine that measures beside this one.
+// It looks at less, too, while its folder for temporary files is full; with Parts
+// that isn't Clean.
 // Guarantee: a connection that may hold an answer to another scan is never used
 // again.
 //
@@ -40,6 +42,10 @@ type Config struct {
 	// MaxSize is clamd's StreamMaxLength in bytes. Larger mail is Unscannable
 	// without being sent; 0: clamd says so itself.
 	MaxSize int64
+	// Parts has clamd look at each decoded part of a message by itself, too, on a
+	// second connection: it passes over what it has no room for on its disk.
+	Parts bool
+	Dir   string // of parts above 1 MiB meanwhile, in files without names; default os.TempDir
 }
 
 // Client is a clamd that can be asked.
@@ -103,12 +109,7 @@ func (c *Client) scan(ctx context.Context, content *engine.Content) (engine.Verd
 	if err != nil {
 		return engine.Verdict{}, err
 	}
-	reply, err := s.instream(content)
-	if err != nil {
-		_ = s.conn.Close()
-		return engine.Verdict{}, err
-	}
-	v, err := verdict(reply)
+	v, err := c.look(ctx, s, content)
 	v.Signatures = state.Signatures
 	if err != nil || s.ended {
 		_ = s.conn.Close()
@@ -116,6 +117,34 @@ func (c *Client) scan(ctx context.Context, content *engine.Content) (engine.Verd
 	}
 	c.keep(s)
 	return v, nil
+}
+
+// look sends the message, and on its way each part of it by itself.
+func (c *Client) look(ctx context.Context, s *session, content *engine.Content) (engine.Verdict, error) {
+	u, err := s.begin(content)
+	if err != nil {
+		return engine.Verdict{}, err
+	}
+	worst := engine.Verdict{Outcome: engine.Clean}
+	if c.cfg.Parts {
+		worst, err = c.parts(ctx, u)
+		if err == nil && worst.Outcome == engine.Malware {
+			s.ended = true // the message isn't sent to its end
+			return worst, nil
+		}
+	}
+	if err != nil && u.broken == nil {
+		return engine.Verdict{}, err
+	}
+	reply, err := u.end()
+	if err != nil {
+		return engine.Verdict{}, err
+	}
+	v, err := verdict(reply)
+	if err != nil {
+		return engine.Verdict{}, err
+	}
+	return graver(v, worst), nil
 }
 
 // State asks for VERSION: the engine's version, and the number and date of the
@@ -150,7 +179,7 @@ func (c *Client) session(ctx context.Context) (*session, engine.State, error) {
 		return nil, engine.State{}, err
 	}
 	conn.For(ctx)
-	s, state, err := begin(conn)
+	s, state, err := open(conn)
 	if err != nil {
 		_ = conn.Close()
 		return nil, engine.State{}, err

@@ -3,11 +3,13 @@ package clamd_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,6 +110,85 @@ func TestSuite(t *testing.T) {
 		New:    func(t *testing.T, network, address string) engine.Engine { return client(t, network, address) },
 		Honest: honest().serve,
 	})
+}
+
+// The same when parts are looked at by themselves.
+func TestSuiteWithParts(t *testing.T) {
+	enginetest.Run(t, enginetest.Maker{
+		New:    func(t *testing.T, network, address string) engine.Engine { return byParts(t, network, address) },
+		Honest: honest().serve,
+	})
+}
+
+func byParts(t *testing.T, network, address string) *clamd.Client {
+	t.Helper()
+	c, err := clamd.New(clamd.Config{
+		Network: network, Address: address, Connect: enginetest.Patience, Patience: enginetest.Patience, Idle: 2, Parts: true, Dir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Parts come decoded, each as a message of its own; what stands in the message
+// as it is comes with it alone. The gravest word counts.
+func TestParts(t *testing.T) {
+	mail := func(parts ...string) string {
+		text := "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+		for _, p := range parts {
+			text += "--b\r\n" + p + "\r\n"
+		}
+		return text + "--b--\r\n"
+	}
+	text := "Content-Type: text/plain\r\n\r\ntext"
+	coded := func(s string) string {
+		return "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString([]byte(s))
+	}
+	quoted := "Content-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=61=62"
+	inner := "Content-Type: message/rfc822\r\n\r\n" + mail(coded("deep"))
+	for name, test := range map[string]struct {
+		mail  string
+		bad   string // what clamd finds, or fails at
+		says  string
+		parts []string // that clamd was given before it had all of the message
+		want  engine.Outcome
+	}{
+		"no parts":        {"Subject: x\r\n\r\ntext\r\n", "none", "", nil, engine.Clean},
+		"all clean":       {mail(text, coded("one"), quoted, inner), "none", "", []string{"one", "ab\r\n", "deep"}, engine.Clean},
+		"one is bad":      {mail(text, coded("one"), coded("two"), coded("three")), "two", "stream: X FOUND", []string{"one", "two"}, engine.Malware},
+		"one has no room": {mail(coded("one"), coded("two")), "one", "stream: Can't write to file ERROR", []string{"one"}, engine.Failed},
+		"one is locked":   {mail(coded("one"), coded("two")), "one", "stream: Heuristics.Encrypted.Zip FOUND", []string{"one", "two"}, engine.Encrypted},
+		"uuencoded":       {"Subject: x\r\n\r\nbegin 644 x\r\n#86)C\r\n`\r\nend\r\n", "none", "", []string{"abc"}, engine.Clean},
+		"too deep":        {strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 100) + "x", "none", "", nil, engine.Unscannable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := honest()
+			var mu sync.Mutex
+			var got []string
+			f.say = func(content []byte) string {
+				mu.Lock()
+				defer mu.Unlock()
+				if string(content) != test.mail {
+					got = append(got, string(content))
+				}
+				if string(content) == test.bad {
+					return test.says
+				}
+				return "stream: OK"
+			}
+			c := byParts(t, "tcp", enginetest.Serve(t, "tcp", f.serve))
+			if v := enginetest.Ask(t, c, test.mail); v.Outcome != test.want {
+				t.Errorf("%+v", v)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if d := cmp.Diff(test.parts, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
 }
 
 func TestReplies(t *testing.T) {

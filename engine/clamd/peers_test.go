@@ -178,3 +178,25 @@ func TestRealClamdHangs(t *testing.T) {
 		}
 	}
 }
+
+// TestRealClamdWithoutRoom: clamd passes over a part that it has no room for and
+// says OK; asked for the part it tells.
+func TestRealClamdWithoutRoom(t *testing.T) {
+	peers.Need(t)
+	folder := peers.Small(t)
+	d := peers.StartClamd(t, "TemporaryDirectory "+folder)
+	mail := carrying(append(make([]byte, 600<<10), peers.EICAR...)) // 840 KB
+	whole := real(t, "tcp", d.Addr())
+	t.Logf("as a whole it is %+v", enginetest.Ask(t, whole, mail))
+	c, err := clamd.New(clamd.Config{Network: "tcp", Address: d.Addr(), Patience: 20 * time.Second, Parts: true, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if v := enginetest.Ask(t, c, mail); v.Outcome != engine.Failed || v.Reason != engine.Trouble {
+		t.Errorf("with its parts it is %+v", v)
+	}
+	if v := enginetest.Ask(t, c, carrying([]byte(peers.EICAR))); v.Outcome != engine.Malware {
+		t.Errorf("one that there is room for is %+v", v)
+	}
+}

@@ -32,8 +32,8 @@ type session struct {
 	used  time.Time
 }
 
-// begin opens a session on a new connection and asks for VERSION.
-func begin(conn *engine.Conn) (*session, engine.State, error) {
+// open opens a session on a new connection and asks for VERSION.
+func open(conn *engine.Conn) (*session, engine.State, error) {
 	s := &session{conn: conn, in: bufio.NewReaderSize(conn, maxReply)}
 	state, err := s.ask("zIDSESSION\x00zVERSION\x00")
 	return s, state, err
@@ -56,33 +56,65 @@ func (s *session) ask(command string) (engine.State, error) {
 	return version(reply)
 }
 
-// instream sends the message in chunks and returns the reply. A chunk of
-// length zero says that it was whole, so it is sent only at content's end.
-func (s *session) instream(content *engine.Content) (string, error) {
+// upload is a message on its way: who reads it sends it to clamd.
+type upload struct {
+	s       *session
+	content *engine.Content
+	buf     []byte
+	broken  error // of the connection
+}
+
+// begin begins a scan.
+func (s *session) begin(content *engine.Content) (*upload, error) {
 	s.last++
 	if _, err := io.WriteString(s.conn, "zINSTREAM\x00"); err != nil {
-		return "", engine.Fail(engine.Broken, "begin a scan: %w", err)
+		return nil, engine.Fail(engine.Broken, "begin a scan: %w", err)
 	}
-	buf := make([]byte, 4+chunkSize)
+	return &upload{s: s, content: content, buf: make([]byte, 4+chunkSize)}, nil
+}
+
+// Read sends the next chunk and returns it.
+func (u *upload) Read(p []byte) (int, error) {
+	b, err := u.next(min(len(p), chunkSize))
+	return copy(p, b), err
+}
+
+func (u *upload) next(most int) ([]byte, error) {
+	if u.broken != nil {
+		return nil, u.broken
+	}
+	n, err := u.content.Read(u.buf[4 : 4+most])
+	if u.content.Err() != nil {
+		return nil, engine.Fail(engine.Unreadable, "read content: %w", u.content.Err())
+	}
+	if n > 0 {
+		binary.BigEndian.PutUint32(u.buf, uint32(n))
+		if _, u.broken = u.s.conn.Write(u.buf[:4+n]); u.broken != nil {
+			return nil, u.broken
+		}
+	}
+	return u.buf[4 : 4+n], err
+}
+
+// end sends what is left and returns the reply. A chunk of length zero says
+// that the message was whole, so it is sent only at content's end.
+func (u *upload) end() (string, error) {
 	for {
-		n, err := io.ReadFull(content, buf[4:])
-		if content.Err() != nil {
-			return "", engine.Fail(engine.Unreadable, "read content: %w", content.Err())
+		_, err := u.next(chunkSize)
+		if u.broken != nil {
+			return u.s.early(u.broken)
 		}
-		if n > 0 {
-			binary.BigEndian.PutUint32(buf, uint32(n))
-			if _, err := s.conn.Write(buf[:4+n]); err != nil {
-				return s.early(err)
-			}
-		}
-		if err != nil {
+		if err == io.EOF {
 			break
 		}
+		if err != nil {
+			return "", err
+		}
 	}
-	if _, err := s.conn.Write([]byte{0, 0, 0, 0}); err != nil {
-		return s.early(err)
+	if _, err := u.s.conn.Write([]byte{0, 0, 0, 0}); err != nil {
+		return u.s.early(err)
 	}
-	return s.reply()
+	return u.s.reply()
 }
 
 // early is what clamd said when it ended the connection before the message was

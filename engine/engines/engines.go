@@ -34,6 +34,7 @@ func made(s engine.Spec) (engine.Engine, error) {
 	case engine.TypeClamd:
 		return opened(clamd.New(clamd.Config{
 			Name: s.Name, Network: s.Network, Address: s.Address, Connect: s.Connect, Patience: s.Patience, MaxSize: s.MaxSize,
+			Parts: !s.Whole, Dir: s.Dir,
 		}))
 	case engine.TypeRspamd:
 		return opened(rspamd.New(rspamd.Config{

@@ -1,15 +1,11 @@
 package engines
 
 import (
-	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,11 +117,11 @@ func TestHardMail(t *testing.T) {
 	peers.Need(t)
 	d := peers.StartClamd(t, "StreamMaxLength 100M", "MaxFileSize 100M", "MaxScanSize 400M")
 	dir := t.TempDir()
-	want := map[string]verdictOf{}
-	for name, m := range hardMails() {
+	want := map[string]peers.HardMail{}
+	for name, m := range peers.HardMails() {
 		f, err := os.Create(filepath.Join(dir, name+".eml"))
 		if err == nil {
-			err = m.write(f)
+			err = m.Write(f)
 		}
 		if err == nil {
 			err = f.Close()
@@ -133,7 +129,7 @@ func TestHardMail(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want[name+".eml"] = m.want
+		want[name+".eml"] = m
 	}
 	c := exec.Command(os.Args[0], d.Socket())
 	c.Env = append(os.Environ(), aloneVariable+"="+dir)
@@ -172,8 +168,8 @@ func TestHardMail(t *testing.T) {
 			}
 		}
 		worst := gravest(got[name])
-		if worst.Outcome != w.outcome || w.reason != 0 && worst.Reason != w.reason {
-			t.Errorf("%s: %v %v, want %v %v", name, worst.Outcome, worst.Reason, w.outcome, w.reason)
+		if worst.Outcome != w.Outcome || w.Reason != 0 && worst.Reason != w.Reason {
+			t.Errorf("%s: %v %v, want %v %v", name, worst.Outcome, worst.Reason, w.Outcome, w.Reason)
 		}
 	}
 }
@@ -187,89 +183,4 @@ func gravest(all []said) (v engine.Verdict) {
 		}
 	}
 	return v
-}
-
-type verdictOf struct {
-	outcome engine.Outcome
-	reason  engine.Reason // 0: any
-}
-
-type hardMail struct {
-	write func(io.Writer) error
-	want  verdictOf
-}
-
-func hardMails() map[string]hardMail {
-	text := func(s string) func(io.Writer) error {
-		return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
-	}
-	attached := func(b []byte) func(io.Writer) error { return text(carrying(b)) }
-	eicar := []byte(peers.EICAR)
-	malware := verdictOf{engine.Malware, 0}
-	unscannable := func(r engine.Reason) verdictOf { return verdictOf{engine.Unscannable, r} }
-	forwarded := carrying(eicar)
-	for range 5 {
-		forwarded = "From: b@client.example\r\nMIME-Version: 1.0\r\nContent-Type: message/rfc822\r\n\r\n" + forwarded
-	}
-	cyclic := "MIME-Version: 1.0\r\n" + strings.Repeat("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n", 10_000)
-	parts := "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
-		strings.Repeat("--b\r\nContent-Type: text/plain\r\n\r\ntext\r\n", 10_001) + "--b--\r\n"
-	random := make([]byte, 50<<20)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(random)
-	return map[string]hardMail{
-		"harmless":  {attached([]byte("nothing here")), verdictOf{engine.Clean, 0}},
-		"plain":     {text("Subject: x\r\n\r\n" + peers.EICAR + "\r\n"), malware},
-		"base64":    {attached(eicar), malware},
-		"zips":      {attached(zipped(zip.FileHeader{Method: zip.Deflate}, zipped(zip.FileHeader{Method: zip.Deflate}, eicar))), malware},
-		"forwarded": {text(forwarded), malware},
-		"bomb":      {attached(bomb()), unscannable(engine.TooLarge)},
-		"large":     {attached(random), verdictOf{engine.Clean, 0}},
-		"large-bad": {attached(append(bytes.Clone(random), eicar...)), malware},
-		"encrypted": {attached(zipped(zip.FileHeader{Method: zip.Store, Flags: 1}, []byte("012345678901 secret"))), verdictOf{engine.Encrypted, engine.Archive}},
-		"cyclic":    {text(cyclic), unscannable(0)},
-		"parts":     {text(parts), unscannable(engine.TooMany)},
-	}
-}
-
-// carrying is a message with an attachment.
-func carrying(b []byte) string {
-	coded := base64.StdEncoding.EncodeToString(b)
-	var lines strings.Builder
-	lines.Grow(len(coded) + len(coded)/38 + 400)
-	lines.WriteString("From: a@client.example\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n" +
-		"--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n")
-	for len(coded) > 0 {
-		n := min(76, len(coded))
-		lines.WriteString(coded[:n] + "\r\n")
-		coded = coded[n:]
-	}
-	lines.WriteString("--b--\r\n")
-	return lines.String()
-}
-
-// zipped is a zip with one member as its header says; Deflate compresses it.
-func zipped(h zip.FileHeader, content []byte) []byte {
-	var b bytes.Buffer
-	w := zip.NewWriter(&b)
-	h.Name = "inside"
-	if h.Method == zip.Deflate && h.UncompressedSize64 == 0 {
-		f, _ := w.CreateHeader(&h)
-		_, _ = f.Write(content)
-	} else {
-		h.CompressedSize64 = uint64(len(content))
-		h.UncompressedSize64 = max(h.UncompressedSize64, uint64(len(content)))
-		f, _ := w.CreateRaw(&h)
-		_, _ = f.Write(content)
-	}
-	_ = w.Close()
-	return b.Bytes()
-}
-
-// bomb is a zip of 10 GB of zeros: blocks that each end on a byte.
-func bomb() []byte {
-	var block bytes.Buffer
-	w, _ := flate.NewWriter(&block, 9)
-	_, _ = w.Write(make([]byte, 32<<20))
-	_ = w.Flush()
-	return zipped(zip.FileHeader{Method: zip.Deflate, UncompressedSize64: 320 * 32 << 20}, bytes.Repeat(block.Bytes(), 320))
 }

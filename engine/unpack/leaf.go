@@ -12,6 +12,7 @@ import (
 type leaf struct {
 	spool *spool
 	depth int
+	coded bool // it doesn't stand in the message as it is
 	// mail says that what it holds may be a message of its own.
 	mail   bool
 	decode func(line []byte, begin bool) error
@@ -30,6 +31,7 @@ type leaf struct {
 func newLeaf(w *walk, depth int, encoding, kind string) *leaf {
 	l := &leaf{spool: &spool{w: w}, depth: depth, flush: func() error { return nil }}
 	l.mail = kind != "" && !strings.HasPrefix(kind, "text/")
+	l.coded = l.mail || encoding == "base64" || encoding == "quoted-printable"
 	switch encoding {
 	case "base64":
 		l.decode, l.flush = l.base64, l.group64
@@ -51,6 +53,12 @@ func (l *leaf) finish() error {
 	}
 	if err := l.uuEnd(); err != nil {
 		return err
+	}
+	if each := l.spool.w.each; each != nil {
+		if !l.coded || l.spool.size == 0 {
+			return nil
+		}
+		return each(l.spool)
 	}
 	return l.spool.w.inspect(l.spool, l.depth, l.mail)
 }
@@ -196,6 +204,9 @@ func (l *leaf) uuEnd() error {
 	s := l.inner
 	l.inner = nil
 	defer s.close()
+	if s.w.each != nil {
+		return s.w.each(s)
+	}
 	return s.w.inspect(s, l.depth+1, true)
 }
 

@@ -18,6 +18,8 @@ type walk struct {
 	begun time.Time
 	slept time.Duration // spent in reading content, which isn't work
 
+	each func(*spool) error // what becomes of a decoded part; nil: it is looked into
+
 	parts, deepest int
 	total, largest int64
 

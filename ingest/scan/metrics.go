@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"qstream/directory/roster"
 	"qstream/engine"
 )
 
@@ -14,8 +15,7 @@ type metrics struct {
 	unscanned *prometheus.CounterVec
 	verdicts  *prometheus.CounterVec
 	seconds   *prometheus.HistogramVec
-	down      *prometheus.GaugeVec
-	built     *prometheus.GaugeVec
+	engines   roster.Gauges
 }
 
 func newMetrics(r prometheus.Registerer, running func() float64) *metrics {
@@ -31,15 +31,10 @@ func newMetrics(r prometheus.Registerer, running func() float64) *metrics {
 		verdicts: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "qstream_ingest_scan_verdicts_total", Help: "Verdicts given within sessions, by engine and outcome.",
 		}, []string{"engine", "outcome"}),
+		engines: roster.NewGauges(r, "qstream_ingest_scan_"),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "qstream_ingest_scan_seconds", Help: "Time that an engine took for a message within its session.",
 			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60, 300},
-		}, []string{"engine"}),
-		down: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "qstream_ingest_scan_engine_down", Help: "1: the engine gives this edge no verdicts, and is asked by a probe now and then.",
-		}, []string{"engine"}),
-		built: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "qstream_ingest_scan_signatures_built_seconds", Help: "When the signatures of an engine were made that this edge asks, since 1970.",
 		}, []string{"engine"}),
 	}
 }

@@ -91,7 +91,7 @@ func (s *Scanner) Run(ctx context.Context, d *directory.Follower) {
 	for {
 		changed := d.Changed()
 		s.roster.Follow(d.Snapshot())
-		s.roster.Watch(ctx, s.metrics.down, s.metrics.built)
+		s.roster.Watch(ctx, s.metrics.engines)
 		select {
 		case <-ctx.Done():
 			return

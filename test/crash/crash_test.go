@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"qstream/test/fakeclamd"
 	"qstream/test/fakedns"
 	"qstream/test/fakemx"
 	"qstream/test/rig"
@@ -31,6 +32,7 @@ type trial struct {
 	t    *testing.T
 	sink *fakemx.Server
 	load *rig.Load
+	scan *fakeclamd.Server  // of both tenants' mail, beside unpack; nil: none
 	to   func(n int) string // recipient of the nth mail
 	wg   sync.WaitGroup
 	halt context.CancelFunc
@@ -114,6 +116,12 @@ const inFlight = 20
 func (tr *trial) documents(settings string, hosts int) string {
 	tr.t.Helper()
 	port := tr.sink.Port()
+	engines, beta := "---\nkind: scan\nname: measured\nengines: measure", ""
+	if tr.scan != nil {
+		engines = "---\nkind: engine\nname: clam\ntype: clamd\naddress: tcp://" + tr.scan.Addr() + "\nkeep: 0s\n" +
+			"---\nkind: scan\nname: measured\nengines: [measure, clam]"
+		beta = "scan: measured"
+	}
 	text := fmt.Sprintf(`
 kind: queue
 name: acme
@@ -124,14 +132,12 @@ scan: measured
 kind: engine
 name: measure
 type: unpack
----
-kind: scan
-name: measured
-engines: measure
+%[3]s
 ---
 kind: queue
 name: beta
 schedule: {steps: [1s, 2s]}
+%[4]s
 %[1]s
 ---
 kind: tenant
@@ -146,7 +152,7 @@ kind: route
 name: acme
 match: {domain: acme.example}
 via: smtp://mx.sink.example:%[2]d
-`, settings, port)
+`, settings, port, engines, beta)
 	for i := range hosts {
 		text += fmt.Sprintf("---\nkind: route\nname: beta-%[1]d\nmatch: {domain: d%[1]d.beta.example}\nvia: smtp://mx%[1]d.sink.example:%[2]d\n", i, port)
 	}
@@ -155,15 +161,32 @@ via: smtp://mx.sink.example:%[2]d
 	return file
 }
 
+// scanned lets all mail of both tenants be scanned by an engine that takes its
+// time, so that scans are under way whenever a process ends.
+func (tr *trial) scanned() {
+	tr.t.Helper()
+	c, err := fakeclamd.Start()
+	must(tr.t, err)
+	tr.t.Cleanup(c.Down)
+	c.Feel(fakeclamd.Mood{Slow: 20 * time.Millisecond})
+	tr.scan = c
+	tr.apply("concurrency: 10", hosts)
+}
+
+func (tr *trial) apply(settings string, hosts int) {
+	tr.t.Helper()
+	file := tr.documents(settings, hosts)
+	if out, errs, err := tr.Verb("apply", file); err != nil {
+		tr.t.Fatalf("apply: %v\n%s%s", err, out, errs)
+	}
+}
+
 // widen lets the queues have very many attempts open, and the load go to very
 // many hosts.
 func (tr *trial) widen() {
 	tr.t.Helper()
 	tr.to = func(n int) string { return fmt.Sprintf("user@d%d.beta.example", n%manyHosts) }
-	file := tr.documents("concurrency: 1200\ndestination_concurrency: 600", manyHosts)
-	if out, errs, err := tr.Verb("apply", file); err != nil {
-		tr.t.Fatalf("apply: %v\n%s%s", err, out, errs)
-	}
+	tr.apply("concurrency: 1200\ndestination_concurrency: 600", manyHosts)
 }
 
 // zone has the names of the sink.
@@ -222,6 +245,13 @@ func (tr *trial) settle(name string, bound int) {
 	}
 	if tally.Duplicates > bound {
 		tr.t.Errorf("%d duplicates, bound %d", tally.Duplicates, bound)
+	}
+	if tr.scan != nil {
+		if scans, _ := tr.scan.Scans(); scans < tally.Accepted {
+			tr.t.Errorf("%d scans of %d mails: some passed unscanned", scans, tally.Accepted)
+		} else {
+			tr.t.Logf("%s: %d scans", name, scans)
+		}
 	}
 	if tally.Strange > 0 {
 		tr.t.Errorf("%d mails arrived that nobody accepted", tally.Strange)

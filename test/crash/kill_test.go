@@ -71,6 +71,7 @@ func (tr *trial) reread() {
 func TestKillRoles(t *testing.T) {
 	each(t, "kafka1,kafka3", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, true, fakemx.Config{})
+		tr.scanned()
 		tr.begin(10, 100, 0)
 		kills := 0
 		rounds := 1
@@ -106,6 +107,7 @@ var failpoints = strings.Fields(`
 func TestFailpoints(t *testing.T) {
 	each(t, "embedded,kafka1,kafka3", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, false, fakemx.Config{})
+		tr.scanned()
 		tr.begin(10, 100, 0)
 		for _, point := range failpoints {
 			// Some mail is deferred once more, so that delay works too.

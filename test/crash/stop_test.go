@@ -21,6 +21,7 @@ func TestCleanStops(t *testing.T) {
 		for _, delay := range delays {
 			t.Run(fmt.Sprint("reply after ", delay), func(t *testing.T) {
 				tr := start(t, broker, false, fakemx.Config{Rules: []fakemx.Rule{{Line: ".", Delay: delay}}})
+				tr.scanned()
 				tr.widen()
 				tr.begin(5, 30, 0)
 				for range 2 {

@@ -35,9 +35,10 @@ type Server struct {
 	listener net.Listener // nil: down
 	conns    map[net.Conn]bool
 	mood     Mood
+	version  int               // of the signatures
+	built    string            // when they were made
 	changed  chan struct{}     // closed when mood changes or it goes down
 	known    map[string]string // what else is found, by its text
-	version  int               // of the signatures
 	scans    int
 	running  int
 	most     int
@@ -46,7 +47,7 @@ type Server struct {
 
 // Start listens on loopback.
 func Start() (*Server, error) {
-	s := &Server{addr: "127.0.0.1:0", conns: map[net.Conn]bool{}, changed: make(chan struct{}), version: 27123}
+	s := &Server{addr: "127.0.0.1:0", conns: map[net.Conn]bool{}, changed: make(chan struct{}), version: 27123, built: "Wed Nov 18 09:31:11 2026"}
 	return s, s.Up()
 }
 
@@ -85,6 +86,13 @@ func (s *Server) Learn(text, name string, official bool) {
 	if s.known[text] = name; official {
 		s.version++
 	}
+}
+
+// Signed changes what it tells of its signatures.
+func (s *Server) Signed(number int, built time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version, s.built = number, built.UTC().Format(time.ANSIC)
 }
 
 // Down ends it as a kill does: connections break.
@@ -157,7 +165,7 @@ func (s *Server) serve(c net.Conn) {
 			continue
 		case "zVERSION\x00":
 			s.mu.Lock()
-			reply = fmt.Sprintf("ClamAV 1.4.6/%d/Wed Nov 18 09:31:11 2026", s.version)
+			reply = fmt.Sprintf("ClamAV 1.4.6/%d/%s", s.version, s.built)
 			s.mu.Unlock()
 		case "zINSTREAM\x00":
 			if reply = s.scan(in); reply == "" {

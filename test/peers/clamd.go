@@ -34,15 +34,31 @@ func StartClamd(t testing.TB, settings ...string) *Clamd {
 	d := &Clamd{t: t, dir: folder(t), port: freePort(t)}
 	d.Signatures(fmt.Sprintf("Test.EICAR:0:*:%s\n", hex.EncodeToString([]byte(EICAR))))
 	conf := write(t, d.dir, "clamd.conf", strings.Join(settings, "\n")+"\n"+fmt.Sprintf(clamdConf, d.dir, d.port))
-	d.c = start(t, filepath.Join(d.dir, "out"), "clamd", "--config-file="+conf)
-	waitFor(t, d.Log, func() error {
+	d.run(conf)
+	return d
+}
+
+func (d *Clamd) run(conf string) {
+	d.t.Helper()
+	d.c = start(d.t, filepath.Join(d.dir, "out"), "clamd", "--config-file="+conf)
+	waitFor(d.t, d.Log, func() error {
 		if answer := d.Command("PING"); answer != "PONG" {
 			return fmt.Errorf("it answers PING with %q", answer)
 		}
 		return nil
 	})
-	return d
 }
+
+// Kill ends it at once, and Again starts it anew where it was.
+func (d *Clamd) Kill() {
+	d.t.Helper()
+	if err := d.c.Process.Kill(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// Again starts it after Kill.
+func (d *Clamd) Again() { d.t.Helper(); d.run(d.Config()) }
 
 // Addr is its TCP address, Socket its Unix socket.
 func (d *Clamd) Addr() string   { return net.JoinHostPort("127.0.0.1", strconv.Itoa(d.port)) }

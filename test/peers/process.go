@@ -37,6 +37,18 @@ func start(t testing.TB, out, name string, args ...string) *exec.Cmd {
 	return c
 }
 
+// Small is a new folder with room for a megabyte. Where none can be made, the
+// test is skipped.
+func Small(t testing.TB) string {
+	t.Helper()
+	dir := folder(t)
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=1777"); err != nil {
+		t.Skipf("no small file system can be made here: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
 // waitFor waits until a server is ready.
 func waitFor(t testing.TB, log func() string, ready func() error) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 
 	"qstream/test/bench/load"
 	"qstream/test/bench/peer"
+	"qstream/test/fakeclamd"
 )
 
 // Size of a quiet mail, and of one of a flood unless the case says another.
@@ -28,7 +29,14 @@ type scene struct {
 	Sessions int
 	Shared   bool // both tenants on one queue
 	Many     int  // destinations by MX records that all lead to the one host
+	// Scan is what the scan of a noisy mail takes, if it is scanned; that of a
+	// quiet one then takes quickScan, and the healthy destination is that of a
+	// third tenant whose mail isn't scanned.
+	Scan time.Duration
 }
+
+// quickScan is what an engine takes that isn't slow.
+const quickScan = time.Millisecond
 
 // scenes are all cases.
 var scenes = []scene{
@@ -68,6 +76,10 @@ var scenes = []scene{
 		Name: "many-50k", Hosts: 1, Profile: load.Profile{Data: time.Second}, Mails: 50_000, Many: 50_000, Shared: true,
 		What: "50,000 mails to as many destinations by MX records, whose host needs a second for each; both tenants are on one queue and worker",
 	},
+	{
+		Name: "scan-1000x", Hosts: 1, Mails: 5000, Scan: 1000 * quickScan,
+		What: "5,000 mails whose scan takes a second each; that of the quiet tenant's takes a millisecond, and the healthy destination is that of a third tenant without scanning. Not for Postfix",
+	},
 }
 
 func init() {
@@ -80,6 +92,12 @@ func init() {
 			s.Sessions = 20
 		}
 	}
+}
+
+// fits reports whether a peer can do what the case is about.
+func (s scene) fits(p peer.Peer) bool {
+	_, scans := p.(*peer.QStream)
+	return scans || s.Scan == 0
 }
 
 // count is how many mails make the noise on a peer.
@@ -143,7 +161,7 @@ func (s scene) zone() string {
 }
 
 // site is what a peer relays in this case.
-func (s scene) site(sink *load.Sink) peer.Site {
+func (s scene) site(sink *load.Sink, e *engines) peer.Site {
 	quiet := peer.Tenant{Name: "quiet", Domains: []peer.Domain{{Name: quietDomain, Via: sink.Addr(quietHost)}}}
 	noisy := peer.Tenant{Name: "noisy", Domains: []peer.Domain{{Name: healthyDomain, Via: sink.Addr(healthyHost)}}}
 	if s.Many > 0 {
@@ -156,5 +174,38 @@ func (s scene) site(sink *load.Sink) peer.Site {
 	if s.Shared {
 		quiet.Queue, noisy.Queue = "both", "both"
 	}
+	if s.Scan > 0 {
+		plain := peer.Tenant{Name: "plain", Domains: noisy.Domains[:1]}
+		noisy.Domains, noisy.Clamd, quiet.Clamd = noisy.Domains[1:], e.slow.Addr(), e.quick.Addr()
+		return peer.Site{Tenants: []peer.Tenant{quiet, noisy, plain}}
+	}
 	return peer.Site{Tenants: []peer.Tenant{quiet, noisy}}
+}
+
+// engines are those that scan, in cases that have them.
+type engines struct{ quick, slow *fakeclamd.Server }
+
+func (s scene) engines() (*engines, error) {
+	e := &engines{}
+	if s.Scan == 0 {
+		return e, nil
+	}
+	var err error
+	if e.quick, err = fakeclamd.Start(); err != nil {
+		return e, err
+	}
+	e.quick.Feel(fakeclamd.Mood{Slow: quickScan})
+	if e.slow, err = fakeclamd.Start(); err != nil {
+		return e, err
+	}
+	e.slow.Feel(fakeclamd.Mood{Slow: s.Scan})
+	return e, nil
+}
+
+func (e *engines) close() {
+	for _, c := range []*fakeclamd.Server{e.quick, e.slow} {
+		if c != nil {
+			c.Down()
+		}
+	}
 }

@@ -144,7 +144,11 @@ func measure(ctx context.Context, cfg config, s scene) ([]Trial, error) {
 	var all []Trial
 	for range cfg.rounds {
 		for _, name := range cfg.peers {
-			t, err := perform(ctx, cfg, s, newPeer(name))
+			p := newPeer(name)
+			if !s.fits(p) {
+				continue
+			}
+			t, err := perform(ctx, cfg, s, p)
 			if err != nil {
 				return all, fmt.Errorf("%s on %s: %w", s.Name, name, err)
 			}

@@ -59,11 +59,16 @@ func perform(ctx context.Context, cfg config, s scene, p peer.Peer) (t Trial, er
 		}
 		defer names.Close()
 	}
+	e, err := s.engines()
+	defer e.close()
+	if err != nil {
+		return t, err
+	}
 	switch p := p.(type) {
 	case *peer.Postfix:
-		p.Site = s.site(sink)
+		p.Site = s.site(sink, e)
 	case *peer.QStream:
-		p.Site = s.site(sink)
+		p.Site = s.site(sink, e)
 	}
 	if err := p.Start(ctx); err != nil {
 		return t, err

@@ -69,6 +69,7 @@ type Site struct {
 type Tenant struct {
 	Name    string
 	Queue   string // shared with other tenants; "": its own
+	Clamd   string // host:port of the one that scans qstream's mail, every mail anew; "": none
 	Domains []Domain
 }
 
@@ -111,6 +112,9 @@ func (s Site) documents() string {
 		}
 		if s.Scan {
 			b.WriteString("scan: nobody\n")
+		}
+		if t.Clamd != "" {
+			fmt.Fprintf(&b, "scan: %[1]s\n---\nkind: scan\nname: %[1]s\nengines: [%[1]s]\n---\nkind: engine\nname: %[1]s\ntype: clamd\naddress: tcp://%[2]s\nkeep: 0s\n", t.Name, t.Clamd)
 		}
 		for _, d := range t.Domains {
 			routes++
