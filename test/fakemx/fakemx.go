@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -144,6 +145,20 @@ func Start(cfg Config) (*Server, error) {
 
 // Addr is where it listens, host:port or a path.
 func (s *Server) Addr() string { return s.l.Addr().String() }
+
+// Roots hold the certificate of its TLS; nil without.
+func (s *Server) Roots() *x509.CertPool {
+	if s.tls == nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(s.tls.Certificates[0].Certificate[0])
+	if err != nil {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return pool
+}
 
 // Port is the TCP port.
 func (s *Server) Port() int { return s.l.Addr().(*net.TCPAddr).Port }
