@@ -148,16 +148,21 @@ func (s *Server) Addr() string { return s.l.Addr().String() }
 
 // Roots hold the certificate of its TLS; nil without.
 func (s *Server) Roots() *x509.CertPool {
-	if s.tls == nil {
-		return nil
-	}
-	cert, err := x509.ParseCertificate(s.tls.Certificates[0].Certificate[0])
+	cert, err := x509.ParseCertificate(s.Certificate())
 	if err != nil {
 		return nil
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
 	return pool
+}
+
+// Certificate is that of its TLS (DER); nil without.
+func (s *Server) Certificate() []byte {
+	if s.tls == nil {
+		return nil
+	}
+	return s.tls.Certificates[0].Certificate[0]
 }
 
 // Port is the TCP port.

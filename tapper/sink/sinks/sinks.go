@@ -14,7 +14,8 @@ import (
 
 // Types are the sinks there are.
 var Types = []string{
-	directory.SinkMaildir,
+	directory.SinkMaildir, directory.SinkMbox, directory.SinkFile, directory.SinkETSI,
+	directory.SinkSMTP, directory.SinkS3, directory.SinkWebhook, directory.SinkKafka,
 }
 
 // New makes a sink; it opens nothing. Files with secrets are read when they are
@@ -41,6 +42,20 @@ func construct(spec sink.Spec, d sink.Deps) (sink.Sink, error) {
 	switch spec.Type {
 	case directory.SinkMaildir:
 		return newMaildir(spec, d), nil
+	case directory.SinkMbox:
+		return newMbox(spec, d), nil
+	case directory.SinkFile:
+		return newFile(spec), nil
+	case directory.SinkETSI:
+		return newETSI(spec), nil
+	case directory.SinkSMTP:
+		return newJournal(spec, d)
+	case directory.SinkS3:
+		return newS3(spec, d)
+	case directory.SinkWebhook:
+		return newWebhook(spec, d)
+	case directory.SinkKafka:
+		return newKafka(spec, d)
 	}
 	return nil, errors.New("no such sink")
 }

@@ -14,7 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"qstream/directory"
+	"qstream/bus"
 	"qstream/tapper/sink"
 	"qstream/tapper/sink/sinks"
 	"qstream/tapper/sink/sinktest"
@@ -26,26 +26,25 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type place struct {
 	spec string
 	// stored are the objects that are there, each with what was put around it,
-	// in the order in which they came; a repetition that made another object
-	// shows here.
+	// those of a lane in the order in which they came; a repetition that made
+	// another object shows here.
 	stored func() []string
-	// lf: lines end in LF there. reports: they stand within a report.
-	lf bool
-	// only: nothing but the envelope is kept.
-	only bool
+	// lf: lines end in LF there. quoted: and > stands before From. only:
+	// nothing but the envelope is kept.
+	lf, quoted, only bool
 	// again: a repetition makes a second object, which has the same ID.
 	again bool
+	// path is the place in the file system; empty: none.
+	path string
+	// gate is the way to the server; nil: there is none.
+	gate *gate
+	// freeze makes the server answer nothing until thaw; nil: see gate.
+	freeze func() (thaw func())
+	// large makes the place keep no content; nil: it may.
+	large func()
 }
 
-// places has a row for every type of sink.
-var places = map[string]func(t *testing.T) place{
-	directory.SinkMaildir: maildirPlace,
-}
-
-func maildirPlace(t *testing.T) place {
-	folder := filepath.Join(t.TempDir(), "archive")
-	return place{spec: "maildir:" + folder, lf: true, stored: func() []string { return readAll(t, folder+"/new/*") }}
-}
+var busConfig bus.Config
 
 // readAll reads files in the order of their names.
 func readAll(t *testing.T, glob string) []string {
@@ -94,8 +93,8 @@ func put(t *testing.T, s sink.Sink, copies ...sink.Copy) {
 func TestEverySink(t *testing.T) {
 	for _, name := range sinks.Types {
 		t.Run(name, func(t *testing.T) {
-			make := places[name]
-			if make == nil {
+			made := places[name]
+			if made == nil {
 				t.Fatal("no row in places")
 			}
 			for _, c := range []struct {
@@ -106,8 +105,14 @@ func TestEverySink(t *testing.T) {
 				{"knows a repetition", repeats},
 				{"leaves nothing of content that fails", contentFails},
 				{"is not led astray", hostile},
+				{"tells all kinds of copies", tellsKinds},
+				{"is down", down},
+				{"goes down midway", downMidway},
+				{"goes down behind the last octet", downAtEnd},
+				{"is cut off when it stands still", slow},
+				{"streams", streams},
 			} {
-				t.Run(c.name, func(t *testing.T) { c.try(t, make(t)) })
+				t.Run(c.name, func(t *testing.T) { c.try(t, made(t)) })
 			}
 		})
 	}

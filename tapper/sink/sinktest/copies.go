@@ -140,3 +140,26 @@ func Message(c sink.Copy) []byte {
 func Recipient(number uint32, address, orcpt string) *pb.Recipient {
 	return &pb.Recipient{Number: number, Address: address, Orcpt: orcpt}
 }
+
+// Watch calls look each time that another MiB was read.
+func Watch(open func(context.Context) (io.ReadCloser, error), look func()) func(context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		r, err := open(ctx)
+		return &watched{r, look, 0}, err
+	}
+}
+
+type watched struct {
+	io.ReadCloser
+	look func()
+	n    int
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if w.n += n; w.n >= 1<<20 {
+		w.n = 0
+		w.look()
+	}
+	return n, err
+}
