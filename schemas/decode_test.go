@@ -57,6 +57,8 @@ var kinds = map[string][2]string{
 	"act":        {Audit, ""},
 	"submission": {Idempotency, ""},
 	"usage":      {Usage, ""},
+	"tapped":     {"qstream.tap.acme.v1", ""},
+	"archive":    {Archives, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -300,6 +302,15 @@ func samples() map[string]proto.Message {
 		},
 		"usage-hour":    usage(),
 		"usage-waiting": usageWaiting(),
+		"tapped": &pb.Tapped{
+			Archive: "acme", MessageId: "01JD0000000000000000000001", Full: true, Session: session, Envelope: envelope,
+			Content: ref(), Prepend: []byte("Received: here\r\n"), HeaderMessageId: "m1@sender.example",
+			AcceptedMs: 1_763_900_000_456, Directory: 17, Decided: 18, Checks: []*pb.Check{{Method: "spf", Result: "pass"}},
+			Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000000",
+		},
+		"archive": &pb.ArchiveState{
+			Archive: "acme", Partition: 2, AtMs: 1_763_900_000_999, FailingMs: 1_763_900_000_456, Error: "refused", Offset: 8, Kept: ref(),
+		},
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,
 			Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "sender@acme.example"}}},

@@ -24,6 +24,8 @@ const (
 	// Idempotency has one partition: the order of its records decides.
 	Idempotency = "qstream.idempotency.v1"
 	Usage       = "qstream.usage.v1"
+	// Archives tells how the sinks of archives do.
+	Archives = "qstream.archives.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.
@@ -33,6 +35,8 @@ const DefaultClass = "default"
 const (
 	RouterGroup = "qstream.router"
 	DelayGroup  = "qstream.delay"
+	// ArchiveGroup copies messages to the tap topics of archives.
+	ArchiveGroup = "qstream.archive"
 )
 
 // DefaultPool is the pool of queues that name none.
@@ -43,6 +47,12 @@ func DeliverGroup(pool string) string { return "qstream.deliver." + pool }
 
 // ScannerGroup is the consumer group of the scanners of a pool's queues.
 func ScannerGroup(pool string) string { return "qstream.scanner." + pool }
+
+// SinkGroup is the consumer group that hands an archive's copies to its sink.
+func SinkGroup(archive string) string { return ArchiveGroup + "." + archive }
+
+// Tap is the topic of an archive's copies.
+func Tap(archive string) string { return "qstream.tap." + archive + ".v1" }
 
 // HoldClass is the class of content that may outlive its own: it is kept on
 // the hold topic, longest.
