@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"qstream/tapper/sink"
 	"qstream/tapper/sink/daybook"
@@ -108,6 +110,9 @@ type Checked struct {
 	Books, Lines, Files int
 	Last                map[string]string // hash of the last line of each book, by its path in the folder
 }
+
+// Names are the books in their order.
+func (c Checked) Names() []string { return slices.Sorted(maps.Keys(c.Last)) }
 
 // Verify checks the folder of a file sink: each book's chain, sequences without
 // a gap, each file's size and hash, and that there is no file without a line.
