@@ -116,6 +116,21 @@ func NewUsage(u *pb.Usage) Record {
 	return Record{Topic: schemas.Usage, Partition: AnyPartition, Key: []byte(key), Value: encode(u), Headers: headers(HeaderTenant, u.Tenant)}
 }
 
+// NewTapped is the record of a message for an archive.
+func NewTapped(t *pb.Tapped) Record {
+	return Record{
+		Topic: schemas.Tap(t.Archive), Partition: AnyPartition, Key: []byte(t.MessageId), Value: encode(t),
+		Headers: headers(HeaderID, t.MessageId, HeaderTrace, traceparent(t.MessageId, 0, 0)),
+	}
+}
+
+// NewArchiveState is the record of an ArchiveState: the topic keeps the newest
+// of each partition of an archive, and of each record that was kept.
+func NewArchiveState(s *pb.ArchiveState) Record {
+	key := fmt.Sprintf("%s\x00%d\x00%d", s.Archive, s.Partition, s.Offset)
+	return Record{Topic: schemas.Archives, Partition: AnyPartition, Key: []byte(key), Value: encode(s)}
+}
+
 func eventID(e *pb.Event) string {
 	id := make([]byte, 0, 64)
 	id = append(append(id, e.MessageId...), '.')

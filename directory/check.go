@@ -69,6 +69,8 @@ func (c *checker) add(d *Document) {
 		c.engines[v.Name] = v
 	case *ScanPolicy:
 		c.scans[v.Name] = v
+	case *Archive:
+		c.archives[v.Name] = v
 	}
 }
 
@@ -156,6 +158,8 @@ func (c *checker) references() {
 			if v.Queue != "" && c.queues[v.Queue] == nil {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)
 			}
+		case *Archive:
+			c.checkArchive(d, v)
 		case *Credential:
 			if c.tenants[v.Tenant] == nil {
 				c.fail(d, "tenant", "there is no tenant %q", v.Tenant)

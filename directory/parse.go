@@ -168,6 +168,8 @@ func (r *reading) document(body ast.Node) (Document, Errors) {
 		doc = build(r, body, newEngine(), engineKeys)
 	case KindScan:
 		doc = build(r, body, newScanPolicy(), scanKeys)
+	case KindArchive:
+		doc = build(r, body, newArchive(), archiveKeys)
 	case "":
 		r.fail(body, "the document has no kind; kinds are %s", strings.Join(kinds, ", "))
 	default:
@@ -265,6 +267,11 @@ func (r *reading) complete(doc *Document, body ast.Node) Errors {
 		missing("name")
 		doc.Ref = Ref{KindScan, v.Name}
 		r.completeScan(v, body)
+	case *Archive:
+		missing("name")
+		missing("sink")
+		doc.Ref = Ref{KindArchive, v.Name}
+		r.completeArchive(v, body)
 	case *Site:
 		doc.Ref = Ref{KindSite, siteName}
 	}

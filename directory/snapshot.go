@@ -31,6 +31,7 @@ type Snapshot struct {
 	engines    map[string]*Engine
 	scans      map[string]*ScanPolicy
 	sessions   map[string]map[string]*SessionScan // by service and address of the rule
+	archives   map[string]*Archive
 
 	credentials  map[string]*Credential
 	certificates map[string]*Credential
@@ -55,7 +56,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
 		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, rules: map[string]*Rules{}, memo: newMemo(),
 		credentials: map[string]*Credential{}, certificates: map[string]*Credential{},
-		engines: map[string]*Engine{}, scans: map[string]*ScanPolicy{}, sessions: map[string]map[string]*SessionScan{},
+		engines: map[string]*Engine{}, scans: map[string]*ScanPolicy{}, sessions: map[string]map[string]*SessionScan{}, archives: map[string]*Archive{},
 		policies: policies{strangers: patterns[*Policy]{}, relays: map[string]patterns[*Policy]{}},
 	}
 	c := &checker{Snapshot: s, claimed: map[string]*Document{}}
@@ -126,8 +127,8 @@ func (s *Snapshot) relate(l lineage) {
 	}
 }
 
-// Topics are the topics that the live queues need, content of their classes
-// included, where the received topic keeps mail for retention.
+// Topics are the topics that the live queues and the archives need, content of
+// the queues' classes included, where the received topic keeps mail for retention.
 func (s *Snapshot) Topics(retention time.Duration) []schemas.Topic {
 	var topics []schemas.Topic
 	classes := map[string]bool{schemas.DefaultClass: true}
@@ -141,6 +142,9 @@ func (s *Snapshot) Topics(retention time.Duration) []schemas.Topic {
 			classes[q.ContentClass] = true
 			topics = append(topics, size.Content(q.ContentClass)...)
 		}
+	}
+	for _, a := range s.Archives() {
+		topics = append(topics, schemas.Sizing{Mail: retention}.Tap(a.Name, a.Partitions, a.Retention)...)
 	}
 	return topics
 }

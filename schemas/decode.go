@@ -63,6 +63,8 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.Rescan{}, nil
 	case Usage:
 		return &pb.Usage{}, nil
+	case Archives:
+		return &pb.ArchiveState{}, nil
 	case Deadletter:
 		return &pb.DeadletterRecord{}, nil
 	}
@@ -70,6 +72,9 @@ func empty(topic, typ string) (proto.Message, error) {
 		if strings.HasPrefix(topic, legs) {
 			return &pb.Leg{}, nil
 		}
+	}
+	if strings.HasPrefix(topic, "qstream.tap.") {
+		return &pb.Tapped{}, nil
 	}
 	if strings.HasPrefix(topic, "qstream.content.") {
 		return &pb.Chunk{}, nil

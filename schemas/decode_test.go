@@ -31,7 +31,7 @@ func TestGoldenRecords(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".pb")
 		t.Run(name, func(t *testing.T) { checkGolden(t, file, name) })
 	}
-	for name := range golden() {
+	for name := range samples() {
 		if _, err := os.Stat("testdata/" + name + ".pb"); err != nil {
 			t.Errorf("no golden record: go test ./schemas -add (%v)", err)
 		}
@@ -60,6 +60,8 @@ var kinds = map[string][2]string{
 	"submission": {Idempotency, ""},
 	"usage":      {Usage, ""},
 	"rescan":     {Rescan, ""},
+	"tapped":     {"qstream.tap.acme.v1", ""},
+	"archive":    {Archives, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -104,7 +106,7 @@ func checkGolden(t *testing.T, file, name string) {
 }
 
 func writeMissing(t *testing.T) {
-	for name, m := range golden() {
+	for name, m := range samples() {
 		file := "testdata/" + name
 		if _, err := os.Stat(file + ".pb"); err == nil {
 			continue
@@ -162,7 +164,7 @@ func TestEveryTopicIsKnown(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for name, m := range golden() {
+	for name, m := range samples() {
 		word, _, _ := strings.Cut(name, "-")
 		value, err := proto.Marshal(m)
 		if err != nil {

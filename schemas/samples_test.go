@@ -12,8 +12,9 @@ import (
 // samples are what golden records are made of.
 func samples() map[string]proto.Message {
 	all := mailSamples()
-	maps.Copy(all, custodySamples())
-	maps.Copy(all, rescanSamples())
+	for _, more := range []map[string]proto.Message{custodySamples(), rescanSamples(), archiveSamples()} {
+		maps.Copy(all, more)
+	}
 	all["event-compared"], all["event-tallied"] = differing(), tallied()
 	return all
 }

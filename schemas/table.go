@@ -102,8 +102,8 @@ func (s Sizing) legs() time.Duration { return s.mail() + legsBeyond }
 func (s Sizing) Fixed() []Topic {
 	n := s.partitions()
 	topics := []Topic{
-		{Name: Received, Key: "message id", Value: "Received", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup}},
-		{Name: Reinject, Key: "message id", Value: "Reinject", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup}},
+		{Name: Received, Key: "message id", Value: "Received", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup, ArchiveGroup}},
+		{Name: Reinject, Key: "message id", Value: "Reinject", Partitions: n, Retention: s.mail(), Groups: []string{RouterGroup, ArchiveGroup}},
 		{Name: Parked, Key: "tenant and destination", Value: "Leg", Partitions: n, Retention: long, Groups: []string{DelayGroup}},
 		{Name: Quarantine, Key: "message id", Value: "Leg", Partitions: n, Retention: long, Groups: []string{DelayGroup}},
 		{Name: Rescan, Key: "message id", Value: "Rescan", Partitions: n, Retention: rescanKept, Groups: []string{RescanGroup}},
@@ -117,6 +117,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
 		{Name: Idempotency, Key: "hash of the scope and key", Value: "Submission", Partitions: 1, Retention: answersKept, Compact: true},
 		{Name: Usage, Key: "scope, writer and minute", Value: "Usage", Partitions: 1, Retention: usageKept, Compact: true, Roll: usageRolled},
+		{Name: Archives, Key: "archive, partition and offset", Value: "ArchiveState", Partitions: 1, Retention: long, Compact: true},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}
 	for _, delay := range DelayTopics() {
@@ -156,6 +157,24 @@ func (s Sizing) Scan(name string, generation uint32, pool string, partitions int
 	return []Topic{t}
 }
 
+// Tap are the topics of an archive; partitions 0 is 3, retention 0 the archive
+// keeps what its sink hasn't taken as long as legs are kept.
+func (s Sizing) Tap(archive string, partitions int32, retention time.Duration) []Topic {
+	if partitions <= 0 {
+		partitions = defaultNumber
+	}
+	if retention == 0 {
+		retention = s.legs()
+	}
+	return complete([]Topic{{
+		Name: Tap(archive), Key: "message id", Value: "Tapped",
+		Partitions: partitions, Retention: retention, Groups: []string{SinkGroup(archive)},
+	}})
+}
+
+// TapTopics are the topics of an archive in default sizes.
+func TapTopics(archive string) []Topic { return Sizing{}.Tap(archive, 0, 0) }
+
 func complete(topics []Topic) []Topic {
 	for i, t := range topics {
 		if len(t.Value) > 0 && t.Value[0] != 'q' {
@@ -192,6 +211,9 @@ func (s Sizing) ByName(topic string) (Topic, bool) {
 		t := s.Scan("", 1, DefaultPool, 0)[0]
 		t.Name = topic
 		return t, true
+	}
+	if archive, ok := between(topic, "qstream.tap.", ".v1"); ok {
+		return s.Tap(archive, 0, 0)[0], true
 	}
 	return Topic{}, false
 }

@@ -27,6 +27,8 @@ const (
 	Usage       = "qstream.usage.v1"
 	// Checkpoint has one partition: each follows the one before.
 	Checkpoint = "qstream.checkpoint.v1"
+	// Archives tells how the sinks of archives do.
+	Archives = "qstream.archives.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.
@@ -37,6 +39,8 @@ const (
 	RouterGroup = "qstream.router"
 	DelayGroup  = "qstream.delay"
 	RescanGroup = "qstream.rescan"
+	// ArchiveGroup copies messages to the tap topics of archives.
+	ArchiveGroup = "qstream.archive"
 )
 
 // DefaultPool is the pool of queues that name none.
@@ -47,6 +51,12 @@ func DeliverGroup(pool string) string { return "qstream.deliver." + pool }
 
 // ScannerGroup is the consumer group of the scanners of a pool's queues.
 func ScannerGroup(pool string) string { return "qstream.scanner." + pool }
+
+// SinkGroup is the consumer group that hands an archive's copies to its sink.
+func SinkGroup(archive string) string { return ArchiveGroup + "." + archive }
+
+// Tap is the topic of an archive's copies.
+func Tap(archive string) string { return "qstream.tap." + archive + ".v1" }
 
 // HoldClass is the class of content that may outlive its own: it is kept on
 // the hold topic, longest.

@@ -3,12 +3,14 @@ package tapper
 import (
 	"fmt"
 
+	"qstream/tapper/archive"
 	"qstream/tapper/custody"
 )
 
 // Config are the settings of a Tapper; zero values take the defaults.
 type Config struct {
 	Custody custody.Config // without a key there is no chain of custody
+	Archive archive.Config
 }
 
 // parts makes every part that the settings ask for, in the order of their start.
@@ -21,5 +23,10 @@ func (c Config) parts(d Deps) ([]named, error) {
 		}
 		parts = append(parts, named{"chain of custody", p})
 	}
+	archives, err := archive.New(c.Archive, archive.Deps{Bus: d.Bus, Directory: d.Directory, Log: d.Log, Metrics: d.Metrics, Now: d.Now})
+	if err != nil {
+		return nil, fmt.Errorf("archives: %w", err)
+	}
+	parts = append(parts, named{"archive", archives})
 	return parts, nil
 }

@@ -17,9 +17,9 @@ const topicsPage = "../docs/topics.md"
 
 // parties are who writes and who reads a topic, by the start of its name.
 var parties = []struct{ topic, writes, reads string }{
-	{schemas.Received, "ingest", "router"},
+	{schemas.Received, "ingest", "router, tapper"},
 	{"qstream.content.", "ingest", "scanner, deliver, delay (by reference)"},
-	{schemas.Reinject, "deliver (DSNs, reroutes), delay (reroutes), scanner (reroutes, forwards)", "router"},
+	{schemas.Reinject, "deliver (DSNs, reroutes), delay (reroutes), scanner (reroutes, forwards)", "router, tapper"},
 	{"qstream.queue.", "router, scanner, delay", "deliver; delay watches it"},
 	{"qstream.scan.", "router, delay, deliver", "scanner; delay watches it"},
 	{"qstream.delay.", "scanner, deliver, delay", "delay"},
@@ -36,6 +36,8 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Checkpoint, "tapper", "tapper, verify, replay bundle"},
 	{schemas.Idempotency, "ingest", "ingest"},
 	{schemas.Usage, "ingest, ledger", "ingest, queue usage"},
+	{schemas.Archives, "tapper", "tapper, tap archive list"},
+	{"qstream.tap.", "tapper", "tapper, for the archive's sink"},
 	{schemas.Deadletter, "every consumer", "queue deadletter"},
 }
 
@@ -68,6 +70,7 @@ func topicsTable(t *testing.T) string {
 	b.WriteString("| topic | key | value | partitions | cleanup | largest record | written by | read by |\n|---|---|---|---|---|---|---|---|\n")
 	rows := append(schemas.FixedTopics(), schemas.QueueTopics("Q", 1, schemas.DefaultPool, 0)...)
 	rows = append(rows, schemas.ScanTopics("Q", 1, schemas.DefaultPool, 0)...)
+	rows = append(rows, schemas.TapTopics("ID")...)
 	for _, r := range rows {
 		name := strings.Replace(r.Name, schemas.Content(schemas.DefaultClass), schemas.Content("CLASS"), 1)
 		writes, reads := partiesOf(t, name)

@@ -168,6 +168,8 @@ func (n *needs) noteValue(topic, typ string, value []byte) {
 		ref = m.GetContent().GetRef()
 	case *pb.Reinject:
 		ref = m.GetContent().GetRef()
+	case *pb.Tapped:
+		ref = m.Content
 	}
 	if ref != nil && len(ref.Offsets) > 0 {
 		n.at(ref.Topic, ref.Partition, ref.Offsets[0])

@@ -140,7 +140,7 @@ func (s *System) Roles(directory string, flags ...string) error {
 			return fmt.Errorf("%v: %w: %s%s", verb, err, out, errs)
 		}
 	}
-	for _, role := range []string{"ingest", "router", "scanner", "deliver", "delay"} {
+	for _, role := range []string{"ingest", "router", "scanner", "deliver", "delay", "tapper"} {
 		if err := s.Role(role, role, nil, flags...); err != nil {
 			return err
 		}

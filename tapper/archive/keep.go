@@ -1,0 +1,134 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// kept is where content went that waits for long.
+type kept struct {
+	follower *bus.Follower
+	mu       sync.Mutex
+	refs     map[place]*pb.ContentRef
+}
+
+type place struct {
+	archive   string
+	partition int32
+	offset    int64
+}
+
+func newKept(b *bus.Bus) *kept {
+	k := &kept{refs: map[place]*pb.ContentRef{}}
+	k.follower = b.Follow([]string{schemas.Archives}, bus.Start{}, k.take)
+	return k
+}
+
+func (k *kept) take(r bus.Record) error {
+	var s pb.ArchiveState
+	if proto.Unmarshal(r.Value, &s) != nil || s.Offset == 0 || s.Kept == nil {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refs[place{s.Archive, s.Partition, s.Offset - 1}] = s.Kept
+	return nil
+}
+
+func (k *kept) of(archive string, partition int32, offset int64) *pb.ContentRef {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.refs[place{archive, partition, offset}]
+}
+
+// forget drops what lies before a commit.
+func (k *kept) forget(archive string, commits map[int32]int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for p := range k.refs {
+		if at, ok := commits[p.partition]; p.archive == archive && ok && p.offset < at {
+			delete(k.refs, p)
+		}
+	}
+}
+
+// keep copies what waits for long to hold, from time to time.
+func (a *Archives) keep(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.kept.follower.CaughtUp():
+	}
+	for {
+		for _, archive := range a.deps.Directory.Snapshot().Archives() {
+			if err := a.keepOf(ctx, archive.Name); err != nil && ctx.Err() == nil {
+				a.deps.Log.Warn("keeping what waits for an archive's sink failed, trying again", "stage", stageName, "archive", archive.Name, "err", err)
+			}
+		}
+		t := time.NewTimer(a.cfg.Keep)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// keepOf looks at what waits for one archive's sink, and measures it.
+func (a *Archives) keepOf(ctx context.Context, name string) error {
+	topic := schemas.Tap(name)
+	commits, err := a.deps.Bus.Committed(ctx, schemas.SinkGroup(name), topic)
+	if err != nil {
+		return err
+	}
+	a.kept.forget(name, commits)
+	retention, err := a.deps.Bus.Retention(ctx, schemas.Received)
+	if err != nil || retention <= 0 {
+		return err
+	}
+	until := a.deps.Now().Add(-patience(retention))
+	start := bus.Start{Offset: map[string]map[int32]int64{topic: commits}, Until: until}
+	return a.deps.Bus.Read(ctx, []string{topic}, start, func(r bus.Record) error { return a.keepRecord(ctx, name, r) })
+}
+
+// patience is for how long content waits where it is.
+func patience(retention time.Duration) time.Duration {
+	if retention > 2*24*time.Hour {
+		return retention - 24*time.Hour
+	}
+	return retention / 2
+}
+
+// keepRecord copies one content and tells where. Two tappers that do it at once
+// make two copies, of which the later is used.
+func (a *Archives) keepRecord(ctx context.Context, name string, r bus.Record) error {
+	var t pb.Tapped
+	if proto.Unmarshal(r.Value, &t) != nil || !t.Full || t.Content.GetTopic() == schemas.Hold || a.kept.of(name, r.Partition, r.Offset) != nil {
+		return nil
+	}
+	ref, err := a.deps.Bus.Keep(ctx, t.Content)
+	if errors.Is(err, bus.ErrContent) {
+		return nil // the reader tells, when its turn comes
+	}
+	if err != nil {
+		return fmt.Errorf("keep content of %s: %w", t.MessageId, err)
+	}
+	s := bus.NewArchiveState(&pb.ArchiveState{
+		Archive: name, Partition: r.Partition, AtMs: a.deps.Now().UnixMilli(), Offset: r.Offset + 1, Kept: ref,
+	})
+	if err := a.deps.Bus.Publish(ctx, &s); err != nil {
+		return err
+	}
+	a.metrics.kept.Inc()
+	return a.kept.take(s)
+}
