@@ -69,10 +69,16 @@ func (c *checker) add(d *Document) {
 		c.engines[v.Name] = v
 	case *ScanPolicy:
 		c.scans[v.Name] = v
+	case *Webhook:
+		c.addWebhook(d, v)
 	}
 }
 
 func (c *checker) addTenant(d *Document, t *Tenant) {
+	if t.Events.Topic { // when that began is the snapshot's to say
+		own := *t
+		t = &own
+	}
 	c.tenants[t.Name] = t
 	c.quotas = c.quotas || t.Quota != nil
 	for i, domain := range t.Domains {
@@ -141,7 +147,7 @@ func (c *checker) references() {
 				c.fail(d, "queue", "there is no queue %q", v.Queue)
 			}
 			c.scanNamed(d, v.Scan)
-			c.openRelay(d, v)
+			c.openRelay(d, c.tenants[v.Name]) // a copy may stand there
 		case *Queue:
 			c.scanNamed(d, v.Scan)
 		case *ScanPolicy:
@@ -153,6 +159,13 @@ func (c *checker) references() {
 		case *Credential:
 			if c.tenants[v.Tenant] == nil {
 				c.fail(d, "tenant", "there is no tenant %q", v.Tenant)
+			}
+		case *Webhook:
+			if v.Tenant != "" && c.tenants[v.Tenant] == nil {
+				c.fail(d, "tenant", "there is no tenant %q", v.Tenant)
+			}
+			if v.Queue != "" && c.queues[v.Queue] == nil {
+				c.fail(d, "queue", "there is no queue %q", v.Queue)
 			}
 		case *Policy:
 			if v.Tenant != "" && c.tenants[v.Tenant] == nil {

@@ -34,10 +34,11 @@ const (
 	KindCredential = "credential"
 	KindEngine     = "engine"
 	KindScan       = "scan"
+	KindWebhook    = "webhook"
 )
 
 // kinds in the order in which documents are shown.
-var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindRules, KindCredential, KindEngine, KindScan}
+var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindRules, KindCredential, KindEngine, KindScan, KindWebhook}
 
 // Default is the name of the tenant and of the queue that always exist,
 // whether or not a document says so: for mail that no tenant owns or sent.
@@ -89,7 +90,7 @@ type Document struct {
 	file  string
 	line  int
 	lines map[string]int // line of each key, "match.domain"
-	value any            // *Queue, *Tenant, *Route, *Site, *Policy, *Rules, *Credential, *Engine or *ScanPolicy
+	value any            // *Queue, *Tenant, *Route, *Site, *Policy, *Rules, *Credential, *Engine, *ScanPolicy or *Webhook
 }
 
 // at is an error at a key of the document, or at its first line.

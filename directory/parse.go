@@ -168,6 +168,8 @@ func (r *reading) document(body ast.Node) (Document, Errors) {
 		doc = build(r, body, newEngine(), engineKeys)
 	case KindScan:
 		doc = build(r, body, newScanPolicy(), scanKeys)
+	case KindWebhook:
+		doc = build(r, body, newWebhook(), webhookKeys)
 	case "":
 		r.fail(body, "the document has no kind; kinds are %s", strings.Join(kinds, ", "))
 	default:
@@ -265,6 +267,9 @@ func (r *reading) complete(doc *Document, body ast.Node) Errors {
 		missing("name")
 		doc.Ref = Ref{KindScan, v.Name}
 		r.completeScan(v, body)
+	case *Webhook:
+		doc.Ref = Ref{KindWebhook, v.Name}
+		r.completeWebhook(v, missing, func(format string, args ...any) { r.fail(body, format, args...) })
 	case *Site:
 		doc.Ref = Ref{KindSite, siteName}
 	}

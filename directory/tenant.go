@@ -22,6 +22,7 @@ type Tenant struct {
 	Verify *Verification
 	Scan   string // the scan policy of its mail; empty: its queue's
 	Quota  *Quota // nil: nothing is counted
+	Events TenantEvents
 }
 
 const (
@@ -45,6 +46,7 @@ var tenantKeys = []key[Tenant]{
 	{"scan", func(t *Tenant, v *value) { t.Scan = parsed(v, parseName) }},
 	{"verify", func(t *Tenant, v *value) { t.Verify = &Verification{}; nested(v, t.Verify, verificationKeys) }},
 	{"quota", func(t *Tenant, v *value) { t.Quota = newTenantQuota(); nested(v, t.Quota, tenantQuotaKeys) }},
+	{"events", func(t *Tenant, v *value) { nested(v, &t.Events, tenantEventsKeys) }},
 }
 
 // parseNetwork reads a prefix or an address. What would let most of the

@@ -57,6 +57,7 @@ var kinds = map[string][2]string{
 	"act":        {Audit, ""},
 	"submission": {Idempotency, ""},
 	"usage":      {Usage, ""},
+	"webhook":    {Webhook, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -350,6 +351,17 @@ func samples() map[string]proto.Message {
 			Number: 4, Base: 3, Verb: pb.Verb_VERB_SUSPEND, Scope: &pb.Scope{Tenant: "acme", Destination: "one.example"}, Actor: "root@host",
 			Reason: "asked", AtMs: 1_763_900_000_000, Suspensions: []*pb.Suspension{{Scope: &pb.Scope{Queue: "acme"}, SinceMs: 1_763_900_000_000}},
 		},
+		"command-webhook": &pb.Command{
+			Number: 6, Base: 5, Verb: pb.Verb_VERB_REWIND_WEBHOOK, Webhook: "crm", SinceMs: 1_763_800_000_000, Actor: "root@host", Reason: "lost some",
+			Webhooks: []*pb.WebhookOrder{{Webhook: "crm", PausedMs: 1_763_700_000_000, Actor: "root@host", Reason: "moves", RewoundMs: 1_763_900_000_000, SinceMs: 1_763_800_000_000}},
+		},
+		"webhook-undelivered": &pb.WebhookRecord{What: &pb.WebhookRecord_Undelivered{Undelivered: &pb.Undelivered{
+			Webhook: "crm", Event: &pb.Event{Id: "01JD.0.2.4", MessageId: "01JD", Type: pb.EventType_EVENT_TYPE_DELIVERED},
+			FirstMs: 1_763_900_000_000, LastMs: 1_763_990_000_000, Attempts: 40, Error: "503 Service Unavailable",
+		}}},
+		"webhook-end": &pb.WebhookRecord{What: &pb.WebhookRecord_End{End: &pb.UndeliveredEnd{
+			Offset: 7, Action: "retry", Actor: "root@host", Webhook: "crm", Event: &pb.Event{Id: "01JD.0.2.4", MessageId: "01JD"},
+		}}},
 		"command-resumed": &pb.Command{
 			Number: 5, Base: 4, Verb: pb.Verb_VERB_RESUME_HELD, Scope: &pb.Scope{Tenant: "acme"}, Actor: "root@host", AtMs: 1_763_900_000_000,
 			Resumed: []*pb.Resumed{{Scope: &pb.Scope{Queue: "acme"}, AtMs: 1_763_900_000_000}},

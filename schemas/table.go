@@ -44,6 +44,8 @@ type Topic struct {
 	MaxMessage int           // bytes
 	Groups     []string      // groups that consume it from a commit
 	Private    bool          // not meant for readers
+	Reader     string        // principal that may read it, beside qstream's own; empty: nobody
+	ReaderOf   string        // start of the names of the groups that the reader may have
 }
 
 // Sizing is what an installation may choose about its topics. Zero values
@@ -114,6 +116,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Greylist, Key: "hash of the triple", Value: "Greylisted", Partitions: n, Retention: greylistKept, Compact: true},
 		{Name: Idempotency, Key: "hash of the scope and key", Value: "Submission", Partitions: 1, Retention: answersKept, Compact: true},
 		{Name: Usage, Key: "scope, writer and minute", Value: "Usage", Partitions: 1, Retention: usageKept, Compact: true, Roll: usageRolled},
+		{Name: Webhook, Key: "webhook", Value: "WebhookRecord", Partitions: 1, Retention: eventsKept},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}
 	for _, delay := range DelayTopics() {
@@ -153,6 +156,17 @@ func (s Sizing) Scan(name string, generation uint32, pool string, partitions int
 	return []Topic{t}
 }
 
+// TenantEvents are the topics of a tenant's own events; retention 0 is that of
+// events.
+func (s Sizing) TenantEvents(tenant string, retention time.Duration) []Topic {
+	if retention == 0 {
+		retention = eventsKept
+	}
+	return complete([]Topic{{
+		Name: TenantEvents(tenant), Key: "message id", Value: "Event", Partitions: s.partitions(), Retention: retention,
+	}})
+}
+
 func complete(topics []Topic) []Topic {
 	for i, t := range topics {
 		if len(t.Value) > 0 && t.Value[0] != 'q' {
@@ -189,6 +203,9 @@ func (s Sizing) ByName(topic string) (Topic, bool) {
 		t := s.Scan("", 1, DefaultPool, 0)[0]
 		t.Name = topic
 		return t, true
+	}
+	if tenant, ok := between(topic, "qstream.events.", ".v1"); ok {
+		return s.TenantEvents(tenant, 0)[0], true
 	}
 	return Topic{}, false
 }

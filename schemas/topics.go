@@ -24,6 +24,9 @@ const (
 	// Idempotency has one partition: the order of its records decides.
 	Idempotency = "qstream.idempotency.v1"
 	Usage       = "qstream.usage.v1"
+	// Webhook has one partition: what ends an undelivered event stands behind
+	// it.
+	Webhook = "qstream.webhook.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.
@@ -43,6 +46,18 @@ func DeliverGroup(pool string) string { return "qstream.deliver." + pool }
 
 // ScannerGroup is the consumer group of the scanners of a pool's queues.
 func ScannerGroup(pool string) string { return "qstream.scanner." + pool }
+
+// TenantsGroup is the consumer group that makes tenants' events.
+const TenantsGroup = "qstream.tenants"
+
+// WebhookGroup is the consumer group of a webhook since it came to be, or was
+// rewound: each has a position of its own.
+func WebhookGroup(name string, since time.Time) string {
+	return fmt.Sprintf("qstream.webhook.%s.%d", name, since.UnixMilli())
+}
+
+// TenantEvents is the topic of a tenant's own events.
+func TenantEvents(tenant string) string { return "qstream.events." + tenant + ".v1" }
 
 // HoldClass is the class of content that may outlive its own: it is kept on
 // the hold topic, longest.

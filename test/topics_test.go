@@ -27,9 +27,11 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Quarantine, "scanner, delay", "delay"},
 	{schemas.Hold, "delay", "scanner, deliver, delay (by reference)"},
 	{schemas.Journal, "deliver", "deliver, after a takeover"},
-	{schemas.Events, "router, scanner, deliver, delay", "ledger, trace, operators"},
+	{schemas.Events, "router, scanner, deliver, delay", "ledger, tapper, trace, operators"},
+	{"qstream.events.", "tapper", "the tenant"},
+	{schemas.Webhook, "tapper, webhook dead", "tapper, webhook dead"},
 	{schemas.Directory, "apply", "every role"},
-	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete", "every role"},
+	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete; webhook pause, resume, rewind", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
 	{schemas.Audit, "replay", "replay, operators"},
 	{schemas.Idempotency, "ingest", "ingest"},
@@ -66,6 +68,7 @@ func topicsTable(t *testing.T) string {
 	b.WriteString("| topic | key | value | partitions | cleanup | largest record | written by | read by |\n|---|---|---|---|---|---|---|---|\n")
 	rows := append(schemas.FixedTopics(), schemas.QueueTopics("Q", 1, schemas.DefaultPool, 0)...)
 	rows = append(rows, schemas.ScanTopics("Q", 1, schemas.DefaultPool, 0)...)
+	rows = append(rows, schemas.Sizing{}.TenantEvents("TENANT", 0)...)
 	for _, r := range rows {
 		name := strings.Replace(r.Name, schemas.Content(schemas.DefaultClass), schemas.Content("CLASS"), 1)
 		writes, reads := partiesOf(t, name)
