@@ -2,12 +2,14 @@ package directory
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"qstream/bus"
 	"qstream/mail"
 	"qstream/schemas"
 )
@@ -140,4 +142,28 @@ func (s *Snapshot) eventTopics() []schemas.Topic {
 
 func sortedHooks(hooks map[string]*Webhook) []*Webhook {
 	return slices.SortedFunc(maps.Values(hooks), func(a, b *Webhook) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// changeReaders takes the right to read tenants' events from whom a change
+// names no longer, and gives it to whom it names instead; new topics' readers
+// come with the topics. Brokers without access lists are asked for nothing.
+func changeReaders(ctx context.Context, b *bus.Bus, before, after *Snapshot) error {
+	now := map[string]schemas.Topic{}
+	for _, t := range after.eventTopics() {
+		now[t.Name] = t
+	}
+	for _, old := range before.eventTopics() {
+		t, stays := now[old.Name]
+		if stays && t.Reader == old.Reader {
+			continue
+		}
+		err := b.Dismiss(ctx, old)
+		if err == nil && stays {
+			err = b.Admit(ctx, []schemas.Topic{t})
+		}
+		if err != nil && !errors.Is(err, bus.ErrNoAuthorizer) {
+			return err
+		}
+	}
+	return nil
 }
