@@ -88,6 +88,9 @@ type Command struct {
 
 	Held   []*pb.HeldLeg // for Release and Delete: which, at most MaxHeld
 	Rescan bool          // for Release
+
+	Webhook string    // for verbs about webhooks
+	Since   time.Time // for RewindWebhook
 }
 
 var verbs = map[string]pb.Verb{
@@ -98,6 +101,10 @@ var verbs = map[string]pb.Verb{
 	Delete:  pb.Verb_VERB_DELETE,
 
 	ResumeHeld: pb.Verb_VERB_RESUME_HELD,
+
+	PauseWebhook:  pb.Verb_VERB_PAUSE_WEBHOOK,
+	ResumeWebhook: pb.Verb_VERB_RESUME_WEBHOOK,
+	RewindWebhook: pb.Verb_VERB_REWIND_WEBHOOK,
 }
 
 func verbName(v pb.Verb) string {
@@ -119,6 +126,9 @@ func (c Command) complete() (Command, error) {
 		return c, fmt.Errorf("%w: %s takes no message id", ErrScope, c.Verb)
 	}
 	if err := c.checkHeld(); err != nil {
+		return c, err
+	}
+	if err := c.checkWebhook(); err != nil {
 		return c, err
 	}
 	c.Actor = mail.Printable(strings.ToValidUTF8(c.Actor, " "))

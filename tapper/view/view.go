@@ -16,6 +16,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"qstream/directory"
+	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -114,4 +116,15 @@ func scan(s *pb.Scan) *pb.Scan {
 		v.Verdicts = append(v.Verdicts, proto.CloneOf(verdict))
 	}
 	return v
+}
+
+// OwnerIn is the Owner of a directory's domains.
+func OwnerIn(s *directory.Snapshot) Owner {
+	return func(address string) string {
+		t := s.Owner(mail.Domain(address))
+		if t == nil {
+			return ""
+		}
+		return t.Name
+	}
 }
