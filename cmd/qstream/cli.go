@@ -26,6 +26,7 @@ type CLI struct {
 	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
 	Quarantine quarantineCmd `cmd:"" help:"See and settle mail that scan policies hold back."`
 	Replay     replayCmd     `cmd:"" help:"Read mail history again: list, export, bind into evidence, deliver once more."`
+	Webhook    webhookCmd    `cmd:"" help:"See, pause, resume and rewind the webhooks that events are posted to."`
 	Verify     verifyCmd     `cmd:"" help:"Check evidence that replay bundle made."`
 
 	QmailQueue qmailQueueCmd `cmd:"" name:"qmail-queue" help:"Hand a message over as qmail-queue does: content on descriptor 0, envelope on 1."`
