@@ -23,7 +23,8 @@ type CreateOptions struct {
 
 // CreateTopics makes the topics that are missing, with explicit settings, waits
 // until every broker that answers knows all of them, and commits offset 0 for
-// each group of a topic that is new or still empty. It asks for the session
+// each group of a topic that is new or still empty. It lets readers read what is
+// theirs (Admit). It asks for the session
 // timeout of the groups, which a broker may refuse; VerifyTopics tells. It
 // changes nothing else that exists.
 func (b *Bus) CreateTopics(ctx context.Context, topics []schemas.Topic, o CreateOptions) (created []string, err error) {
@@ -58,6 +59,12 @@ func (b *Bus) CreateTopics(ctx context.Context, topics []schemas.Topic, o Create
 		return created, err
 	}
 	if err := b.settle(ctx, topics); err != nil {
+		return created, err
+	}
+	switch err := b.Admit(ctx, topics); {
+	case errors.Is(err, ErrNoAuthorizer):
+		b.log.Warn("readers of tenants' events can't be told apart by the brokers", "err", err)
+	case err != nil:
 		return created, err
 	}
 	if err := b.tuneGroups(ctx, topics); err != nil {

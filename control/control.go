@@ -89,6 +89,9 @@ type Command struct {
 	Held   []*pb.HeldLeg // for Release, Delete and ScanAgain: which, at most MaxHeld
 	Rescan bool          // for Release
 	Job    string        // for ScanAgain: the undertaking
+
+	Webhook string    // for verbs about webhooks
+	Since   time.Time // for RewindWebhook
 }
 
 var verbs = map[string]pb.Verb{
@@ -100,6 +103,10 @@ var verbs = map[string]pb.Verb{
 
 	ResumeHeld: pb.Verb_VERB_RESUME_HELD,
 	ScanAgain:  pb.Verb_VERB_SCAN_AGAIN,
+
+	PauseWebhook:  pb.Verb_VERB_PAUSE_WEBHOOK,
+	ResumeWebhook: pb.Verb_VERB_RESUME_WEBHOOK,
+	RewindWebhook: pb.Verb_VERB_REWIND_WEBHOOK,
 }
 
 func verbName(v pb.Verb) string {
@@ -121,6 +128,9 @@ func (c Command) complete() (Command, error) {
 		return c, fmt.Errorf("%w: %s takes no message id", ErrScope, c.Verb)
 	}
 	if err := c.checkHeld(); err != nil {
+		return c, err
+	}
+	if err := c.checkWebhook(); err != nil {
 		return c, err
 	}
 	c.Actor = mail.Printable(strings.ToValidUTF8(c.Actor, " "))

@@ -48,14 +48,15 @@ func (f *fold) take(r bus.Record) (Command, error) {
 	c := Command{
 		Number: p.Number, Verb: verbName(p.Verb), Scope: scopeOf(p.Scope),
 		At: r.Time, Actor: p.Actor, Reason: p.Reason, Held: p.Held, Rescan: p.Rescan, Job: p.Job,
+		Webhook: p.Webhook, Since: timeOf(p.SinceMs),
 	}
 	f.since++
 	if p.Verb == pb.Verb_VERB_SNAPSHOT {
 		f.snapshot, f.since = r.Offset, 0
 	}
-	resumed, anew := f.resumed(p, c), againAfter(f.state.again, p, c)
+	resumed, anew, webhooks := f.resumed(p, c), againAfter(f.state.again, p, c), f.webhooks(p, c)
 	f.state = newState(c.Number, f.standing(p, c), ordered(f.state.orders, p, c))
-	f.state.resumed, f.state.again = resumed, anew
+	f.state.resumed, f.state.again, f.state.webhooks = resumed, anew, webhooks
 	return c, nil
 }
 

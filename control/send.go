@@ -42,6 +42,10 @@ func Send(ctx context.Context, b *bus.Bus, c Command) (number uint64, err error)
 		switch {
 		case c.Verb == Suspend && standing:
 			return head.state.Number, nil
+		case c.Verb == PauseWebhook && head.state.Webhook(c.Webhook).Paused():
+			return head.state.Number, nil
+		case c.Verb == ResumeWebhook && !head.state.Webhook(c.Webhook).Paused():
+			return 0, fmt.Errorf("%w: %s", ErrNotPaused, c.Webhook)
 		case c.Verb == Resume && !standing:
 			return 0, fmt.Errorf("%w: %s", ErrNotSuspended, c.Scope)
 		case c.Verb == ScanAgain && head.state.covers(c):
@@ -49,6 +53,7 @@ func Send(ctx context.Context, b *bus.Bus, c Command) (number uint64, err error)
 		}
 		record := &pb.Command{
 			Verb: verbs[c.Verb], Scope: c.Scope.proto(), Actor: c.Actor, Reason: c.Reason, Held: c.Held, Rescan: c.Rescan, Job: c.Job,
+			Webhook: c.Webhook, SinceMs: millis(c.Since),
 		}
 		won, err := head.publish(ctx, b, record)
 		if err != nil {
@@ -100,6 +105,7 @@ func (f *fold) condense(ctx context.Context, b *bus.Bus) error {
 		})
 	}
 	record.Orders = append(f.state.commands(), f.state.againCommands()...)
+	record.Webhooks = f.state.webhookOrders()
 	for scope, at := range f.state.resumed {
 		if f.at.Sub(at) < keptResumed { // else no leg is that old
 			record.Resumed = append(record.Resumed, &pb.Resumed{Scope: scope.proto(), AtMs: at.UnixMilli()})

@@ -13,6 +13,7 @@ type State struct {
 	standing map[Scope]Suspension
 	shapes   []Scope             // which fields the scopes use: "*" where set
 	resumed  map[Scope]time.Time // when held mail was last let go on
+	webhooks map[string]Webhook  // those about which something stands
 
 	orders map[Held]Order // about the quarantine
 	again  map[meant]again

@@ -241,8 +241,8 @@ func createTopics(ctx context.Context, b *bus.Bus, before, after *Snapshot, o Op
 			missing = append(missing, t)
 		}
 	}
-	if len(missing) == 0 {
-		return nil, nil
+	if err := changeReaders(ctx, b, before, after); err != nil || len(missing) == 0 {
+		return nil, err
 	}
 	created, err := b.CreateTopics(ctx, missing, o.Topics)
 	if err != nil {

@@ -71,10 +71,16 @@ func (c *checker) add(d *Document) {
 		c.scans[v.Name] = v
 	case *Archive:
 		c.archives[v.Name] = v
+	case *Webhook:
+		c.addWebhook(d, v)
 	}
 }
 
 func (c *checker) addTenant(d *Document, t *Tenant) {
+	if t.Events.Topic { // when that began is the snapshot's to say
+		own := *t
+		t = &own
+	}
 	c.tenants[t.Name] = t
 	c.quotas = c.quotas || t.Quota != nil
 	for i, domain := range t.Domains {
@@ -146,7 +152,7 @@ func (c *checker) references() {
 			if q := c.queues[v.Queue]; q != nil {
 				c.shadowNamed(d, v.Shadow, v.Scan, scanOf(v, q))
 			}
-			c.openRelay(d, v)
+			c.openRelay(d, c.tenants[v.Name]) // a copy may stand there
 		case *Queue:
 			c.scanNamed(d, v.Scan)
 			c.shadowNamed(d, v.Shadow, v.Scan, v.Scan)
@@ -163,6 +169,13 @@ func (c *checker) references() {
 		case *Credential:
 			if c.tenants[v.Tenant] == nil {
 				c.fail(d, "tenant", "there is no tenant %q", v.Tenant)
+			}
+		case *Webhook:
+			if v.Tenant != "" && c.tenants[v.Tenant] == nil {
+				c.fail(d, "tenant", "there is no tenant %q", v.Tenant)
+			}
+			if v.Queue != "" && c.queues[v.Queue] == nil {
+				c.fail(d, "queue", "there is no queue %q", v.Queue)
 			}
 		case *Policy:
 			if v.Tenant != "" && c.tenants[v.Tenant] == nil {

@@ -36,6 +36,7 @@ type Credential struct {
 	MaxRecipients int    // of a message; 0: the edge's limit
 	MaxSize       int64  // octets of a message; 0: the edge's limit
 	Quota         *Quota // nil: nothing is counted
+	Events        bool   // it may read all events of its tenant
 }
 
 const (
@@ -66,6 +67,7 @@ var credentialKeys = []key[Credential]{
 	{"max_recipients", func(c *Credential, v *value) { c.MaxRecipients = int(v.integer(1, 1_000_000)) }},
 	{"max_size", func(c *Credential, v *value) { c.MaxSize = v.integer(1, 1<<40) }},
 	{"quota", func(c *Credential, v *value) { c.Quota = &Quota{Action: QuotaDefer}; nested(v, c.Quota, userQuotaKeys) }},
+	{"events", func(c *Credential, v *value) { c.Events = v.boolean() }},
 }
 
 // NormalUser is the form in which users' names are compared: lower case, as

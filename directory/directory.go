@@ -35,10 +35,11 @@ const (
 	KindEngine     = "engine"
 	KindScan       = "scan"
 	KindArchive    = "archive"
+	KindWebhook    = "webhook"
 )
 
 // kinds in the order in which documents are shown.
-var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindRules, KindCredential, KindEngine, KindScan, KindArchive}
+var kinds = []string{KindSite, KindQueue, KindTenant, KindRoute, KindPolicy, KindRules, KindCredential, KindEngine, KindScan, KindArchive, KindWebhook}
 
 // Default is the name of the tenant and of the queue that always exist,
 // whether or not a document says so: for mail that no tenant owns or sent.
@@ -90,7 +91,7 @@ type Document struct {
 	file  string
 	line  int
 	lines map[string]int // line of each key, "match.domain"
-	value any            // *Queue, *Tenant, *Route, *Site, *Policy, *Rules, *Credential, *Engine, *ScanPolicy or *Archive
+	value any            // *Queue, *Tenant, *Route, *Site, *Policy, *Rules, *Credential, *Engine, *ScanPolicy, *Archive or *Webhook
 }
 
 // at is an error at a key of the document, or at its first line.

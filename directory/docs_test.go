@@ -34,7 +34,12 @@ func TestConfigurationPage(t *testing.T) {
 		}
 	}
 	for _, k := range namesOf(tenantKeys) {
-		named(KindTenant, k)
+		if k != "events" {
+			named(KindTenant, k)
+		}
+	}
+	for _, k := range namesOf(tenantEventsKeys) {
+		named(KindTenant, "events."+k)
 	}
 	for _, keys := range [][]string{namesOf(verificationKeys), namesOf(spfKeys), namesOf(greylistKeys)} {
 		for _, k := range keys {
@@ -72,8 +77,9 @@ func TestConfigurationPage(t *testing.T) {
 		}
 	}
 	for kind, keys := range map[string][]string{
-		KindEngine: append(namesOf(engineKeys), namesOf(unpackKeys)...),
-		KindScan:   slices.Concat(namesOf(scanKeys), namesOf(scanRuleKeys), namesOf(quarantineKeys)),
+		KindEngine:  append(namesOf(engineKeys), namesOf(unpackKeys)...),
+		KindWebhook: slices.Concat(namesOf(webhookKeys), namesOf(giveUpKeys)),
+		KindScan:    slices.Concat(namesOf(scanKeys), namesOf(scanRuleKeys), namesOf(quarantineKeys)),
 	} {
 		for _, k := range keys {
 			if !strings.Contains(sections[kind], "`"+k) {
@@ -85,8 +91,8 @@ func TestConfigurationPage(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		text += "---\n" + block[1]
 	}
-	if n := len(snapshotOf(t, text).Documents()); n != 14 {
-		t.Errorf("%d documents, want 14", n)
+	if n := len(snapshotOf(t, text).Documents()); n != 15 {
+		t.Errorf("%d documents, want 15", n)
 	}
 }
 

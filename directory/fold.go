@@ -106,7 +106,7 @@ func readEntry(number uint64, ref Ref, text string) entry {
 		return entry{doc: docs[0]}
 	}
 	shown := text
-	if ref.Kind == KindCredential { // whatever it holds
+	if ref.Kind == KindCredential || ref.Kind == KindWebhook { // whatever it holds
 		shown = fmt.Sprintf("kind: %s\nname: %q\n# this version doesn't understand the rest\n", ref.Kind, ref.Name)
 	}
 	return entry{doc: Document{Ref: ref, YAML: shown, text: text, file: file}, err: err}

@@ -14,6 +14,7 @@ type lineage struct {
 	generations map[string]uint32
 	scanned     map[string]uint32 // newest generations that have a scan topic
 	retired     []retired
+	subscribed  map[string]int64 // since when, by refs; in Unix milliseconds
 }
 
 // retired is a generation that is no longer routed to.
@@ -58,6 +59,7 @@ func (l lineage) next(before, after *Snapshot, at time.Time) lineage {
 	n := lineage{generations: map[string]uint32{}, scanned: map[string]uint32{}}
 	maps.Copy(n.generations, l.generations)
 	maps.Copy(n.scanned, l.scanned)
+	n.subscribed = l.subscribedNext(before, after, at)
 	for _, r := range l.retired {
 		if at.Sub(r.at) < keepRetired {
 			n.retired = append(n.retired, r)
@@ -100,6 +102,7 @@ func (l lineage) merge(a *pb.Apply) lineage {
 	}
 	maps.Copy(n.generations, a.Generations)
 	maps.Copy(n.scanned, a.Scanned)
+	n.subscribed = mergeSubscribed(l.subscribed, a.Subscribed, a.Full)
 	for _, r := range a.Retired {
 		n.retired = append(n.retired, retired{r.Name, r.Generation, r.Pool, r.Partitions, time.UnixMilli(r.RetiredMs), r.Scanned})
 	}
@@ -109,6 +112,7 @@ func (l lineage) merge(a *pb.Apply) lineage {
 // write puts the lineage into a record: whole generations into a full one,
 // those that differ from before into a delta.
 func (l lineage) write(a *pb.Apply, before lineage) {
+	a.Subscribed = tellSubscribed(l.subscribed, before.subscribed, a.Full)
 	a.Generations, a.Scanned = maps.Clone(l.generations), maps.Clone(l.scanned)
 	if !a.Full {
 		maps.DeleteFunc(a.Scanned, func(name string, g uint32) bool { return before.scanned[name] == g })

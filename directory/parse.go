@@ -170,6 +170,8 @@ func (r *reading) document(body ast.Node) (Document, Errors) {
 		doc = build(r, body, newScanPolicy(), scanKeys)
 	case KindArchive:
 		doc = build(r, body, newArchive(), archiveKeys)
+	case KindWebhook:
+		doc = build(r, body, newWebhook(), webhookKeys)
 	case "":
 		r.fail(body, "the document has no kind; kinds are %s", strings.Join(kinds, ", "))
 	default:
@@ -272,6 +274,9 @@ func (r *reading) complete(doc *Document, body ast.Node) Errors {
 		missing("sink")
 		doc.Ref = Ref{KindArchive, v.Name}
 		r.completeArchive(v, body)
+	case *Webhook:
+		doc.Ref = Ref{KindWebhook, v.Name}
+		r.completeWebhook(v, missing, func(format string, args ...any) { r.fail(body, format, args...) })
 	case *Site:
 		doc.Ref = Ref{KindSite, siteName}
 	}

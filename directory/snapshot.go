@@ -32,6 +32,9 @@ type Snapshot struct {
 	scans      map[string]*ScanPolicy
 	sessions   map[string]map[string]*SessionScan // by service and address of the rule
 	archives   map[string]*Archive
+	webhooks   map[string]*Webhook
+
+	webhookList []*Webhook
 
 	credentials  map[string]*Credential
 	certificates map[string]*Credential
@@ -56,7 +59,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
 		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, rules: map[string]*Rules{}, memo: newMemo(),
 		credentials: map[string]*Credential{}, certificates: map[string]*Credential{},
-		engines: map[string]*Engine{}, scans: map[string]*ScanPolicy{}, sessions: map[string]map[string]*SessionScan{}, archives: map[string]*Archive{},
+		engines: map[string]*Engine{}, scans: map[string]*ScanPolicy{}, sessions: map[string]map[string]*SessionScan{}, archives: map[string]*Archive{}, webhooks: map[string]*Webhook{},
 		policies: policies{strangers: patterns[*Policy]{}, relays: map[string]patterns[*Policy]{}},
 	}
 	c := &checker{Snapshot: s, claimed: map[string]*Document{}}
@@ -94,6 +97,7 @@ func (s *Snapshot) finish() {
 	}
 	s.queueList = slices.SortedFunc(maps.Values(s.queues), func(a, b *Queue) int { return strings.Compare(a.Name, b.Name) })
 	s.tenantList = slices.SortedFunc(maps.Values(s.tenants), func(a, b *Tenant) int { return strings.Compare(a.Name, b.Name) })
+	s.webhookList = sortedHooks(s.webhooks)
 	lengths := map[int]bool{}
 	for p := range s.networks {
 		lengths[p.Bits()] = true
@@ -121,6 +125,7 @@ func (s *Snapshot) share() {
 // relate gives the queues their generations; only before anybody else has s.
 func (s *Snapshot) relate(l lineage) {
 	s.history = l
+	s.subscribe(l.subscribed)
 	for _, q := range s.queues {
 		q.Generation = l.generation(q.Name)
 		q.Scanned = q.Scanned || l.scanned[q.Name] == q.Generation
@@ -146,7 +151,7 @@ func (s *Snapshot) Topics(retention time.Duration) []schemas.Topic {
 	for _, a := range s.Archives() {
 		topics = append(topics, schemas.Sizing{Mail: retention}.Tap(a.Name, a.Partitions, a.Retention)...)
 	}
-	return topics
+	return append(topics, s.eventTopics()...)
 }
 
 // Queue finds a live queue by name; nil if none.

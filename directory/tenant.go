@@ -23,6 +23,7 @@ type Tenant struct {
 	Scan   string // the scan policy of its mail; empty: its queue's
 	Shadow string // the policy that is compared with it; empty: as its policy or queue says
 	Quota  *Quota // nil: nothing is counted
+	Events TenantEvents
 }
 
 const (
@@ -47,6 +48,7 @@ var tenantKeys = []key[Tenant]{
 	{"shadow", func(t *Tenant, v *value) { t.Shadow = parsed(v, parseName) }},
 	{"verify", func(t *Tenant, v *value) { t.Verify = &Verification{}; nested(v, t.Verify, verificationKeys) }},
 	{"quota", func(t *Tenant, v *value) { t.Quota = newTenantQuota(); nested(v, t.Quota, tenantQuotaKeys) }},
+	{"events", func(t *Tenant, v *value) { nested(v, &t.Events, tenantEventsKeys) }},
 }
 
 // parseNetwork reads a prefix or an address. What would let most of the

@@ -67,6 +67,11 @@ func empty(topic, typ string) (proto.Message, error) {
 		return &pb.ArchiveState{}, nil
 	case Deadletter:
 		return &pb.DeadletterRecord{}, nil
+	case Webhook:
+		return &pb.WebhookRecord{}, nil
+	}
+	if strings.HasPrefix(topic, "qstream.events.") {
+		return &pb.Event{}, nil
 	}
 	for _, legs := range []string{"qstream.queue.", "qstream.scan.", "qstream.delay."} {
 		if strings.HasPrefix(topic, legs) {

@@ -62,6 +62,7 @@ var kinds = map[string][2]string{
 	"rescan":     {Rescan, ""},
 	"tapped":     {"qstream.tap.acme.v1", ""},
 	"archive":    {Archives, ""},
+	"webhook":    {Webhook, ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -382,14 +383,12 @@ func mailSamples() map[string]proto.Message {
 			Number: 4, Base: 3, Verb: pb.Verb_VERB_SUSPEND, Scope: &pb.Scope{Tenant: "acme", Destination: "one.example"}, Actor: "root@host",
 			Reason: "asked", AtMs: 1_763_900_000_000, Suspensions: []*pb.Suspension{{Scope: &pb.Scope{Queue: "acme"}, SinceMs: 1_763_900_000_000}},
 		},
-		"command-resumed": &pb.Command{
-			Number: 5, Base: 4, Verb: pb.Verb_VERB_RESUME_HELD, Scope: &pb.Scope{Tenant: "acme"}, Actor: "root@host", AtMs: 1_763_900_000_000,
-			Resumed: []*pb.Resumed{{Scope: &pb.Scope{Queue: "acme"}, AtMs: 1_763_900_000_000}},
-		},
+		"command-resumed": resumed(),
 		"deadletter-dead": &pb.DeadletterRecord{What: &pb.DeadletterRecord_Dead{Dead: &pb.Deadletter{
 			Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 98, AppendedMs: 1_763_900_000_000, Stage: "deliver", Error: "decode leg",
 			Key: []byte("one.example"), Value: []byte{255, 0}, Headers: []*pb.Header{{Key: "id", Value: []byte("01JD")}},
 		}}},
+		"webhook-end": settled(), "webhook-undelivered": undelivered(), "command-webhook": rewound(),
 		"deadletter-end": &pb.DeadletterRecord{What: &pb.DeadletterRecord_End{End: &pb.DeadletterEnd{Offset: 7, Action: "retry", Actor: "root@host"}}},
 	}
 	maps.Copy(all, lookedAt(envelope))
@@ -415,5 +414,32 @@ func parkedHeld() *pb.Leg {
 		MessageId: "01JD0000000000000000000001", Number: 1, Step: 2, Tenant: "acme", Queue: "acme", Destination: "one.example",
 		Recipients: []*pb.Recipient{{Address: "a@one.example", Held: true}}, Content: ref(), BornMs: 1_763_900_000_456,
 		ParkedMs: 1_763_900_000_456, Reason: pb.Reason_REASON_HELD,
+	}
+}
+
+func rewound() *pb.Command {
+	return &pb.Command{
+		Number: 6, Base: 5, Verb: pb.Verb_VERB_REWIND_WEBHOOK, Webhook: "crm", SinceMs: 1_763_800_000_000, Actor: "root@host", Reason: "lost some",
+		Webhooks: []*pb.WebhookOrder{{Webhook: "crm", PausedMs: 1_763_700_000_000, Actor: "root@host", Reason: "moves", RewoundMs: 1_763_900_000_000, SinceMs: 1_763_800_000_000}},
+	}
+}
+
+func undelivered() *pb.WebhookRecord {
+	return &pb.WebhookRecord{What: &pb.WebhookRecord_Undelivered{Undelivered: &pb.Undelivered{
+		Webhook: "crm", Event: &pb.Event{Id: "01JD.0.2.4", MessageId: "01JD", Type: pb.EventType_EVENT_TYPE_DELIVERED},
+		FirstMs: 1_763_900_000_000, LastMs: 1_763_990_000_000, Attempts: 40, Error: "503 Service Unavailable",
+	}}}
+}
+
+func settled() *pb.WebhookRecord {
+	return &pb.WebhookRecord{What: &pb.WebhookRecord_End{End: &pb.UndeliveredEnd{
+		Offset: 7, Action: "retry", Actor: "root@host", Webhook: "crm", Event: &pb.Event{Id: "01JD.0.2.4", MessageId: "01JD"},
+	}}}
+}
+
+func resumed() *pb.Command {
+	return &pb.Command{
+		Number: 5, Base: 4, Verb: pb.Verb_VERB_RESUME_HELD, Scope: &pb.Scope{Tenant: "acme"}, Actor: "root@host", AtMs: 1_763_900_000_000,
+		Resumed: []*pb.Resumed{{Scope: &pb.Scope{Queue: "acme"}, AtMs: 1_763_900_000_000}},
 	}
 }

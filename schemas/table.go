@@ -45,6 +45,8 @@ type Topic struct {
 	MaxMessage int           // bytes
 	Groups     []string      // groups that consume it from a commit
 	Private    bool          // not meant for readers
+	Reader     string        // principal that may read it, beside qstream's own; empty: nobody
+	ReaderOf   string        // start of the names of the groups that the reader may have
 }
 
 // Sizing is what an installation may choose about its topics. Zero values
@@ -118,6 +120,7 @@ func (s Sizing) Fixed() []Topic {
 		{Name: Idempotency, Key: "hash of the scope and key", Value: "Submission", Partitions: 1, Retention: answersKept, Compact: true},
 		{Name: Usage, Key: "scope, writer and minute", Value: "Usage", Partitions: 1, Retention: usageKept, Compact: true, Roll: usageRolled},
 		{Name: Archives, Key: "archive, partition and offset", Value: "ArchiveState", Partitions: 1, Retention: long, Compact: true},
+		{Name: Webhook, Key: "webhook", Value: "WebhookRecord", Partitions: 1, Retention: eventsKept},
 		{Name: Deadletter, Key: "origin", Value: "DeadletterRecord", Partitions: 1, Retention: Forever, MaxMessage: deadMessage},
 	}
 	for _, delay := range DelayTopics() {
@@ -175,6 +178,17 @@ func (s Sizing) Tap(archive string, partitions int32, retention time.Duration) [
 // TapTopics are the topics of an archive in default sizes.
 func TapTopics(archive string) []Topic { return Sizing{}.Tap(archive, 0, 0) }
 
+// TenantEvents are the topics of a tenant's own events; retention 0 is that of
+// events.
+func (s Sizing) TenantEvents(tenant string, retention time.Duration) []Topic {
+	if retention == 0 {
+		retention = eventsKept
+	}
+	return complete([]Topic{{
+		Name: TenantEvents(tenant), Key: "message id", Value: "Event", Partitions: s.partitions(), Retention: retention,
+	}})
+}
+
 func complete(topics []Topic) []Topic {
 	for i, t := range topics {
 		if len(t.Value) > 0 && t.Value[0] != 'q' {
@@ -214,6 +228,9 @@ func (s Sizing) ByName(topic string) (Topic, bool) {
 	}
 	if archive, ok := between(topic, "qstream.tap.", ".v1"); ok {
 		return s.Tap(archive, 0, 0)[0], true
+	}
+	if tenant, ok := between(topic, "qstream.events.", ".v1"); ok {
+		return s.TenantEvents(tenant, 0)[0], true
 	}
 	return Topic{}, false
 }

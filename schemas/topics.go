@@ -29,6 +29,9 @@ const (
 	Checkpoint = "qstream.checkpoint.v1"
 	// Archives tells how the sinks of archives do.
 	Archives = "qstream.archives.v1"
+	// Webhook has one partition: what ends an undelivered event stands behind
+	// it.
+	Webhook = "qstream.webhook.v1"
 )
 
 // DefaultClass is the retention class of content whose queue names none.
@@ -57,6 +60,18 @@ func SinkGroup(archive string) string { return ArchiveGroup + "." + archive }
 
 // Tap is the topic of an archive's copies.
 func Tap(archive string) string { return "qstream.tap." + archive + ".v1" }
+
+// TenantsGroup is the consumer group that makes tenants' events.
+const TenantsGroup = "qstream.tenants"
+
+// WebhookGroup is the consumer group of a webhook since it came to be, or was
+// rewound: each has a position of its own.
+func WebhookGroup(name string, since time.Time) string {
+	return fmt.Sprintf("qstream.webhook.%s.%d", name, since.UnixMilli())
+}
+
+// TenantEvents is the topic of a tenant's own events.
+func TenantEvents(tenant string) string { return "qstream.events." + tenant + ".v1" }
 
 // HoldClass is the class of content that may outlive its own: it is kept on
 // the hold topic, longest.

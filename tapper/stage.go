@@ -13,20 +13,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"qstream/bus"
+	"qstream/control"
 	"qstream/directory"
+	"qstream/tapper/tenants"
 )
 
-// Deps are what the parts work with. Bus and Directory are required; the
-// directory's follower is run by the caller.
+// Deps are what the parts work with. Bus, Directory and Control are required;
+// the followers are run by the caller.
 type Deps struct {
 	Bus       *bus.Bus
 	Directory *directory.Follower
+	Control   *control.Follower
 	Log       *slog.Logger          // default: discards
 	Metrics   prometheus.Registerer // default: none
 	Now       func() time.Time      // default time.Now
@@ -52,8 +56,8 @@ type Tapper struct {
 
 // New checks cfg and deps; it starts nothing.
 func New(cfg Config, d Deps) (*Tapper, error) {
-	if d.Bus == nil || d.Directory == nil {
-		return nil, errors.New("tapper: bus and directory are required")
+	if d.Bus == nil || d.Directory == nil || d.Control == nil {
+		return nil, errors.New("tapper: bus, directory and control are required")
 	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
@@ -104,4 +108,14 @@ func (t *Tapper) Ready() error {
 		}
 	}
 	return nil
+}
+
+// Events answers tenants who ask for their events over HTTP, at tenants.Path.
+func (t *Tapper) Events() http.Handler {
+	for _, p := range t.parts {
+		if own, ok := p.part.(*tenants.Tenants); ok {
+			return own.Handler()
+		}
+	}
+	return http.NotFoundHandler()
 }

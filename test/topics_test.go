@@ -28,9 +28,11 @@ var parties = []struct{ topic, writes, reads string }{
 	{schemas.Rescan, "scan replay, scanner", "scanner, scan replay"},
 	{schemas.Hold, "delay", "scanner, deliver, delay (by reference)"},
 	{schemas.Journal, "deliver", "deliver, after a takeover"},
-	{schemas.Events, "router, scanner, deliver, delay", "ledger, trace, operators"},
+	{schemas.Events, "router, scanner, deliver, delay", "ledger, tapper, trace, operators"},
+	{"qstream.events.", "tapper", "the tenant"},
+	{schemas.Webhook, "tapper, webhook dead", "tapper, webhook dead"},
 	{schemas.Directory, "apply", "every role"},
-	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete; scanner (scan again)", "every role"},
+	{schemas.Control, "queue suspend, resume, flush; quarantine release, delete; webhook pause, resume, rewind; scanner (scan again)", "every role"},
 	{schemas.Greylist, "ingest", "ingest"},
 	{schemas.Audit, "replay, scan replay, quarantine show, scan promote", "replay, scan replay, operators"},
 	{schemas.Checkpoint, "tapper", "tapper, verify, replay bundle"},
@@ -71,6 +73,7 @@ func topicsTable(t *testing.T) string {
 	rows := append(schemas.FixedTopics(), schemas.QueueTopics("Q", 1, schemas.DefaultPool, 0)...)
 	rows = append(rows, schemas.ScanTopics("Q", 1, schemas.DefaultPool, 0)...)
 	rows = append(rows, schemas.TapTopics("ID")...)
+	rows = append(rows, schemas.Sizing{}.TenantEvents("TENANT", 0)...)
 	for _, r := range rows {
 		name := strings.Replace(r.Name, schemas.Content(schemas.DefaultClass), schemas.Content("CLASS"), 1)
 		writes, reads := partiesOf(t, name)

@@ -28,6 +28,7 @@ type CLI struct {
 	Scan       scanCmd       `cmd:"" help:"See what another scan policy would have made of mail, and put it in force."`
 	Replay     replayCmd     `cmd:"" help:"Read mail history again: list, export, bind into evidence, deliver once more."`
 	Tap        tapCmd        `cmd:"" help:"See where copies of mail go."`
+	Webhook    webhookCmd    `cmd:"" help:"See, pause, resume and rewind the webhooks that events are posted to."`
 	Verify     verifyCmd     `cmd:"" help:"Check evidence that replay bundle made."`
 
 	QmailQueue qmailQueueCmd `cmd:"" name:"qmail-queue" help:"Hand a message over as qmail-queue does: content on descriptor 0, envelope on 1."`

@@ -15,6 +15,7 @@ import (
 	"qstream/control"
 	"qstream/directory"
 	"qstream/schemas"
+	"qstream/tapper/tenants"
 )
 
 // startWithin is how long a role waits for a broker that doesn't answer yet,
@@ -190,6 +191,9 @@ func (s *shell) live(ctx context.Context, roles []role, began func([]stage) erro
 		s.health.add(r.name, stages[i].Ready)
 		if h, ok := stages[i].(interface{ Handler() http.Handler }); ok {
 			s.web.serve("/v1/", h.Handler())
+		}
+		if h, ok := stages[i].(interface{ Events() http.Handler }); ok {
+			s.web.serve(tenants.Path, h.Events())
 		}
 		parts = append(parts, part{name: r.name, run: stages[i].Run})
 	}

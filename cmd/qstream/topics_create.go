@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"qstream/bus"
 )
 
 type topicsCreateCmd struct {
@@ -35,6 +38,11 @@ func (c *topicsCreateCmd) Run(ctx context.Context, p *Process) error {
 	}
 	for _, name := range append(created, queues...) {
 		fmt.Fprintln(p.Stdout, "created topic", name)
+	}
+	if err := b.Admit(ctx, all); errors.Is(err, bus.ErrNoAuthorizer) {
+		fmt.Fprintln(p.Stdout, "tenants' topics are not kept apart:", err)
+	} else if err != nil {
+		return err
 	}
 	if len(created)+len(queues) == 0 {
 		fmt.Fprintf(p.Stdout, "all %d topics are there\n", len(all))

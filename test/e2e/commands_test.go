@@ -18,6 +18,7 @@ import (
 	"qstream/schemas"
 	"qstream/test/fakeclamd"
 	"qstream/test/fakedns"
+	"qstream/test/fakehook"
 	"qstream/test/fakeqm"
 	"qstream/test/port"
 	"qstream/test/rig"
@@ -66,6 +67,7 @@ type system struct {
 	sinks   map[string]*sink
 	qmsinks map[string]*fakeqm.Server
 	clamds  map[string]*fakeclamd.Server
+	hooks   map[string]*fakehook.Server
 	last    string // id of the last accepted message
 }
 
@@ -76,7 +78,7 @@ func setup(e *testscript.Env, broker string) error {
 	if err != nil {
 		return err
 	}
-	s := &system{System: r, sinks: map[string]*sink{}, qmsinks: map[string]*fakeqm.Server{}, clamds: map[string]*fakeclamd.Server{}}
+	s := &system{System: r, sinks: map[string]*sink{}, qmsinks: map[string]*fakeqm.Server{}, clamds: map[string]*fakeclamd.Server{}, hooks: map[string]*fakehook.Server{}}
 	e.Values[systemKey{}] = s
 	e.Defer(func() {
 		r.Close()

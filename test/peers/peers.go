@@ -25,7 +25,7 @@ import (
 func Need(t testing.TB) {
 	t.Helper()
 	if os.Getenv("QSTREAM_TEST_PEERS") == "" {
-		t.Skip("needs Postfix, Dovecot, swaks, msmtp, gsasl, clamd, rspamd, opendkim, python3-milter and c-icap: set QSTREAM_TEST_PEERS=1 where they are installed, as root")
+		t.Skip("needs Postfix, Dovecot, swaks, msmtp, gsasl, clamd, rspamd, opendkim, python3-milter, c-icap, kcat and confluent-kafka: set QSTREAM_TEST_PEERS=1 where they are installed, as root")
 	}
 }
 

@@ -41,7 +41,12 @@ const (
 	Verb_VERB_RESUME_HELD Verb = 7
 	// For a month: what still waits of some messages is scanned before anything
 	// of it is delivered, whatever was found before.
-	Verb_VERB_SCAN_AGAIN Verb = 21
+	Verb_VERB_SCAN_AGAIN Verb = 24
+	// Standing: a webhook is left alone until it is resumed.
+	Verb_VERB_PAUSE_WEBHOOK  Verb = 20
+	Verb_VERB_RESUME_WEBHOOK Verb = 21
+	// A webhook's events come again from since_ms on.
+	Verb_VERB_REWIND_WEBHOOK Verb = 22
 )
 
 // Enum value maps for Verb.
@@ -55,18 +60,24 @@ var (
 		5:  "VERB_RELEASE",
 		6:  "VERB_DELETE",
 		7:  "VERB_RESUME_HELD",
-		21: "VERB_SCAN_AGAIN",
+		24: "VERB_SCAN_AGAIN",
+		20: "VERB_PAUSE_WEBHOOK",
+		21: "VERB_RESUME_WEBHOOK",
+		22: "VERB_REWIND_WEBHOOK",
 	}
 	Verb_value = map[string]int32{
-		"VERB_UNSPECIFIED": 0,
-		"VERB_SUSPEND":     1,
-		"VERB_RESUME":      2,
-		"VERB_FLUSH":       3,
-		"VERB_SNAPSHOT":    4,
-		"VERB_RELEASE":     5,
-		"VERB_DELETE":      6,
-		"VERB_RESUME_HELD": 7,
-		"VERB_SCAN_AGAIN":  21,
+		"VERB_UNSPECIFIED":    0,
+		"VERB_SUSPEND":        1,
+		"VERB_RESUME":         2,
+		"VERB_FLUSH":          3,
+		"VERB_SNAPSHOT":       4,
+		"VERB_RELEASE":        5,
+		"VERB_DELETE":         6,
+		"VERB_RESUME_HELD":    7,
+		"VERB_SCAN_AGAIN":     24,
+		"VERB_PAUSE_WEBHOOK":  20,
+		"VERB_RESUME_WEBHOOK": 21,
+		"VERB_REWIND_WEBHOOK": 22,
 	}
 )
 
@@ -183,7 +194,11 @@ type Apply struct {
 	Retired []*Retired `protobuf:"bytes,10,rep,name=retired,proto3" json:"retired,omitempty"`
 	// The newest generation of each queue name that has a scan topic: all in full
 	// records, those that changed in others.
-	Scanned       map[string]uint32 `protobuf:"bytes,11,rep,name=scanned,proto3" json:"scanned,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Scanned map[string]uint32 `protobuf:"bytes,11,rep,name=scanned,proto3" json:"scanned,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Since when each subscriber reads events, by its document ("webhook/x",
+	// "tenant/x"), in Unix milliseconds: all in full records, those that changed
+	// in others; 0: it doesn't any more.
+	Subscribed    map[string]int64 `protobuf:"bytes,20,rep,name=subscribed,proto3" json:"subscribed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +306,13 @@ func (x *Apply) GetRetired() []*Retired {
 func (x *Apply) GetScanned() map[string]uint32 {
 	if x != nil {
 		return x.Scanned
+	}
+	return nil
+}
+
+func (x *Apply) GetSubscribed() map[string]int64 {
+	if x != nil {
+		return x.Subscribed
 	}
 	return nil
 }
@@ -475,7 +497,13 @@ type Command struct {
 	Resumed []*Resumed `protobuf:"bytes,13,rep,name=resumed,proto3" json:"resumed,omitempty"`
 	// For scan again: the undertaking; the legs are in held, all of the numbers
 	// named there. Of those in a snapshot's orders, number is that of the order.
-	Job           string `protobuf:"bytes,38,opt,name=job,proto3" json:"job,omitempty"`
+	Job string `protobuf:"bytes,38,opt,name=job,proto3" json:"job,omitempty"`
+	// Name of the webhook that a command is about.
+	Webhook string `protobuf:"bytes,20,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// For a rewind: events appended from then on are sent again.
+	SinceMs int64 `protobuf:"varint,21,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// For snapshots: what stands about webhooks.
+	Webhooks      []*WebhookOrder `protobuf:"bytes,22,rep,name=webhooks,proto3" json:"webhooks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +636,114 @@ func (x *Command) GetJob() string {
 	return ""
 }
 
+func (x *Command) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *Command) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Command) GetWebhooks() []*WebhookOrder {
+	if x != nil {
+		return x.Webhooks
+	}
+	return nil
+}
+
+// WebhookOrder is what stands about a webhook.
+type WebhookOrder struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Webhook string                 `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Since when it is paused, by whom and why; 0: it is not.
+	PausedMs int64  `protobuf:"varint,2,opt,name=paused_ms,json=pausedMs,proto3" json:"paused_ms,omitempty"`
+	Actor    string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason   string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it was last rewound, and to when; 0: never.
+	RewoundMs     int64 `protobuf:"varint,5,opt,name=rewound_ms,json=rewoundMs,proto3" json:"rewound_ms,omitempty"`
+	SinceMs       int64 `protobuf:"varint,6,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookOrder) Reset() {
+	*x = WebhookOrder{}
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookOrder) ProtoMessage() {}
+
+func (x *WebhookOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookOrder.ProtoReflect.Descriptor instead.
+func (*WebhookOrder) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WebhookOrder) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *WebhookOrder) GetPausedMs() int64 {
+	if x != nil {
+		return x.PausedMs
+	}
+	return 0
+}
+
+func (x *WebhookOrder) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *WebhookOrder) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WebhookOrder) GetRewoundMs() int64 {
+	if x != nil {
+		return x.RewoundMs
+	}
+	return 0
+}
+
+func (x *WebhookOrder) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
 // HeldLeg is a leg in quarantine, or some of its recipients.
 type HeldLeg struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -624,7 +760,7 @@ type HeldLeg struct {
 
 func (x *HeldLeg) Reset() {
 	*x = HeldLeg{}
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +772,7 @@ func (x *HeldLeg) String() string {
 func (*HeldLeg) ProtoMessage() {}
 
 func (x *HeldLeg) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[5]
+	mi := &file_qstream_v1_site_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +785,7 @@ func (x *HeldLeg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldLeg.ProtoReflect.Descriptor instead.
 func (*HeldLeg) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{5}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HeldLeg) GetMessageId() string {
@@ -691,7 +827,7 @@ type Resumed struct {
 
 func (x *Resumed) Reset() {
 	*x = Resumed{}
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +839,7 @@ func (x *Resumed) String() string {
 func (*Resumed) ProtoMessage() {}
 
 func (x *Resumed) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[6]
+	mi := &file_qstream_v1_site_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +852,7 @@ func (x *Resumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resumed.ProtoReflect.Descriptor instead.
 func (*Resumed) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{6}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Resumed) GetScope() *Scope {
@@ -746,7 +882,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	mi := &file_qstream_v1_site_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +894,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[7]
+	mi := &file_qstream_v1_site_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +907,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{7}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Suspension) GetScope() *Scope {
@@ -816,7 +952,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_qstream_v1_site_proto_msgTypes[8]
+	mi := &file_qstream_v1_site_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +964,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[8]
+	mi := &file_qstream_v1_site_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +977,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{8}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Journaled) GetTopic() string {
@@ -896,7 +1032,7 @@ type Act struct {
 
 func (x *Act) Reset() {
 	*x = Act{}
-	mi := &file_qstream_v1_site_proto_msgTypes[9]
+	mi := &file_qstream_v1_site_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1044,7 @@ func (x *Act) String() string {
 func (*Act) ProtoMessage() {}
 
 func (x *Act) ProtoReflect() protoreflect.Message {
-	mi := &file_qstream_v1_site_proto_msgTypes[9]
+	mi := &file_qstream_v1_site_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1057,7 @@ func (x *Act) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Act.ProtoReflect.Descriptor instead.
 func (*Act) Descriptor() ([]byte, []int) {
-	return file_qstream_v1_site_proto_rawDescGZIP(), []int{9}
+	return file_qstream_v1_site_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Act) GetAtMs() int64 {
@@ -989,7 +1125,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\bDocument\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04yaml\x18\x03 \x01(\tR\x04yaml\"\x86\x04\n" +
+	"\x04yaml\x18\x03 \x01(\tR\x04yaml\"\x88\x05\n" +
 	"\x05Apply\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12\x12\n" +
@@ -1003,13 +1139,19 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\vgenerations\x18\t \x03(\v2\".qstream.v1.Apply.GenerationsEntryR\vgenerations\x12-\n" +
 	"\aretired\x18\n" +
 	" \x03(\v2\x13.qstream.v1.RetiredR\aretired\x128\n" +
-	"\ascanned\x18\v \x03(\v2\x1e.qstream.v1.Apply.ScannedEntryR\ascanned\x1a>\n" +
+	"\ascanned\x18\v \x03(\v2\x1e.qstream.v1.Apply.ScannedEntryR\ascanned\x12A\n" +
+	"\n" +
+	"subscribed\x18\x14 \x03(\v2!.qstream.v1.Apply.SubscribedEntryR\n" +
+	"subscribed\x1a>\n" +
 	"\x10GenerationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a:\n" +
 	"\fScannedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xaa\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a=\n" +
+	"\x0fSubscribedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xaa\x01\n" +
 	"\aRetired\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -1027,7 +1169,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x04 \x01(\tR\tmessageId\"\xd9\x03\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\xc4\x04\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12$\n" +
@@ -1043,7 +1185,18 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06rescan\x18\v \x01(\bR\x06rescan\x12+\n" +
 	"\x06orders\x18\f \x03(\v2\x13.qstream.v1.CommandR\x06orders\x12-\n" +
 	"\aresumed\x18\r \x03(\v2\x13.qstream.v1.ResumedR\aresumed\x12\x10\n" +
-	"\x03job\x18& \x01(\tR\x03job\"u\n" +
+	"\x03job\x18& \x01(\tR\x03job\x12\x18\n" +
+	"\awebhook\x18\x14 \x01(\tR\awebhook\x12\x19\n" +
+	"\bsince_ms\x18\x15 \x01(\x03R\asinceMs\x124\n" +
+	"\bwebhooks\x18\x16 \x03(\v2\x18.qstream.v1.WebhookOrderR\bwebhooks\"\xad\x01\n" +
+	"\fWebhookOrder\x12\x18\n" +
+	"\awebhook\x18\x01 \x01(\tR\awebhook\x12\x1b\n" +
+	"\tpaused_ms\x18\x02 \x01(\x03R\bpausedMs\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"rewound_ms\x18\x05 \x01(\x03R\trewoundMs\x12\x19\n" +
+	"\bsince_ms\x18\x06 \x01(\x03R\asinceMs\"u\n" +
 	"\aHeldLeg\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x10\n" +
@@ -1074,7 +1227,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05ended\x18\a \x01(\bR\x05ended\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error*\xb0\x01\n" +
+	"\x05error\x18\b \x01(\tR\x05error*\xfa\x01\n" +
 	"\x04Verb\x12\x14\n" +
 	"\x10VERB_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERB_SUSPEND\x10\x01\x12\x0f\n" +
@@ -1085,7 +1238,10 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\fVERB_RELEASE\x10\x05\x12\x0f\n" +
 	"\vVERB_DELETE\x10\x06\x12\x14\n" +
 	"\x10VERB_RESUME_HELD\x10\a\x12\x13\n" +
-	"\x0fVERB_SCAN_AGAIN\x10\x15B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\x0fVERB_SCAN_AGAIN\x10\x18\x12\x16\n" +
+	"\x12VERB_PAUSE_WEBHOOK\x10\x14\x12\x17\n" +
+	"\x13VERB_RESUME_WEBHOOK\x10\x15\x12\x17\n" +
+	"\x13VERB_REWIND_WEBHOOK\x10\x16B&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_site_proto_rawDescOnce sync.Once
@@ -1100,40 +1256,44 @@ func file_qstream_v1_site_proto_rawDescGZIP() []byte {
 }
 
 var file_qstream_v1_site_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_qstream_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_qstream_v1_site_proto_goTypes = []any{
-	(Verb)(0),          // 0: qstream.v1.Verb
-	(*Document)(nil),   // 1: qstream.v1.Document
-	(*Apply)(nil),      // 2: qstream.v1.Apply
-	(*Retired)(nil),    // 3: qstream.v1.Retired
-	(*Scope)(nil),      // 4: qstream.v1.Scope
-	(*Command)(nil),    // 5: qstream.v1.Command
-	(*HeldLeg)(nil),    // 6: qstream.v1.HeldLeg
-	(*Resumed)(nil),    // 7: qstream.v1.Resumed
-	(*Suspension)(nil), // 8: qstream.v1.Suspension
-	(*Journaled)(nil),  // 9: qstream.v1.Journaled
-	(*Act)(nil),        // 10: qstream.v1.Act
-	nil,                // 11: qstream.v1.Apply.GenerationsEntry
-	nil,                // 12: qstream.v1.Apply.ScannedEntry
+	(Verb)(0),            // 0: qstream.v1.Verb
+	(*Document)(nil),     // 1: qstream.v1.Document
+	(*Apply)(nil),        // 2: qstream.v1.Apply
+	(*Retired)(nil),      // 3: qstream.v1.Retired
+	(*Scope)(nil),        // 4: qstream.v1.Scope
+	(*Command)(nil),      // 5: qstream.v1.Command
+	(*WebhookOrder)(nil), // 6: qstream.v1.WebhookOrder
+	(*HeldLeg)(nil),      // 7: qstream.v1.HeldLeg
+	(*Resumed)(nil),      // 8: qstream.v1.Resumed
+	(*Suspension)(nil),   // 9: qstream.v1.Suspension
+	(*Journaled)(nil),    // 10: qstream.v1.Journaled
+	(*Act)(nil),          // 11: qstream.v1.Act
+	nil,                  // 12: qstream.v1.Apply.GenerationsEntry
+	nil,                  // 13: qstream.v1.Apply.ScannedEntry
+	nil,                  // 14: qstream.v1.Apply.SubscribedEntry
 }
 var file_qstream_v1_site_proto_depIdxs = []int32{
 	1,  // 0: qstream.v1.Apply.documents:type_name -> qstream.v1.Document
-	11, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
+	12, // 1: qstream.v1.Apply.generations:type_name -> qstream.v1.Apply.GenerationsEntry
 	3,  // 2: qstream.v1.Apply.retired:type_name -> qstream.v1.Retired
-	12, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
-	0,  // 4: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
-	4,  // 5: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
-	8,  // 6: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
-	6,  // 7: qstream.v1.Command.held:type_name -> qstream.v1.HeldLeg
-	5,  // 8: qstream.v1.Command.orders:type_name -> qstream.v1.Command
-	7,  // 9: qstream.v1.Command.resumed:type_name -> qstream.v1.Resumed
-	4,  // 10: qstream.v1.Resumed.scope:type_name -> qstream.v1.Scope
-	4,  // 11: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	13, // 3: qstream.v1.Apply.scanned:type_name -> qstream.v1.Apply.ScannedEntry
+	14, // 4: qstream.v1.Apply.subscribed:type_name -> qstream.v1.Apply.SubscribedEntry
+	0,  // 5: qstream.v1.Command.verb:type_name -> qstream.v1.Verb
+	4,  // 6: qstream.v1.Command.scope:type_name -> qstream.v1.Scope
+	9,  // 7: qstream.v1.Command.suspensions:type_name -> qstream.v1.Suspension
+	7,  // 8: qstream.v1.Command.held:type_name -> qstream.v1.HeldLeg
+	5,  // 9: qstream.v1.Command.orders:type_name -> qstream.v1.Command
+	8,  // 10: qstream.v1.Command.resumed:type_name -> qstream.v1.Resumed
+	6,  // 11: qstream.v1.Command.webhooks:type_name -> qstream.v1.WebhookOrder
+	4,  // 12: qstream.v1.Resumed.scope:type_name -> qstream.v1.Scope
+	4,  // 13: qstream.v1.Suspension.scope:type_name -> qstream.v1.Scope
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_site_proto_init() }
@@ -1147,7 +1307,7 @@ func file_qstream_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_site_proto_rawDesc), len(file_qstream_v1_site_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
