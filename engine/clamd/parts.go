@@ -55,7 +55,7 @@ func (c *Client) parts(ctx context.Context, u *upload) (worst engine.Verdict, er
 	return worst, err
 }
 
-// scan is the verdict on something small enough to come in one go.
+// scan is the verdict on a part.
 func (s *session) scan(r io.Reader) (engine.Verdict, error) {
 	u, err := s.begin(engine.NewContent(r))
 	if err != nil {

@@ -27,7 +27,7 @@ type apart struct {
 	*rig.System
 	t     *testing.T
 	inbox string // of all mail
-	files string // of unpack
+	files string // folder of the engines' files
 }
 
 // scanFlags let the edge take mail of 100 MB.
@@ -173,7 +173,7 @@ func (a *apart) peak(name string) int {
 	return kilobytes >> 10
 }
 
-// watchFiles samples what unpack keeps on the disk until stop, which tells the
+// watchFiles samples what the engines keep on the disk until stop, which tells the
 // most in MiB. Its files have no names: the process has them open.
 func (a *apart) watchFiles() (stop func() int64) {
 	a.t.Helper()

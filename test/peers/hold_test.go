@@ -22,12 +22,13 @@ const (
 const hardSite = `kind: engine
 name: measure
 type: unpack
-folder: %s
+folder: %[1]s
 ---
 kind: engine
 name: clamav
 type: clamd
-address: tcp://%s
+folder: %[1]s
+address: tcp://%[2]s
 ---
 kind: scan
 name: standard
@@ -56,7 +57,7 @@ func TestHardMailThroughTheStage(t *testing.T) {
 		a.hard(name, content.Bytes(), m.Outcome, n)
 	}
 	peak, disk := a.peak("scanner"), files()
-	t.Logf("the scanner took %d MiB at most, and unpack's files %d MiB of the disk", peak, disk)
+	t.Logf("the scanner took %d MiB at most, and its engines' files %d MiB of the disk", peak, disk)
 	if peak > maxScanner {
 		t.Errorf("the scanner took %d MiB, wanted at most %d", peak, maxScanner)
 	}
