@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"qstream/directory"
 	"qstream/engine"
+	"qstream/engine/engines"
 	"qstream/engine/enginetest"
 	"qstream/engine/wrapper"
 	"qstream/test/peers"
@@ -68,6 +70,34 @@ func wrapped(t *testing.T, cfg wrapper.Config) *wrapper.Engine {
 }
 
 const wrappedMail = "From: a@client.example\r\nSubject: x\r\n\r\ntext\r\n"
+
+// TestRuleRunsAWrapper: a connection rule's QMAILQUEUE makes an engine that runs
+// the wrapper unchanged, in QMAILHOME, with the drop-in that stands there.
+func TestRuleRunsAWrapper(t *testing.T) {
+	home := qmailHome(t)
+	queue := dropInLink(t, "qmail-queue")
+	if err := os.Rename(filepath.Dir(queue), filepath.Join(home, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	docs, err := directory.Parse(directory.File{Name: "x", Data: []byte("kind: rules\nname: smtp\nrules: |\n  192.0.2.1:allow,VIRUSSCAN=\"true\",QMAILHOME=\"" + home +
+		"\",QMAILQUEUE=\"" + filepath.Join(samples(t), "qmail-queue-scan") + "\"\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := directory.Build(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scan := s.SessionScan(directory.ServiceSMTP, s.ConnRules(directory.ServiceSMTP).Rules.All()[0])
+	e, err := engines.New(s.Engine(s.Scan(scan.Policy).Engines[0]).Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if v := enginetest.Ask(t, e, wrappedMail); v.Outcome != engine.Clean || len(v.Changes) != 1 || v.Changes[0].Name != "X-Spam-Score" {
+		t.Errorf("%+v", v)
+	}
+}
 
 // TestWrappersReachTheirEngine: the drop-ins hand what a wrapper passes on to
 // the engine that called it, and to no server.
