@@ -35,7 +35,7 @@ type Server struct {
 	listener net.Listener // nil: down
 	conns    map[net.Conn]bool
 	mood     Mood
-	changed  chan struct{} // closed when mood changes or it goes down
+	changed  chan struct{}     // closed when mood changes or it goes down
 	known    map[string]string // what else is found, by its text
 	version  int               // of the signatures
 	scans    int
