@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -83,10 +84,10 @@ func TestFindAgain(t *testing.T) {
 				}
 				return
 			}
-			if f.again != nil || f.result.Outcome != c.outcome || !equal(f.bad, c.bad) {
+			if f.again != nil || f.result.Outcome != c.outcome || !slices.Equal(f.bad, c.bad) {
 				t.Fatalf("%v, bad %v, again %v", f.result, f.bad, f.again)
 			}
-			told := []uint32{}
+			var told []uint32
 			for _, e := range f.events {
 				for _, to := range e.Outcomes {
 					told = append(told, to.Number)
@@ -95,23 +96,11 @@ func TestFindAgain(t *testing.T) {
 					t.Errorf("told by %v", e)
 				}
 			}
-			if !equal(told, c.bad) {
+			if !slices.Equal(told, c.bad) {
 				t.Errorf("told of %v, want %v", told, c.bad)
 			}
 		})
 	}
-}
-
-func equal(a, b []uint32) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // The same finding is told once, by whatever job; another one, or of mail that
