@@ -33,6 +33,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"said":      cmdSaid,
 	"directory": cmdDirectory,
 	"qstream":   cmdQstream,
+	"until":     cmdUntil,
 	"submit":    cmdSubmit,
 	"received":  cmdReceived,
 	"event":     cmdEvent,
@@ -148,6 +149,18 @@ func cmdQstream(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// until REGEXP ARG...: in time a verb's output matches.
+func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
+	want := regexp.MustCompile("(?m)" + args[0])
+	ts.Check(eventually(patience, func() error {
+		out, errs, err := of(ts).Verb(args[1:]...)
+		if err != nil || want.Match(out) == neg {
+			return fmt.Errorf("qstream %s: %v\n%s%s", strings.Join(args[1:], " "), err, out, errs)
+		}
+		return nil
+	}))
+}
+
 func verb(ts *testscript.TestScript, neg bool, args []string) []byte {
 	out, errs, err := of(ts).Verb(args...)
 	_, _ = ts.Stdout().Write(out)
@@ -183,7 +196,7 @@ func names(s *system, args []string) []string {
 	case one:
 		return []string{"up"}
 	case len(args) == 0:
-		return []string{"ingest", "router", "scanner", "deliver", "delay"}
+		return []string{"ingest", "router", "scanner", "deliver", "delay", "tapper"}
 	}
 	return args
 }
