@@ -227,3 +227,104 @@ func TestReadingStartsAtALoser(t *testing.T) {
 		t.Errorf("the head is %d", f.Head())
 	}
 }
+
+// counters is a state of many parts: entries add to one, sweeps set some.
+type counters struct {
+	values  map[string]int
+	waiting []string
+	out     []string
+	swept   int
+}
+
+func (c *counters) Take(_ Place, entry []byte) {
+	name, value := "", 0
+	if n, _ := fmt.Sscanf(string(entry), "set %s %d", &name, &value); n == 2 {
+		c.values[name] = value
+		return
+	}
+	c.values[string(entry[:1])]++
+	if len(c.out) > 0 && c.out[0] == string(entry) {
+		c.out, c.waiting = c.out[1:], c.waiting[1:]
+	}
+}
+
+func (c *counters) Fill(room int) [][]byte {
+	var entries [][]byte
+	for _, w := range c.waiting[len(c.out):] {
+		if room -= Cost([]byte(w)); room < 0 && len(entries) > 0 {
+			break
+		}
+		entries = append(entries, []byte(w))
+	}
+	for _, e := range entries {
+		c.out = append(c.out, string(e))
+	}
+	return entries
+}
+
+func (c *counters) Drop() { c.out = nil }
+
+// Sweep sets two counters a part.
+func (c *counters) Sweep(first bool, _ int) (entries [][]byte, done bool) {
+	if first {
+		c.swept = 0
+	}
+	for range 2 {
+		name := string(rune('a' + c.swept))
+		entries = append(entries, fmt.Appendf(nil, "set %s %d %0*d", name, c.values[name], 90*c.swept, 0))
+		c.swept++
+	}
+	return entries, c.swept == 6
+}
+
+// Who begins at any sweep's place knows the same as who read everything.
+func TestSweepsSayEverything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		keys := testKeys2(t)
+		c := &counters{values: map[string]int{}}
+		m := &model{}
+		l := newLog(Topic{Name: "topic", Size: leastSize, Teller: c}, keys, make([]byte, idSize))
+		places := map[uint64]int64{}
+		for range rapid.IntRange(1, 60).Draw(t, "beats") {
+			for range rapid.IntRange(0, 4).Draw(t, "entries") {
+				n := rapid.SampledFrom([]int{1, 60, 200, 900}).Draw(t, "length")
+				c.waiting = append(c.waiting, strings.Repeat(string(rune('a'+rapid.IntRange(0, 5).Draw(t, "counter"))), n))
+			}
+			r, err := l.build(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rapid.IntRange(0, 9).Draw(t, "lost") == 0 {
+				continue // its publishing failed
+			}
+			m.land(*r)
+			_, _, err = l.take(m.topic[len(m.topic)-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.fold.sweepNumber > 0 {
+				places[l.fold.sweepNumber] = l.fold.sweepOffset
+			}
+		}
+		for number, offset := range places {
+			late := &counters{values: map[string]int{}}
+			f := NewFold("topic", keys)
+			for _, r := range m.topic[offset:] {
+				taken, err := f.Take(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range taken.Entries {
+					if len(e) > 0 {
+						late.Take(taken.Place, e)
+					}
+				}
+			}
+			for name, want := range c.values {
+				if late.values[name] != want {
+					t.Fatalf("from the sweep at %d on, counter %s is %d, want %d", number, name, late.values[name], want)
+				}
+			}
+		}
+	})
+}
