@@ -3,6 +3,7 @@ package sealed
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -225,5 +226,115 @@ func TestReadingStartsAtALoser(t *testing.T) {
 	}
 	if f.Head() != 3 {
 		t.Errorf("the head is %d", f.Head())
+	}
+}
+
+// counters is a state of many parts: entries add to one, sweeps set some.
+type counters struct {
+	values  map[string]int
+	waiting []string
+	out     []string
+	swept   int
+}
+
+func (c *counters) Take(_ Place, entry []byte) {
+	name, value := "", 0
+	if n, _ := fmt.Sscanf(string(entry), "set %s %d", &name, &value); n == 2 {
+		c.values[name] = value
+		return
+	}
+	c.values[string(entry[:1])]++
+	if len(c.out) > 0 && c.out[0] == string(entry) {
+		c.out, c.waiting = c.out[1:], c.waiting[1:]
+	}
+}
+
+func (c *counters) Fill(room int) [][]byte {
+	var entries [][]byte
+	for _, w := range c.waiting[len(c.out):] {
+		if room -= Cost([]byte(w)); room < 0 && len(entries) > 0 {
+			break
+		}
+		entries = append(entries, []byte(w))
+	}
+	for _, e := range entries {
+		c.out = append(c.out, string(e))
+	}
+	return entries
+}
+
+func (c *counters) Drop() { c.out = nil }
+
+// Sweep sets two counters a part.
+func (c *counters) Sweep(first bool, _ int) (entries [][]byte, done bool) {
+	if first {
+		c.swept = 0
+	}
+	for range 2 {
+		name := string(rune('a' + c.swept))
+		entries = append(entries, fmt.Appendf(nil, "set %s %d %0*d", name, c.values[name], 1+20*c.swept, 0))
+		c.swept++
+	}
+	return entries, c.swept == 6
+}
+
+// Who begins at any sweep's place knows, once that sweep was whole, the same as
+// who read everything.
+func TestSweepsSayEverything(t *testing.T) {
+	whole := 0
+	rapid.Check(t, func(t *rapid.T) {
+		keys := testKeys2(t)
+		c := &counters{values: map[string]int{}}
+		m := &model{}
+		l := newLog(Topic{Name: "topic", Size: leastSize, Teller: c}, keys, make([]byte, idSize))
+		var history []map[string]int // after each record
+		places := map[int64]int{}    // of sweeps, and when they were announced
+		for range rapid.IntRange(1, 100).Draw(t, "beats") {
+			for range rapid.IntRange(0, 4).Draw(t, "entries") {
+				n := rapid.SampledFrom([]int{1, 60, 200, 900}).Draw(t, "length")
+				c.waiting = append(c.waiting, strings.Repeat(string(rune('a'+rapid.IntRange(0, 5).Draw(t, "counter"))), n))
+			}
+			r, err := l.build(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rapid.IntRange(0, 9).Draw(t, "lost") == 9 {
+				continue // its publishing failed
+			}
+			m.land(*r)
+			if _, _, err = l.take(m.topic[len(m.topic)-1]); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := places[l.fold.sweepOffset]; !ok && l.fold.sweepNumber > 0 {
+				places[l.fold.sweepOffset] = len(history)
+				whole++
+			}
+			history = append(history, maps.Clone(c.values))
+		}
+		for offset, announced := range places {
+			late := &counters{values: map[string]int{}}
+			f := NewFold("topic", keys)
+			for i, r := range m.topic[offset:] {
+				taken, err := f.Take(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range taken.Entries {
+					if len(e) > 0 {
+						late.Take(taken.Place, e)
+					}
+				}
+				if at := int(offset) + i; at >= announced {
+					for name, want := range history[at] {
+						if late.values[name] != want {
+							t.Fatalf("from the sweep at %d on, counter %s is %d at %d, want %d", offset, name, late.values[name], at, want)
+						}
+					}
+				}
+			}
+		}
+	})
+	if whole == 0 {
+		t.Error("no sweep was ever whole")
 	}
 }

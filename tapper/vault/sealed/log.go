@@ -77,34 +77,47 @@ func (l *log) build(nowMs int64) (*bus.Record, error) {
 	return record(l.Name, value), nil
 }
 
-// ask fills the queue up to a record's room. A quarter is the sweep's.
+// ask fills the queue up to a record's room. A quarter is the sweep's, and what
+// else is left. Its part stands first, since it tells the state that the entries
+// are based on; so there is none while an entry is only partly out.
 func (l *log) ask(room int) {
-	waiting := 0
+	idle, reserve := len(l.queue) == 0, room/4
 	for _, s := range l.queue {
-		waiting += Cost(s.data)
+		room -= Cost(s.data)
 	}
-	left := room - waiting
-	if left > room/4 {
-		for _, entry := range l.Teller.Fill(left - room/4) {
-			l.queue = append(l.queue, said{data: entry})
-			left -= Cost(entry)
-		}
-	}
-	if left < pieceFixed || l.sweep.running && l.sweep.told {
+	if room <= reserve {
 		return
+	}
+	var live []said
+	for _, entry := range l.Teller.Fill(room - reserve) {
+		live = append(live, said{data: entry})
+		room -= Cost(entry)
+	}
+	if idle {
+		l.queue = l.part(room)
+	}
+	l.queue = append(l.queue, live...)
+}
+
+// part is the sweep's next part.
+func (l *log) part(room int) []said {
+	if l.sweep.running && l.sweep.told {
+		return nil
 	}
 	first := !l.sweep.running
 	if first {
 		l.sweep.running, l.sweep.told, l.sweep.number = true, false, 0
 	}
-	entries, done := l.Teller.Sweep(first, left)
+	entries, done := l.Teller.Sweep(first, max(room, leastSize/4))
 	if len(entries) == 0 && (first || done) {
 		entries = [][]byte{nil} // marks the place; a reader passes over it
 	}
+	var parts []said
 	for i, entry := range entries {
-		l.queue = append(l.queue, said{data: entry, first: first && i == 0, lastOne: done && i == len(entries)-1})
+		parts = append(parts, said{data: entry, first: first && i == 0, lastOne: done && i == len(entries)-1})
 	}
 	l.sweep.told = done
+	return parts
 }
 
 // pack takes pieces off the queue.

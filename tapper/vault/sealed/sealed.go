@@ -57,9 +57,10 @@ type Teller interface {
 	// Drop says that what Fill gave and Take was not told of doesn't count, as
 	// far as is known: it may do so later.
 	Drop()
-	// Sweep says again what holds, in entries as of now, a part with each call;
-	// done: all has been said since first. A reader that begins at the first
-	// part knows everything after the last.
+	// Sweep says again what holds, in entries, a part with each call; done: all
+	// has been said since first. A part is as of the last Take and is taken before
+	// what Fill gave last: it replaces whatever a reader knows of its subject. So
+	// who begins to read at the first part knows everything after the last.
 	Sweep(first bool, room int) (entries [][]byte, done bool)
 }
 
