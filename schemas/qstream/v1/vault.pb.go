@@ -628,8 +628,9 @@ type TapOutcome struct {
 	Offset    int64                  `protobuf:"varint,5,opt,name=offset,proto3" json:"offset,omitempty"`
 	// Of the event's id.
 	Hash uint64 `protobuf:"fixed64,6,opt,name=hash,proto3" json:"hash,omitempty"`
-	// Recipients whose fate it settles.
+	// Recipients whose fate it settles, and all whom the order covers.
 	Settled       []uint32 `protobuf:"varint,7,rep,packed,name=settled,proto3" json:"settled,omitempty"`
+	Recipients    []uint32 `protobuf:"varint,8,rep,packed,name=recipients,proto3" json:"recipients,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -709,6 +710,13 @@ func (x *TapOutcome) GetHash() uint64 {
 func (x *TapOutcome) GetSettled() []uint32 {
 	if x != nil {
 		return x.Settled
+	}
+	return nil
+}
+
+func (x *TapOutcome) GetRecipients() []uint32 {
+	if x != nil {
+		return x.Recipients
 	}
 	return nil
 }
@@ -1134,7 +1142,7 @@ const file_qstream_v1_vault_proto_rawDesc = "" +
 	"recipients\x18\x06 \x03(\rR\n" +
 	"recipients\x12\x12\n" +
 	"\x04bare\x18\a \x01(\bR\x04bare\x12\x12\n" +
-	"\x04past\x18\b \x01(\bR\x04past\"\xbd\x01\n" +
+	"\x04past\x18\b \x01(\bR\x04past\"\xdd\x01\n" +
 	"\n" +
 	"TapOutcome\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
@@ -1144,7 +1152,10 @@ const file_qstream_v1_vault_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\rR\x06source\x12\x16\n" +
 	"\x06offset\x18\x05 \x01(\x03R\x06offset\x12\x12\n" +
 	"\x04hash\x18\x06 \x01(\x06R\x04hash\x12\x18\n" +
-	"\asettled\x18\a \x03(\rR\asettled\"P\n" +
+	"\asettled\x18\a \x03(\rR\asettled\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\b \x03(\rR\n" +
+	"recipients\"P\n" +
 	"\x06TapAck\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x12\n" +

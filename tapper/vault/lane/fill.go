@@ -42,7 +42,7 @@ func (l *Lane) Fill(room int) [][]byte {
 }
 
 func (l *Lane) fill(t *pb.TapTick, room int) {
-	t.Begins, t.Gaps = l.begins, l.gaps
+	t.Begins, t.Gaps, t.Caught = l.begins, l.gaps, l.caught
 	for _, number := range slices.Sorted(maps.Keys(l.acks)) {
 		t.Acks = append(t.Acks, l.acks[number])
 	}
@@ -176,7 +176,8 @@ func (p *planner) outcomes(t *pb.TapTick, g *group) {
 		if m := p.state.Tapped[g.id]; p.told[known] || m != nil && m.Told[known] {
 			continue
 		}
-		covered, settled := Theirs(g.event, p.recipients(g.id, number))
+		recipients := p.recipients(g.id, number)
+		covered, settled := Theirs(g.event, recipients)
 		if len(covered) == 0 {
 			continue
 		}
@@ -185,7 +186,7 @@ func (p *planner) outcomes(t *pb.TapTick, g *group) {
 		}
 		p.told[known] = true
 		t.Outcomes = append(t.Outcomes, &pb.TapOutcome{
-			Number: number, Sequence: p.sequence(number), MessageId: g.id, Source: g.source, Offset: g.offset, Hash: hash, Settled: settled,
+			Number: number, Sequence: p.sequence(number), MessageId: g.id, Source: g.source, Offset: g.offset, Hash: hash, Settled: settled, Recipients: recipients,
 		})
 	}
 }

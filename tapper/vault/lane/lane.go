@@ -13,6 +13,8 @@
 package lane
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -51,6 +53,8 @@ type Lane struct {
 	begins  []*pb.TapBegin
 	birth   []*pb.TapCursor // not nil: the lane is to be born
 	gaps    []*pb.TapGap
+	caught  []uint32       // orders whose past is read
+	pending map[string]int // messages of which a copy waits to be said
 	acks    map[uint32]*pb.TapAck
 	out     bool   // what Fill gave last isn't taken yet
 	foreign uint64 // records of other processes
@@ -77,7 +81,7 @@ type group struct {
 func New(number int, self func() string, on func(Said)) *Lane {
 	return &Lane{
 		number: number, self: self, on: on, state: newState(), streams: map[uint32]*stream{},
-		acks: map[uint32]*pb.TapAck{}, room: make(chan struct{}),
+		acks: map[uint32]*pb.TapAck{}, pending: map[string]int{}, room: make(chan struct{}),
 	}
 }
 
@@ -109,13 +113,12 @@ func (l *Lane) Take(at sealed.Place, entry []byte) {
 func (l *Lane) prune() {
 	for number, s := range l.streams {
 		cursors := l.state.cursors(number)
-		if number > 0 && cursors == nil {
-			continue
-		}
 		kept := s.queue[:0]
 		for _, g := range s.queue {
-			if g.offset >= cursors[g.source] {
+			if g.offset >= cursors[g.source] && cursors != nil {
 				kept = append(kept, g)
+			} else {
+				l.forget(g)
 			}
 		}
 		clear(s.queue[len(kept):])
@@ -131,7 +134,10 @@ func (l *Lane) prune() {
 	if l.state.Born {
 		l.birth = nil
 	}
-	l.gaps = nil
+	l.gaps = slices.DeleteFunc(l.gaps, func(g *pb.TapGap) bool {
+		return slices.ContainsFunc(l.state.Gaps, func(s *pb.TapGap) bool { return proto.Equal(g, s) })
+	})
+	l.caught = slices.DeleteFunc(l.caught, func(n uint32) bool { return l.state.cursors(n) == nil })
 	for number, a := range l.acks {
 		if t := l.state.Taps[number]; t == nil || a.Sequence <= t.Acked {
 			delete(l.acks, number)
@@ -139,6 +145,16 @@ func (l *Lane) prune() {
 	}
 	close(l.room)
 	l.room = make(chan struct{})
+}
+
+// forget is called for each group that leaves a queue.
+func (l *Lane) forget(g *group) {
+	if g.event != nil {
+		return
+	}
+	if l.pending[g.id]--; l.pending[g.id] <= 0 {
+		delete(l.pending, g.id)
+	}
 }
 
 // Drop implements sealed.Teller. What was said stays in the queues until it
@@ -172,6 +188,42 @@ func (l *Lane) Bear(cursors []*pb.TapCursor) {
 	if l.birth == nil && !l.state.Born {
 		l.birth = append([]*pb.TapCursor{}, cursors...)
 	}
+}
+
+// Gap says that a stretch of a stream's source is gone.
+func (l *Lane) Gap(stream, source uint32, from, to int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gaps = append(l.gaps, &pb.TapGap{Stream: stream, Source: source, From: from, To: to})
+}
+
+// Caught ends the reading of an order's past.
+func (l *Lane) Caught(number uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state.cursors(number) != nil && !slices.Contains(l.caught, number) {
+		l.caught = append(l.caught, number)
+	}
+}
+
+// Taps are the orders that the lane knows, as they stand.
+func (l *Lane) Taps() []Tap {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taps := make([]Tap, 0, len(l.state.Taps))
+	for _, number := range slices.Sorted(maps.Keys(l.state.Taps)) {
+		t := *l.state.Taps[number]
+		t.Live, t.Past, t.marks = maps.Clone(t.Live), maps.Clone(t.Past), nil
+		taps = append(taps, t)
+	}
+	return taps
+}
+
+// Changed is closed at the next entry that counts.
+func (l *Lane) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.room
 }
 
 // Ack tells that an order's sink has everything up to a sequence number;

@@ -27,6 +27,11 @@ func (l *Lane) Start(number uint32, from map[uint32]int64) {
 		s.read = map[uint32]int64{}
 	}
 	maps.Copy(s.read, l.state.cursors(number))
+	if old := l.streams[number]; old != nil {
+		for _, g := range old.queue {
+			l.forget(g)
+		}
+	}
 	l.streams[number] = s
 	if number == 0 {
 		l.begins = nil
@@ -37,6 +42,11 @@ func (l *Lane) Start(number uint32, from map[uint32]int64) {
 func (l *Lane) Stop(stream uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if s := l.streams[stream]; s != nil {
+		for _, g := range s.queue {
+			l.forget(g)
+		}
+	}
 	delete(l.streams, stream)
 }
 
@@ -88,7 +98,7 @@ func (l *Lane) Message(ctx context.Context, stream, source uint32, offset int64,
 // Event is the next event of a stream.
 func (l *Lane) Event(ctx context.Context, stream, source uint32, offset int64, e *pb.Event) error {
 	return l.next(ctx, stream, source, offset, func() *group {
-		if !tells(e) || l.state.Tapped[e.MessageId] == nil && !l.waits(e.MessageId) {
+		if !tells(e) || l.state.Tapped[e.MessageId] == nil && l.pending[e.MessageId] == 0 {
 			return nil
 		}
 		return &group{source: source, offset: offset, id: e.MessageId, event: e}
@@ -123,21 +133,12 @@ func (l *Lane) next(ctx context.Context, stream, source uint32, offset int64, fi
 	}
 	if g := find(); g != nil {
 		s.queue = append(s.queue, g)
+		if g.event == nil {
+			l.pending[g.id]++
+		}
 	}
 	s.read[source] = offset + 1
 	return nil
-}
-
-// waits is whether a copy of a message is read and not said.
-func (l *Lane) waits(id string) bool {
-	for _, s := range l.streams {
-		for _, g := range s.queue {
-			if g.id == id && g.event == nil {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Settled waits until a stream's cursors have reached these places.
