@@ -122,8 +122,8 @@ func (s *Server) say(ctx context.Context, r request, act *pb.TapAct) (any, error
 	var st order.Statement
 	act.Action = "say"
 	err := args(r, &signed)
-	if err == nil {
-		err = args(request{Args: signed.Statement}, &st)
+	if err == nil && json.Unmarshal(signed.Statement, &st) != nil {
+		err = fmt.Errorf("%w: the statement can't be read", ErrInvalid)
 	}
 	if err != nil {
 		return nil, s.note(ctx, act, err)
