@@ -25,6 +25,7 @@ type CLI struct {
 	Audit      auditCmd      `cmd:"" help:"Count unfinished mail against the events: what is missing, what ended twice."`
 	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
 	Quarantine quarantineCmd `cmd:"" help:"See and settle mail that scan policies hold back."`
+	Tap        tapCmd        `cmd:"" help:"Lawful taps: the vault, its officers, orders and audit."`
 	Replay     replayCmd     `cmd:"" help:"Read mail history again: list, export, bind into evidence, deliver once more."`
 	Verify     verifyCmd     `cmd:"" help:"Check evidence that replay bundle made."`
 

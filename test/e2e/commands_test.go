@@ -56,6 +56,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"qmreceived": cmdQmreceived,
 	"dns":        cmdDNS,
 	"signkey":    cmdSignkey,
+	"tapped":     cmdTapped,
 }
 
 // system is one scenario's qstream and next hops.

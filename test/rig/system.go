@@ -369,7 +369,7 @@ func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	var where []string
-	if args[0] != "verify" { // which needs no system
+	if args[0] != "verify" && args[0] != "tap" { // they need no system, or its vault
 		where = s.locate(args)
 	}
 	cmd := exec.CommandContext(ctx, s.binary, slices.Concat(args, where)...)

@@ -30,7 +30,6 @@ type TapEntry struct {
 	//	*TapEntry_Begin
 	//	*TapEntry_Again
 	//	*TapEntry_End
-	//	*TapEntry_Pulse
 	Says          isTapEntry_Says `protobuf_oneof:"says"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -109,15 +108,6 @@ func (x *TapEntry) GetEnd() *TapSwept {
 	return nil
 }
 
-func (x *TapEntry) GetPulse() bool {
-	if x != nil {
-		if x, ok := x.Says.(*TapEntry_Pulse); ok {
-			return x.Pulse
-		}
-	}
-	return false
-}
-
 type isTapEntry_Says interface {
 	isTapEntry_Says()
 }
@@ -141,11 +131,6 @@ type TapEntry_End struct {
 	End *TapSwept `protobuf:"bytes,4,opt,name=end,proto3,oneof"`
 }
 
-type TapEntry_Pulse struct {
-	// Nothing is said.
-	Pulse bool `protobuf:"varint,5,opt,name=pulse,proto3,oneof"`
-}
-
 func (*TapEntry_Said) isTapEntry_Says() {}
 
 func (*TapEntry_Begin) isTapEntry_Says() {}
@@ -153,8 +138,6 @@ func (*TapEntry_Begin) isTapEntry_Says() {}
 func (*TapEntry_Again) isTapEntry_Says() {}
 
 func (*TapEntry_End) isTapEntry_Says() {}
-
-func (*TapEntry_Pulse) isTapEntry_Says() {}
 
 // TapStatement is what an officer signed.
 type TapStatement struct {
@@ -452,13 +435,12 @@ var File_qstream_v1_tap_proto protoreflect.FileDescriptor
 const file_qstream_v1_tap_proto_rawDesc = "" +
 	"\n" +
 	"\x14qstream/v1/tap.proto\x12\n" +
-	"qstream.v1\"\xe4\x01\n" +
+	"qstream.v1\"\xcc\x01\n" +
 	"\bTapEntry\x12.\n" +
 	"\x04said\x18\x01 \x01(\v2\x18.qstream.v1.TapStatementH\x00R\x04said\x12,\n" +
 	"\x05begin\x18\x02 \x01(\v2\x14.qstream.v1.TapSweepH\x00R\x05begin\x120\n" +
 	"\x05again\x18\x03 \x01(\v2\x18.qstream.v1.TapStatementH\x00R\x05again\x12(\n" +
-	"\x03end\x18\x04 \x01(\v2\x14.qstream.v1.TapSweptH\x00R\x03end\x12\x16\n" +
-	"\x05pulse\x18\x05 \x01(\bH\x00R\x05pulseB\x06\n" +
+	"\x03end\x18\x04 \x01(\v2\x14.qstream.v1.TapSweptH\x00R\x03endB\x06\n" +
 	"\x04says\"\x95\x01\n" +
 	"\fTapStatement\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\fR\tstatement\x12\x1c\n" +
@@ -525,7 +507,6 @@ func file_qstream_v1_tap_proto_init() {
 		(*TapEntry_Begin)(nil),
 		(*TapEntry_Again)(nil),
 		(*TapEntry_End)(nil),
-		(*TapEntry_Pulse)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -140,26 +140,14 @@ func (d *Docket) swept(statements uint64) {
 
 // sweep is how far the present one is, as this process writes it.
 type sweep struct {
-	begun   bool
 	entries []order.Entry
 	next    int
 }
 
-// pulse is an entry that says nothing: it makes known how far the log is.
-var pulse = func() []byte {
-	entry, _ := proto.Marshal(&pb.TapEntry{Says: &pb.TapEntry_Pulse{Pulse: true}}) // can't fail
-	return entry
-}()
-
-// again says again what holds. The first call only marks the place: a statement
-// of which the beginning stands before the mark has been taken by the second.
+// again says again what holds, as of the newest record that was taken.
 func (d *Docket) again(first bool, room int) (entries [][]byte, done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if first {
-		d.sweep = sweep{}
-		return [][]byte{pulse}, false
-	}
 	put := func(e *pb.TapEntry) {
 		entry, err := proto.Marshal(e)
 		if err == nil { // of a statement that was read: can't fail
@@ -168,8 +156,8 @@ func (d *Docket) again(first bool, room int) (entries [][]byte, done bool) {
 		}
 	}
 	s := &d.sweep
-	if !s.begun {
-		s.begun, s.entries = true, d.book.Entries(d.cfg.Now().Add(-keepEnded))
+	if first {
+		*s = sweep{entries: d.book.Entries(d.cfg.Now().Add(-keepEnded))}
 		put(&pb.TapEntry{Says: &pb.TapEntry_Begin{Begin: &pb.TapSweep{AsOf: d.at}}})
 	}
 	for room > 0 && s.next < len(s.entries) {
@@ -181,6 +169,7 @@ func (d *Docket) again(first bool, room int) (entries [][]byte, done bool) {
 	}
 	if done = s.next == len(s.entries); done {
 		put(&pb.TapEntry{Says: &pb.TapEntry_End{End: &pb.TapSwept{Statements: uint64(len(s.entries))}}})
+		*s = sweep{}
 	}
 	return entries, done
 }

@@ -12,6 +12,9 @@ import (
 	"qstream/tapper/vault/sealed"
 )
 
+// activeWithin is how long an officer waits for a tapper that doesn't write yet.
+const activeWithin = 10 * time.Second
+
 // mostActs bounds an answer about the audit.
 const mostActs = 100_000
 
@@ -21,8 +24,8 @@ func (s *Server) serve(ctx context.Context, r request, client string) (any, erro
 		b := s.cfg.Docket.Book()
 		return Hello{Vault: b.Vault(), Changes: b.Changes(), Now: s.cfg.Now().UTC()}, nil
 	}
-	if !s.cfg.Active() {
-		return nil, ErrStandby
+	if err := s.active(ctx); err != nil {
+		return nil, err
 	}
 	act := &pb.TapAct{Officer: r.Officer, Client: client}
 	switch r.Verb {
@@ -40,6 +43,24 @@ func (s *Server) serve(ctx context.Context, r request, client string) (any, erro
 		return s.keys(ctx, r, act)
 	}
 	return nil, fmt.Errorf("%w: no such verb", ErrInvalid)
+}
+
+// active waits for a process that has just started until it writes; one that
+// stands by says so.
+func (s *Server) active(ctx context.Context) error {
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for end := time.Now().Add(activeWithin); !s.cfg.Active(); {
+		select {
+		case <-ctx.Done():
+			return ErrStandby
+		case <-t.C:
+		}
+		if time.Now().After(end) {
+			return ErrStandby
+		}
+	}
+	return nil
 }
 
 // note tells the audit, with why it is refused.
@@ -122,8 +143,8 @@ func (s *Server) say(ctx context.Context, r request, act *pb.TapAct) (any, error
 	var st order.Statement
 	act.Action = "say"
 	err := args(r, &signed)
-	if err == nil {
-		err = args(request{Args: signed.Statement}, &st)
+	if err == nil && json.Unmarshal(signed.Statement, &st) != nil {
+		err = fmt.Errorf("%w: the statement can't be read", ErrInvalid)
 	}
 	if err != nil {
 		return nil, s.note(ctx, act, err)

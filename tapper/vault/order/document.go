@@ -8,6 +8,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"qstream/directory"
 	"qstream/mail"
 )
 
@@ -34,8 +35,8 @@ type document struct {
 }
 
 // Parse reads the orders of a file, a YAML document each, separated by "---".
-// Each gets an id. from may be left out: now. Errors name the document and wrap
-// ErrInvalid.
+// Each gets an id. from may be left out: now; until may be how long after from
+// it is, such as 90d. Errors name the document and wrap ErrInvalid.
 func Parse(text []byte, now time.Time) ([]Order, error) {
 	if len(text) > maxDocument {
 		return nil, fmt.Errorf("%w: longer than %d MiB", ErrInvalid, maxDocument>>20)
@@ -132,7 +133,9 @@ func (d document) order(now time.Time) (Order, error) {
 			return Order{}, fmt.Errorf("%w: from: %w", ErrInvalid, err)
 		}
 	}
-	if until, err = parseTime(d.Until); err != nil {
+	if after, e := directory.ParseDuration(d.Until); e == nil {
+		until = from.Add(after)
+	} else if until, err = parseTime(d.Until); err != nil {
 		return Order{}, fmt.Errorf("%w: until: %w", ErrInvalid, err)
 	}
 	return Order{

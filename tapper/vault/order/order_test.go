@@ -169,7 +169,7 @@ kind: tap
 reference: 4711
 who: [{domain: .acme.example}]
 what: envelope
-until: 2026-04-01
+until: 31d
 sink: file:/srv/taps/4711
 `
 	orders, err := Parse([]byte(text), start)
@@ -180,7 +180,7 @@ sink: file:/srv/taps/4711
 		{ID: orders[0].ID, Reference: "12 Gs 345/26", Who: []Rule{{Recipient: "bob@acme.example"}, {Sender: "*@evil.example", Tenant: "acme"}}, What: Full,
 			From: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 3, 31, 22, 0, 0, 0, time.UTC), Retro: true, Sink: "maildir:/srv/taps/345"},
 		{ID: orders[1].ID, Reference: "4711", Who: []Rule{{Domain: "*.acme.example"}}, What: Envelope, From: start,
-			Until: time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC), Sink: "file:/srv/taps/4711"},
+			Until: start.AddDate(0, 0, 31), Sink: "file:/srv/taps/4711"},
 	}
 	if diff := cmp.Diff(want, orders); diff != "" {
 		t.Fatal(diff)
