@@ -2,7 +2,6 @@ package replay
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -13,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -127,25 +127,13 @@ func (m *Message) writeTo(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// NewMbox writes a mailbox in the mboxrd form: a From_ line before each
-// message, lines ended by LF, and > before lines of the message that begin
-// with From behind any number of >.
+// NewMbox writes a mailbox in the mboxrd form (mail.CopyMbox).
 func NewMbox(w io.Writer) Exporter { return &mbox{w: bufio.NewWriterSize(w, 64<<10)} }
 
 type mbox struct{ w *bufio.Writer }
 
 func (b *mbox) Add(ctx context.Context, m *Message) error {
-	from := m.Received.GetEnvelope().GetReversePath()
-	if from == "" {
-		from = "MAILER-DAEMON"
-	}
-	from = string(bytes.Map(func(r rune) rune {
-		if r <= ' ' || r == 0x7f {
-			return '_'
-		}
-		return r
-	}, []byte(from)))
-	if _, err := fmt.Fprintf(b.w, "From %s %s\n", from, m.Accepted.UTC().Format(time.ANSIC)); err != nil {
+	if _, err := b.w.WriteString(mail.MboxFrom(m.Received.GetEnvelope().GetReversePath(), m.Accepted)); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	body, err := m.Open(ctx)
@@ -153,51 +141,13 @@ func (b *mbox) Add(ctx context.Context, m *Message) error {
 		return err
 	}
 	defer body.Close()
-	if err := quoteFrom(b.w, bufio.NewReaderSize(body, 64<<10)); err != nil {
+	if err := mail.CopyMbox(b.w, bufio.NewReaderSize(body, 64<<10)); err != nil {
 		return fmt.Errorf("export %s: %w", m.ID(), err)
 	}
 	return nil
 }
 
 func (b *mbox) Close() error { return b.w.Flush() }
-
-// quoteFrom copies a message for a mailbox, and ends it with an empty line.
-func quoteFrom(w *bufio.Writer, r *bufio.Reader) error {
-	begin, last, cr := true, byte('\n'), false
-	for {
-		piece, err := r.ReadSlice('\n')
-		whole := len(piece) > 0 && piece[len(piece)-1] == '\n'
-		if cr && !(whole && len(piece) == 1) { // the CR was none of a line's end
-			_ = w.WriteByte('\r')
-		}
-		if cr = !whole && err == bufio.ErrBufferFull && piece[len(piece)-1] == '\r'; cr {
-			piece = piece[:len(piece)-1]
-		}
-		if begin && bytes.HasPrefix(bytes.TrimLeft(piece, ">"), []byte("From ")) {
-			_ = w.WriteByte('>') // the error stays until Flush
-		}
-		if whole && bytes.HasSuffix(piece, []byte("\r\n")) {
-			piece = append(piece[:len(piece)-2], '\n')
-		}
-		if len(piece) > 0 {
-			last = piece[len(piece)-1]
-		}
-		if _, err := w.Write(piece); err != nil {
-			return err
-		}
-		begin = whole
-		switch err {
-		case nil, bufio.ErrBufferFull:
-		case io.EOF:
-			if last != '\n' {
-				_ = w.WriteByte('\n')
-			}
-			return w.WriteByte('\n')
-		default:
-			return err
-		}
-	}
-}
 
 // NewLines writes one line of JSON for each message: its Info and, if whole,
 // "content", the message as it is delivered, in base64.

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -350,37 +349,4 @@ func TestExport(t *testing.T) {
 	if strings.Contains(short.String(), "content") || !strings.Contains(short.String(), `"address":"bob@acme.example"`) {
 		t.Errorf("%s", short.String())
 	}
-}
-
-// FuzzMbox: whatever the message, undoing the quoting gives it back with its
-// lines ended by LF, and no line of it begins another message.
-func FuzzMbox(f *testing.F) {
-	for _, s := range []string{small, "", "From x", "a\r", "a\r\r\n\n>>From ", strings.Repeat("x", 70_000) + "\r\nFrom y\r\n"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		var out bytes.Buffer
-		w := NewMbox(&out).(*mbox).w
-		if err := quoteFrom(w, bufio.NewReaderSize(strings.NewReader(s), 64<<10)); err != nil {
-			t.Fatal(err)
-		}
-		_ = w.Flush()
-		var back strings.Builder
-		for line := range strings.Lines(strings.TrimSuffix(out.String(), "\n")) {
-			if strings.HasPrefix(line, "From ") {
-				t.Fatalf("%q begins a message", line)
-			}
-			if rest := strings.TrimLeft(line, ">"); rest != line && strings.HasPrefix(rest, "From ") {
-				line = line[1:]
-			}
-			back.WriteString(line)
-		}
-		want := strings.ReplaceAll(s, "\r\n", "\n")
-		if want != "" && !strings.HasSuffix(want, "\n") {
-			want += "\n"
-		}
-		if back.String() != want {
-			t.Errorf("%q came back as %q", s, back.String())
-		}
-	})
 }

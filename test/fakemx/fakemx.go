@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -144,6 +145,25 @@ func Start(cfg Config) (*Server, error) {
 
 // Addr is where it listens, host:port or a path.
 func (s *Server) Addr() string { return s.l.Addr().String() }
+
+// Roots hold the certificate of its TLS; nil without.
+func (s *Server) Roots() *x509.CertPool {
+	cert, err := x509.ParseCertificate(s.Certificate())
+	if err != nil {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return pool
+}
+
+// Certificate is that of its TLS (DER); nil without.
+func (s *Server) Certificate() []byte {
+	if s.tls == nil {
+		return nil
+	}
+	return s.tls.Certificates[0].Certificate[0]
+}
 
 // Port is the TCP port.
 func (s *Server) Port() int { return s.l.Addr().(*net.TCPAddr).Port }

@@ -20,6 +20,7 @@ type session struct {
 	host   host
 	helo   string
 	lmtp   bool
+	secure *tls.Config // demanded; nil: opportunistic
 	t      Timeouts
 	raw    net.Conn // below TLS
 	conn   net.Conn
@@ -38,7 +39,7 @@ type session struct {
 // open connects, greets and, where offered, starts TLS. After a failed
 // handshake it connects again without, and so do others for a while.
 func (c *Client) open(ctx context.Context, h host, helo string) (*session, *failure) {
-	h.plain = h.plain || c.badTLS.has(h.addr, c.cfg.Now())
+	h.plain = c.cfg.Secure == nil && (h.plain || c.badTLS.has(h.addr, c.cfg.Now()))
 	s, f := c.dial(ctx, h, helo)
 	if f != nil {
 		return nil, f
@@ -47,7 +48,7 @@ func (c *Client) open(ctx context.Context, h host, helo string) (*session, *fail
 		return s, nil
 	}
 	s.drop()
-	if f.at != transport.AtTLS || f.remote || ctx.Err() != nil {
+	if f.at != transport.AtTLS || f.remote || c.cfg.Secure != nil || ctx.Err() != nil {
 		return nil, f
 	}
 	c.badTLS.note(h.addr, c.cfg.Now())
@@ -65,7 +66,7 @@ func (c *Client) dial(ctx context.Context, h host, helo string) (*session, *fail
 		return nil, broken(transport.AtConnect, err)
 	}
 	s := &session{
-		host: h, helo: helo, lmtp: c.cfg.LMTP, t: c.cfg.Timeouts,
+		host: h, helo: helo, lmtp: c.cfg.LMTP, secure: c.cfg.Secure, t: c.cfg.Timeouts,
 		ctx: ctx, opened: c.cfg.Now(), raw: conn,
 	}
 	s.use(conn)
@@ -112,11 +113,13 @@ func (s *session) greet(withTLS bool) *failure {
 	if f := s.hello(); f != nil {
 		return f
 	}
-	if _, offered := s.ext["STARTTLS"]; !offered || !withTLS {
-		return nil
+	if _, offered := s.ext["STARTTLS"]; offered && withTLS {
+		if f := s.startTLS(); f != nil {
+			return f
+		}
 	}
-	if f := s.startTLS(); f != nil || s.tls == "" {
-		return f
+	if s.tls == "" {
+		return s.demandTLS()
 	}
 	unbind()
 	unbind = s.bind(s.ctx)
@@ -163,6 +166,36 @@ func (s *session) hello() *failure {
 // it had come inside (CVE-2011-0411 turned round).
 var errInjected = errors.New("text after the reply to STARTTLS")
 
+// errNoTLS is a host without the TLS that is demanded.
+var errNoTLS = mail.Status{Code: 451, Enhanced: "4.7.4", Text: "TLS is demanded, and the host doesn't offer it"}
+
+// demandTLS is the failure of a session that must not go on in clear.
+func (s *session) demandTLS() *failure {
+	if s.secure == nil {
+		return nil
+	}
+	return &failure{at: transport.AtTLS, status: errNoTLS, err: errors.New(errNoTLS.Text)}
+}
+
+// tlsConfig is the demanded one for the host's name, or the opportunistic one.
+func (s *session) tlsConfig() *tls.Config {
+	name := strings.Trim(s.host.name, "[]")
+	if s.secure != nil {
+		cfg := s.secure.Clone()
+		if cfg.ServerName == "" {
+			cfg.ServerName = name
+		}
+		return cfg
+	}
+	return &tls.Config{
+		ServerName: name,
+		// Opportunistic: an old version and any certificate are better than
+		// clear text (RFC 7435).
+		InsecureSkipVerify: true,
+		MinVersion:         tls.VersionTLS10,
+	}
+}
+
 // startTLS upgrades the connection. A peer that refuses goes on in clear.
 func (s *session) startTLS() *failure {
 	s.until = time.Now().Add(s.t.TLS)
@@ -183,13 +216,7 @@ func (s *session) startTLS() *failure {
 		f.status.Text = errInjected.Error()
 		return f
 	}
-	conn := tls.Client(s.conn, &tls.Config{
-		ServerName: strings.Trim(s.host.name, "[]"),
-		// Opportunistic: an old version and any certificate are better than
-		// clear text (RFC 7435).
-		InsecureSkipVerify: true,
-		MinVersion:         tls.VersionTLS10,
-	})
+	conn := tls.Client(s.conn, s.tlsConfig())
 	if err := s.within(s.t.TLS); err != nil {
 		return broken(transport.AtTLS, err)
 	}

@@ -5,7 +5,7 @@
 // It pipelines (RFC 2920): MAIL, all RCPT and DATA go out in one write. It
 // uses 8BITMIME, SIZE, SMTPUTF8, DSN and ENHANCEDSTATUSCODES where offered,
 // and STARTTLS opportunistically: certificates are not verified, and a failed
-// handshake is followed by a plain connection. Content with 8-bit bytes goes
+// handshake is followed by a plain connection; Config.Secure demands more. Content with 8-bit bytes goes
 // out as it is when the peer lacks 8BITMIME, as qmail does: nothing is ever
 // converted, so that signatures hold.
 //
@@ -14,11 +14,12 @@
 // Guarantee: between the final dot and its reply nothing but the end of ctx or
 // the reply's own time limit ends the wait.
 //
-// It does not authenticate, verify certificates, or convert content.
+// It does not authenticate or convert content.
 package smtp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"time"
 
@@ -32,6 +33,10 @@ type Config struct {
 	LMTP     bool
 	Resolver *resolver.Resolver
 	NoTLS    bool // never STARTTLS
+	// Secure, when set, is what STARTTLS must succeed with: no mail goes to a
+	// host that doesn't offer it, or whose certificate is none for the target's
+	// name. Nil: opportunistic.
+	Secure   *tls.Config
 	Timeouts Timeouts
 	MinRate  int64 // bytes of content a second that a peer must take, beyond one Timeouts.Block; default 4096
 	// MaxHosts bounds the addresses tried in one attempt (default 5),
@@ -94,6 +99,9 @@ var _ transport.Transport = (*Client)(nil)
 func New(cfg Config) (*Client, error) {
 	if cfg.Resolver == nil {
 		return nil, errors.New("no resolver")
+	}
+	if cfg.NoTLS && cfg.Secure != nil {
+		return nil, errors.New("TLS is demanded and forbidden")
 	}
 	if cfg.Timeouts.least() < 0 || cfg.MinRate < 0 || min(cfg.MaxHosts, cfg.MaxSessions) < 0 {
 		return nil, errors.New("limits must not be negative")

@@ -249,6 +249,843 @@ func (x *Piece) GetMore() bool {
 	return false
 }
 
+// TapTick is an entry of a lane: what one beat has to say. The lane's number
+// and the partition of a source stand in the topic's name and in source.
+type TapTick struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lane has begun: what its cursors name was read from there on.
+	Born     bool          `protobuf:"varint,1,opt,name=born,proto3" json:"born,omitempty"`
+	Begins   []*TapBegin   `protobuf:"bytes,2,rep,name=begins,proto3" json:"begins,omitempty"`
+	Copies   []*TapCopy    `protobuf:"bytes,3,rep,name=copies,proto3" json:"copies,omitempty"`
+	Outcomes []*TapOutcome `protobuf:"bytes,4,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Cursors  []*TapCursor  `protobuf:"bytes,5,rep,name=cursors,proto3" json:"cursors,omitempty"`
+	Acks     []*TapAck     `protobuf:"bytes,6,rep,name=acks,proto3" json:"acks,omitempty"`
+	Gaps     []*TapGap     `protobuf:"bytes,7,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// Of a sweep: they replace what is known.
+	Taps   []*TapState `protobuf:"bytes,8,rep,name=taps,proto3" json:"taps,omitempty"`
+	Tapped []*Tapped   `protobuf:"bytes,9,rep,name=tapped,proto3" json:"tapped,omitempty"`
+	// Of a sweep: the born lane, with all its cursors.
+	Whole bool `protobuf:"varint,10,opt,name=whole,proto3" json:"whole,omitempty"`
+	// Orders whose past is read.
+	Caught        []uint32 `protobuf:"varint,11,rep,packed,name=caught,proto3" json:"caught,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TapTick) Reset() {
+	*x = TapTick{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TapTick) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TapTick) ProtoMessage() {}
+
+func (x *TapTick) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TapTick.ProtoReflect.Descriptor instead.
+func (*TapTick) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TapTick) GetBorn() bool {
+	if x != nil {
+		return x.Born
+	}
+	return false
+}
+
+func (x *TapTick) GetBegins() []*TapBegin {
+	if x != nil {
+		return x.Begins
+	}
+	return nil
+}
+
+func (x *TapTick) GetCopies() []*TapCopy {
+	if x != nil {
+		return x.Copies
+	}
+	return nil
+}
+
+func (x *TapTick) GetOutcomes() []*TapOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *TapTick) GetCursors() []*TapCursor {
+	if x != nil {
+		return x.Cursors
+	}
+	return nil
+}
+
+func (x *TapTick) GetAcks() []*TapAck {
+	if x != nil {
+		return x.Acks
+	}
+	return nil
+}
+
+func (x *TapTick) GetGaps() []*TapGap {
+	if x != nil {
+		return x.Gaps
+	}
+	return nil
+}
+
+func (x *TapTick) GetTaps() []*TapState {
+	if x != nil {
+		return x.Taps
+	}
+	return nil
+}
+
+func (x *TapTick) GetTapped() []*Tapped {
+	if x != nil {
+		return x.Tapped
+	}
+	return nil
+}
+
+func (x *TapTick) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *TapTick) GetCaught() []uint32 {
+	if x != nil {
+		return x.Caught
+	}
+	return nil
+}
+
+// TapCursor is up to where a lane has read a partition. Source is the
+// partition times four, plus 0 for received, 1 for reinject, 2 for events.
+type TapCursor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0: as mail comes. Else the number of the order whose past is read.
+	Stream uint32 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Source uint32 `protobuf:"varint,2,opt,name=source,proto3" json:"source,omitempty"`
+	// Offset of the next record.
+	Next          int64 `protobuf:"varint,3,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TapCursor) Reset() {
+	*x = TapCursor{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TapCursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TapCursor) ProtoMessage() {}
+
+func (x *TapCursor) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TapCursor.ProtoReflect.Descriptor instead.
+func (*TapCursor) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TapCursor) GetStream() uint32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *TapCursor) GetSource() uint32 {
+	if x != nil {
+		return x.Source
+	}
+	return 0
+}
+
+func (x *TapCursor) GetNext() int64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+// TapBegin is the first that a lane knows of an order.
+type TapBegin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How the lane calls it.
+	Number uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Order  string `protobuf:"bytes,2,opt,name=order,proto3" json:"order,omitempty"`
+	// Up to where mail had been read, and from where on the past is.
+	Live          []*TapCursor `protobuf:"bytes,3,rep,name=live,proto3" json:"live,omitempty"`
+	Past          []*TapCursor `protobuf:"bytes,4,rep,name=past,proto3" json:"past,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TapBegin) Reset() {
+	*x = TapBegin{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TapBegin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TapBegin) ProtoMessage() {}
+
+func (x *TapBegin) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TapBegin.ProtoReflect.Descriptor instead.
+func (*TapBegin) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TapBegin) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *TapBegin) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+func (x *TapBegin) GetLive() []*TapCursor {
+	if x != nil {
+		return x.Live
+	}
+	return nil
+}
+
+func (x *TapBegin) GetPast() []*TapCursor {
+	if x != nil {
+		return x.Past
+	}
+	return nil
+}
+
+// TapCopy is a message that an order covers.
+type TapCopy struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Of the order in this lane, without a gap, together with outcomes.
+	Sequence   uint64   `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	MessageId  string   `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Source     uint32   `protobuf:"varint,4,opt,name=source,proto3" json:"source,omitempty"`
+	Offset     int64    `protobuf:"varint,5,opt,name=offset,proto3" json:"offset,omitempty"`
+	Recipients []uint32 `protobuf:"varint,6,rep,packed,name=recipients,proto3" json:"recipients,omitempty"`
+	// The envelope alone.
+	Bare bool `protobuf:"varint,7,opt,name=bare,proto3" json:"bare,omitempty"`
+	// Accepted before the order was approved.
+	Past          bool `protobuf:"varint,8,opt,name=past,proto3" json:"past,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TapCopy) Reset() {
+	*x = TapCopy{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TapCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TapCopy) ProtoMessage() {}
+
+func (x *TapCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TapCopy.ProtoReflect.Descriptor instead.
+func (*TapCopy) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *TapCopy) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *TapCopy) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *TapCopy) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *TapCopy) GetSource() uint32 {
+	if x != nil {
+		return x.Source
+	}
+	return 0
+}
+
+func (x *TapCopy) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *TapCopy) GetRecipients() []uint32 {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *TapCopy) GetBare() bool {
+	if x != nil {
+		return x.Bare
+	}
+	return false
+}
+
+func (x *TapCopy) GetPast() bool {
+	if x != nil {
+		return x.Past
+	}
+	return false
+}
+
+// TapOutcome is an event about a copied message.
+type TapOutcome struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Number    uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Sequence  uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	MessageId string                 `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Source    uint32                 `protobuf:"varint,4,opt,name=source,proto3" json:"source,omitempty"`
+	Offset    int64                  `protobuf:"varint,5,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Of the event's id.
+	Hash uint64 `protobuf:"fixed64,6,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Recipients whose fate it settles, and all whom the order covers.
+	Settled       []uint32 `protobuf:"varint,7,rep,packed,name=settled,proto3" json:"settled,omitempty"`
+	Recipients    []uint32 `protobuf:"varint,8,rep,packed,name=recipients,proto3" json:"recipients,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TapOutcome) Reset() {
+	*x = TapOutcome{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TapOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TapOutcome) ProtoMessage() {}
+
+func (x *TapOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TapOutcome.ProtoReflect.Descriptor instead.
+func (*TapOutcome) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TapOutcome) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *TapOutcome) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *TapOutcome) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *TapOutcome) GetSource() uint32 {
+	if x != nil {
+		return x.Source
+	}
+	return 0
+}
+
+func (x *TapOutcome) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *TapOutcome) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *TapOutcome) GetSettled() []uint32 {
+	if x != nil {
+		return x.Settled
+	}
+	return nil
+}
+
+func (x *TapOutcome) GetRecipients() []uint32 {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+// TapAck says that the sink has everything up to a sequence number.
+type TapAck struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Number   uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Sequence uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Numbers of copies whose content could not be had any more.
+	Lost          []uint64 `protobuf:"varint,3,rep,packed,name=lost,proto3" json:"lost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TapAck) Reset() {
+	*x = TapAck{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TapAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TapAck) ProtoMessage() {}
+
+func (x *TapAck) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TapAck.ProtoReflect.Descriptor instead.
+func (*TapAck) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TapAck) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *TapAck) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *TapAck) GetLost() []uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+// TapGap is a stretch of a partition that was gone before it could be read.
+type TapGap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Source        uint32                 `protobuf:"varint,2,opt,name=source,proto3" json:"source,omitempty"`
+	From          int64                  `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	To            int64                  `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TapGap) Reset() {
+	*x = TapGap{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TapGap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TapGap) ProtoMessage() {}
+
+func (x *TapGap) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TapGap.ProtoReflect.Descriptor instead.
+func (*TapGap) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TapGap) GetStream() uint32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *TapGap) GetSource() uint32 {
+	if x != nil {
+		return x.Source
+	}
+	return 0
+}
+
+func (x *TapGap) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *TapGap) GetTo() int64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+// TapState is all a lane knows of an order.
+type TapState struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Number   uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Order    string                 `protobuf:"bytes,2,opt,name=order,proto3" json:"order,omitempty"`
+	Sequence uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Acked    uint64                 `protobuf:"varint,4,opt,name=acked,proto3" json:"acked,omitempty"`
+	Live     []*TapCursor           `protobuf:"bytes,5,rep,name=live,proto3" json:"live,omitempty"`
+	// Empty: the past is read.
+	Past []*TapCursor `protobuf:"bytes,6,rep,name=past,proto3" json:"past,omitempty"`
+	// Where in the lane the first record stands that the sink doesn't have.
+	OpenOffset    int64 `protobuf:"varint,7,opt,name=open_offset,json=openOffset,proto3" json:"open_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TapState) Reset() {
+	*x = TapState{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TapState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TapState) ProtoMessage() {}
+
+func (x *TapState) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TapState.ProtoReflect.Descriptor instead.
+func (*TapState) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TapState) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *TapState) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+func (x *TapState) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *TapState) GetAcked() uint64 {
+	if x != nil {
+		return x.Acked
+	}
+	return 0
+}
+
+func (x *TapState) GetLive() []*TapCursor {
+	if x != nil {
+		return x.Live
+	}
+	return nil
+}
+
+func (x *TapState) GetPast() []*TapCursor {
+	if x != nil {
+		return x.Past
+	}
+	return nil
+}
+
+func (x *TapState) GetOpenOffset() int64 {
+	if x != nil {
+		return x.OpenOffset
+	}
+	return 0
+}
+
+// Tapped is a copied message whose outcomes follow.
+type Tapped struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	MessageId string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	By        []*TappedBy            `protobuf:"bytes,2,rep,name=by,proto3" json:"by,omitempty"`
+	Told      []uint64               `protobuf:"fixed64,3,rep,packed,name=told,proto3" json:"told,omitempty"`
+	AtMs      int64                  `protobuf:"varint,4,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Since when every recipient's fate is known; 0: it isn't.
+	SettledMs     int64 `protobuf:"varint,5,opt,name=settled_ms,json=settledMs,proto3" json:"settled_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tapped) Reset() {
+	*x = Tapped{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tapped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tapped) ProtoMessage() {}
+
+func (x *Tapped) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tapped.ProtoReflect.Descriptor instead.
+func (*Tapped) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Tapped) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *Tapped) GetBy() []*TappedBy {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *Tapped) GetTold() []uint64 {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
+func (x *Tapped) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *Tapped) GetSettledMs() int64 {
+	if x != nil {
+		return x.SettledMs
+	}
+	return 0
+}
+
+// TappedBy is an order that covers a message.
+type TappedBy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Recipients    []uint32               `protobuf:"varint,2,rep,packed,name=recipients,proto3" json:"recipients,omitempty"`
+	Open          []uint32               `protobuf:"varint,3,rep,packed,name=open,proto3" json:"open,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TappedBy) Reset() {
+	*x = TappedBy{}
+	mi := &file_qstream_v1_vault_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TappedBy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TappedBy) ProtoMessage() {}
+
+func (x *TappedBy) ProtoReflect() protoreflect.Message {
+	mi := &file_qstream_v1_vault_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TappedBy.ProtoReflect.Descriptor instead.
+func (*TappedBy) Descriptor() ([]byte, []int) {
+	return file_qstream_v1_vault_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TappedBy) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *TappedBy) GetRecipients() []uint32 {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *TappedBy) GetOpen() []uint32 {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
 var File_qstream_v1_vault_proto protoreflect.FileDescriptor
 
 const file_qstream_v1_vault_proto_rawDesc = "" +
@@ -271,7 +1108,86 @@ const file_qstream_v1_vault_proto_rawDesc = "" +
 	"\x05Piece\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1c\n" +
 	"\tcontinued\x18\x02 \x01(\bR\tcontinued\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04moreB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
+	"\x04more\x18\x03 \x01(\bR\x04more\"\xb1\x03\n" +
+	"\aTapTick\x12\x12\n" +
+	"\x04born\x18\x01 \x01(\bR\x04born\x12,\n" +
+	"\x06begins\x18\x02 \x03(\v2\x14.qstream.v1.TapBeginR\x06begins\x12+\n" +
+	"\x06copies\x18\x03 \x03(\v2\x13.qstream.v1.TapCopyR\x06copies\x122\n" +
+	"\boutcomes\x18\x04 \x03(\v2\x16.qstream.v1.TapOutcomeR\boutcomes\x12/\n" +
+	"\acursors\x18\x05 \x03(\v2\x15.qstream.v1.TapCursorR\acursors\x12&\n" +
+	"\x04acks\x18\x06 \x03(\v2\x12.qstream.v1.TapAckR\x04acks\x12&\n" +
+	"\x04gaps\x18\a \x03(\v2\x12.qstream.v1.TapGapR\x04gaps\x12(\n" +
+	"\x04taps\x18\b \x03(\v2\x14.qstream.v1.TapStateR\x04taps\x12*\n" +
+	"\x06tapped\x18\t \x03(\v2\x12.qstream.v1.TappedR\x06tapped\x12\x14\n" +
+	"\x05whole\x18\n" +
+	" \x01(\bR\x05whole\x12\x16\n" +
+	"\x06caught\x18\v \x03(\rR\x06caught\"O\n" +
+	"\tTapCursor\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\rR\x06source\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\x03R\x04next\"\x8e\x01\n" +
+	"\bTapBegin\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\tR\x05order\x12)\n" +
+	"\x04live\x18\x03 \x03(\v2\x15.qstream.v1.TapCursorR\x04live\x12)\n" +
+	"\x04past\x18\x04 \x03(\v2\x15.qstream.v1.TapCursorR\x04past\"\xd4\x01\n" +
+	"\aTapCopy\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x03 \x01(\tR\tmessageId\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\rR\x06source\x12\x16\n" +
+	"\x06offset\x18\x05 \x01(\x03R\x06offset\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\x06 \x03(\rR\n" +
+	"recipients\x12\x12\n" +
+	"\x04bare\x18\a \x01(\bR\x04bare\x12\x12\n" +
+	"\x04past\x18\b \x01(\bR\x04past\"\xdd\x01\n" +
+	"\n" +
+	"TapOutcome\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x03 \x01(\tR\tmessageId\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\rR\x06source\x12\x16\n" +
+	"\x06offset\x18\x05 \x01(\x03R\x06offset\x12\x12\n" +
+	"\x04hash\x18\x06 \x01(\x06R\x04hash\x12\x18\n" +
+	"\asettled\x18\a \x03(\rR\asettled\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\b \x03(\rR\n" +
+	"recipients\"P\n" +
+	"\x06TapAck\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04lost\x18\x03 \x03(\x04R\x04lost\"\\\n" +
+	"\x06TapGap\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\rR\x06source\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x03R\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\x03R\x02to\"\xe1\x01\n" +
+	"\bTapState\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\tR\x05order\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x14\n" +
+	"\x05acked\x18\x04 \x01(\x04R\x05acked\x12)\n" +
+	"\x04live\x18\x05 \x03(\v2\x15.qstream.v1.TapCursorR\x04live\x12)\n" +
+	"\x04past\x18\x06 \x03(\v2\x15.qstream.v1.TapCursorR\x04past\x12\x1f\n" +
+	"\vopen_offset\x18\a \x01(\x03R\n" +
+	"openOffset\"\x95\x01\n" +
+	"\x06Tapped\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\x12$\n" +
+	"\x02by\x18\x02 \x03(\v2\x14.qstream.v1.TappedByR\x02by\x12\x12\n" +
+	"\x04told\x18\x03 \x03(\x06R\x04told\x12\x13\n" +
+	"\x05at_ms\x18\x04 \x01(\x03R\x04atMs\x12\x1d\n" +
+	"\n" +
+	"settled_ms\x18\x05 \x01(\x03R\tsettledMs\"V\n" +
+	"\bTappedBy\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\x02 \x03(\rR\n" +
+	"recipients\x12\x12\n" +
+	"\x04open\x18\x03 \x03(\rR\x04openB&Z$qstream/schemas/qstream/v1;qstreamv1b\x06proto3"
 
 var (
 	file_qstream_v1_vault_proto_rawDescOnce sync.Once
@@ -285,19 +1201,42 @@ func file_qstream_v1_vault_proto_rawDescGZIP() []byte {
 	return file_qstream_v1_vault_proto_rawDescData
 }
 
-var file_qstream_v1_vault_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_qstream_v1_vault_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_qstream_v1_vault_proto_goTypes = []any{
-	(*Sealed)(nil), // 0: qstream.v1.Sealed
-	(*Tick)(nil),   // 1: qstream.v1.Tick
-	(*Piece)(nil),  // 2: qstream.v1.Piece
+	(*Sealed)(nil),     // 0: qstream.v1.Sealed
+	(*Tick)(nil),       // 1: qstream.v1.Tick
+	(*Piece)(nil),      // 2: qstream.v1.Piece
+	(*TapTick)(nil),    // 3: qstream.v1.TapTick
+	(*TapCursor)(nil),  // 4: qstream.v1.TapCursor
+	(*TapBegin)(nil),   // 5: qstream.v1.TapBegin
+	(*TapCopy)(nil),    // 6: qstream.v1.TapCopy
+	(*TapOutcome)(nil), // 7: qstream.v1.TapOutcome
+	(*TapAck)(nil),     // 8: qstream.v1.TapAck
+	(*TapGap)(nil),     // 9: qstream.v1.TapGap
+	(*TapState)(nil),   // 10: qstream.v1.TapState
+	(*Tapped)(nil),     // 11: qstream.v1.Tapped
+	(*TappedBy)(nil),   // 12: qstream.v1.TappedBy
 }
 var file_qstream_v1_vault_proto_depIdxs = []int32{
-	2, // 0: qstream.v1.Tick.pieces:type_name -> qstream.v1.Piece
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2,  // 0: qstream.v1.Tick.pieces:type_name -> qstream.v1.Piece
+	5,  // 1: qstream.v1.TapTick.begins:type_name -> qstream.v1.TapBegin
+	6,  // 2: qstream.v1.TapTick.copies:type_name -> qstream.v1.TapCopy
+	7,  // 3: qstream.v1.TapTick.outcomes:type_name -> qstream.v1.TapOutcome
+	4,  // 4: qstream.v1.TapTick.cursors:type_name -> qstream.v1.TapCursor
+	8,  // 5: qstream.v1.TapTick.acks:type_name -> qstream.v1.TapAck
+	9,  // 6: qstream.v1.TapTick.gaps:type_name -> qstream.v1.TapGap
+	10, // 7: qstream.v1.TapTick.taps:type_name -> qstream.v1.TapState
+	11, // 8: qstream.v1.TapTick.tapped:type_name -> qstream.v1.Tapped
+	4,  // 9: qstream.v1.TapBegin.live:type_name -> qstream.v1.TapCursor
+	4,  // 10: qstream.v1.TapBegin.past:type_name -> qstream.v1.TapCursor
+	4,  // 11: qstream.v1.TapState.live:type_name -> qstream.v1.TapCursor
+	4,  // 12: qstream.v1.TapState.past:type_name -> qstream.v1.TapCursor
+	12, // 13: qstream.v1.Tapped.by:type_name -> qstream.v1.TappedBy
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_qstream_v1_vault_proto_init() }
@@ -311,7 +1250,7 @@ func file_qstream_v1_vault_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_qstream_v1_vault_proto_rawDesc), len(file_qstream_v1_vault_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
