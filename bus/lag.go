@@ -20,6 +20,16 @@ func (b *Bus) Ends(ctx context.Context, topic string) (map[int32]int64, error) {
 	return ends[topic], err
 }
 
+// Starts are the offsets of the oldest records of a topic's partitions.
+func (b *Bus) Starts(ctx context.Context, topic string) (map[int32]int64, error) {
+	parts, err := b.partitions(ctx, []string{topic})
+	if err != nil {
+		return nil, err
+	}
+	starts, err := b.listOffsets(ctx, oldest, parts)
+	return starts[topic], err
+}
+
 // Since are the offsets of the first records of a topic's partitions that were
 // appended at or after a time; the end where there is none.
 func (b *Bus) Since(ctx context.Context, topic string, at time.Time) (map[int32]int64, error) {

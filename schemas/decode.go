@@ -84,6 +84,9 @@ func empty(topic, typ string) (proto.Message, error) {
 	if strings.HasPrefix(topic, "qstream.content.") {
 		return &pb.Chunk{}, nil
 	}
+	if strings.HasPrefix(topic, "qstream.vault.") {
+		return &pb.Sealed{}, nil
+	}
 	return nil, fmt.Errorf("no record of topic %s is known", topic)
 }
 

@@ -63,6 +63,7 @@ var kinds = map[string][2]string{
 	"tapped":     {"qstream.tap.acme.v1", ""},
 	"archive":    {Archives, ""},
 	"webhook":    {Webhook, ""},
+	"sealed":     {VaultLane(3), ""},
 }
 
 func checkGolden(t *testing.T, file, name string) {
@@ -331,8 +332,8 @@ func mailSamples() map[string]proto.Message {
 			MessageIds: []string{"01JD0000000000000000000001"}, ClaimedMs: []int64{1_763_900_000_000}, LeaseMs: 60_000, Edge: "mx.example",
 			Status: 202, Answer: []byte(`{"id":"01JD0000000000000000000001"}`),
 		},
-		"usage-hour":    usage(),
-		"usage-waiting": usageWaiting(),
+		"usage-hour": usage(), "usage-waiting": usageWaiting(),
+		"sealed": &pb.Sealed{Key: 2, Nonce: []byte("0123456789abcdef01234567"), Box: []byte{0, 255, 7, 128}},
 		"reinject-dsn": &pb.Reinject{
 			Id: "01JD0000000000000000000002", Origin: pb.Origin_ORIGIN_DSN, ParentId: "01JD0000000000000000000001", ParentLeg: 1,
 			Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "sender@acme.example"}}},

@@ -129,7 +129,20 @@ func (s Sizing) Fixed() []Topic {
 			Partitions: n, Retention: s.legs(), Groups: []string{DelayGroup},
 		})
 	}
+	topics = append(topics, vaultTopics()...)
 	return complete(append(topics, s.Content(DefaultClass)...))
+}
+
+// vaultTopics are the same whether there is a vault or not.
+func vaultTopics() []Topic {
+	sealed := func(name string) Topic {
+		return Topic{Name: name, Key: "-", Value: "Sealed", Partitions: 1, Retention: long, Private: true}
+	}
+	topics := []Topic{sealed(VaultOrders), sealed(VaultAudit)}
+	for n := range VaultLanes {
+		topics = append(topics, sealed(VaultLane(n)))
+	}
+	return topics
 }
 
 // Content are the topics of a retention class.

@@ -32,7 +32,16 @@ const (
 	// Webhook has one partition: what ends an undelivered event stands behind
 	// it.
 	Webhook = "qstream.webhook.v1"
+	// The vault's topics; see also VaultLane.
+	VaultOrders = "qstream.vault.orders.v1"
+	VaultAudit  = "qstream.vault.audit.v1"
 )
+
+// VaultLanes is how many topics the vault's copies are on.
+const VaultLanes = 16
+
+// VaultLane is the topic of one of the vault's lanes.
+func VaultLane(n int) string { return fmt.Sprintf("qstream.vault.%02d.v1", n) }
 
 // DefaultClass is the retention class of content whose queue names none.
 const DefaultClass = "default"

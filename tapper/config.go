@@ -18,6 +18,7 @@ type Config struct {
 	// tenant; its errors are tenants.ErrUnknown, tenants.ErrForbidden, or
 	// temporary. Nil: nobody may ask.
 	Identify func(*http.Request) (user, tenant string, err error)
+	Vault    VaultConfig
 }
 
 // parts makes every part that the settings ask for, in the order of their start.
@@ -48,5 +49,13 @@ func (c Config) parts(d Deps) ([]named, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(parts, named{"webhooks", hooks}), nil
+	parts = append(parts, named{"webhooks", hooks})
+	if c.Vault.Dir != "" {
+		v, err := newVault(c.Vault, d)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, named{"vault", v})
+	}
+	return parts, nil
 }

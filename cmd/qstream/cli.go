@@ -26,8 +26,8 @@ type CLI struct {
 	Tail       tailCmd       `cmd:"" help:"Print the records of a topic."`
 	Quarantine quarantineCmd `cmd:"" help:"See and settle mail that scan policies hold back."`
 	Scan       scanCmd       `cmd:"" help:"See what another scan policy would have made of mail, and put it in force."`
+	Tap        tapCmd        `cmd:"" help:"Where copies of mail go: archives; lawful taps, their vault, officers, orders and audit."`
 	Replay     replayCmd     `cmd:"" help:"Read mail history again: list, export, bind into evidence, deliver once more."`
-	Tap        tapCmd        `cmd:"" help:"See where copies of mail go."`
 	Webhook    webhookCmd    `cmd:"" help:"See, pause, resume and rewind the webhooks that events are posted to."`
 	Verify     verifyCmd     `cmd:"" help:"Check evidence that replay bundle made."`
 

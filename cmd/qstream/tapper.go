@@ -23,6 +23,7 @@ type tapperCmd struct {
 
 // tapFlags are the tapper's settings that up has, too.
 type tapFlags struct {
+	vaultFlags      `embed:""`
 	CheckpointKey   string        `placeholder:"FILE" type:"existingfile" help:"Keep a chain of custody over the log, signed by the Ed25519 key in this PEM file (openssl genpkey -algorithm ed25519)."`
 	CheckpointEvery time.Duration `placeholder:"TIME" help:"How often the log is signed (default: 1m)."`
 }
@@ -36,7 +37,11 @@ func (f tapFlags) role() role {
 		if err != nil {
 			return nil, err
 		}
-		cfg := tapper.Config{Identify: identify, Custody: custody.Config{Every: f.CheckpointEvery}}
+		vault, err := f.vaultFlags.config()
+		if err != nil {
+			return nil, err
+		}
+		cfg := tapper.Config{Identify: identify, Vault: vault, Custody: custody.Config{Every: f.CheckpointEvery}}
 		if f.CheckpointKey != "" {
 			key, err := bundle.ReadPrivateKey(f.CheckpointKey)
 			if err != nil {

@@ -60,6 +60,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"dns":        cmdDNS,
 	"signkey":    cmdSignkey,
 	"signed":     cmdSigned,
+	"tapped":     cmdTapped,
 }
 
 // system is one scenario's qstream and next hops.

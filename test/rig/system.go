@@ -369,7 +369,10 @@ func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	var where []string
-	if args[0] == "topics" || slices.Contains(args, "chain") || !slices.Contains(args, "verify") { // what checks a file needs no system
+	switch {
+	case args[0] == "tap" && args[1] != "archive": // asks a vault
+	case args[0] != "topics" && slices.Contains(args, "verify") && !slices.Contains(args, "chain"): // looks at a file
+	default:
 		where = s.locate(args)
 	}
 	cmd := exec.CommandContext(ctx, s.binary, slices.Concat(args, where)...)

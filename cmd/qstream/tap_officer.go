@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"qstream/mail"
+	"qstream/tapper/vault/office"
+	"qstream/tapper/vault/order"
+)
+
+// tapOfficerCmd are the verbs about officers.
+type tapOfficerCmd struct {
+	New    tapOfficerNewCmd    `cmd:"" help:"Make an officer's key: FILE, which is secret, and FILE.pub."`
+	List   tapOfficerListCmd   `cmd:"" help:"List the officers, and changes that wait for a second one."`
+	Add    tapOfficerAddCmd    `cmd:"" help:"Add an officer: counts once a second officer does the same."`
+	Remove tapOfficerRemoveCmd `cmd:"" help:"Remove an officer: counts once a second officer does the same."`
+}
+
+// tapOfficerListCmd lists the officers.
+type tapOfficerListCmd struct {
+	officerFlags
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+func (c *tapOfficerListCmd) Run(ctx context.Context, p *Process) error {
+	var all office.OfficersAnswer
+	if err := c.ask(ctx, p, office.VerbOfficers, nil, &all); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(p.Stdout, all)
+	}
+	t := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "OFFICER\tKEY")
+	for _, o := range all.Officers {
+		fmt.Fprintf(t, "%s\t%s\n", mail.Printable(o.Name), o.Fingerprint())
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, pr := range all.Proposals {
+		if !pr.Approved.Made() && !pr.Revoked.Made() {
+			fmt.Fprintf(p.Stdout, "waits for a second officer: %s, asked for by %s\n", changeText(pr.Change), said(pr.Requested))
+		}
+	}
+	return nil
+}
+
+func changeText(c order.Change) string {
+	if c.Add != nil {
+		return fmt.Sprintf("add %s, key %s", c.Add.Name, c.Add.Fingerprint())
+	}
+	return "remove " + c.Remove
+}
+
+// agree asks for a change of the officers, or approves it if another officer has
+// asked for the same: nobody has to copy an id.
+func (f officerFlags) agree(ctx context.Context, p *Process, c order.Change) error {
+	o, hello, err := f.open(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	var all office.OfficersAnswer
+	if err := o.Ask(ctx, office.VerbOfficers, nil, &all); err != nil {
+		return officeError(err)
+	}
+	for _, pr := range all.Proposals {
+		if pr.Approved.Made() || pr.Revoked.Made() || pr.Change.Base != hello.Changes || pr.Requested.By == f.As || !sameChange(pr.Change, c) ||
+			p.Now().Sub(pr.Requested.At) > order.ApproveWithin {
+			continue
+		}
+		text, err := pr.Change.Canonical()
+		if err != nil {
+			return err
+		}
+		s, err := o.Signer().Answer(p.Now(), order.Approve, order.SubjectOfficer, pr.Change.ID, order.Hash(text))
+		if err != nil {
+			return err
+		}
+		if _, err := o.Say(ctx, s); err != nil {
+			return officeError(err)
+		}
+		fmt.Fprintf(p.Stdout, "done: %s, as %s asked for\n", changeText(c), pr.Requested.By)
+		return nil
+	}
+	c.ID, c.Base = mail.NewID(p.Now()), hello.Changes
+	s, err := o.Signer().RequestChange(p.Now(), c)
+	if err != nil {
+		return usagef("%w", err)
+	}
+	if _, err := o.Say(ctx, s); err != nil {
+		return officeError(err)
+	}
+	fmt.Fprintf(p.Stdout, "asked for: %s; a second officer has to do the same within 7 days\n", changeText(c))
+	return nil
+}
+
+// sameChange is whether two officers mean the same.
+func sameChange(a, b order.Change) bool {
+	a.ID, a.Base, b.ID, b.Base = "", 0, "", 0
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}

@@ -1,0 +1,143 @@
+package sealed
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// keySize is the length of a key and of its file.
+const keySize = 32
+
+const keyPrefix = "key."
+
+// Keys are the keys of a vault by number, from 1. All of them open; the newest
+// seals. They never change.
+type Keys struct {
+	newest uint32
+	keys   map[uint32][keySize]byte
+}
+
+// NewKeys makes keys of what is given by number.
+func NewKeys(keys map[uint32][keySize]byte) (*Keys, error) {
+	k := &Keys{keys: map[uint32][keySize]byte{}}
+	for n, key := range keys {
+		if n == 0 {
+			return nil, errors.New("a key has number 0: they count from 1")
+		}
+		k.keys[n] = key
+		k.newest = max(k.newest, n)
+	}
+	if k.newest == 0 {
+		return nil, errors.New("no key")
+	}
+	return k, nil
+}
+
+// Numbers are the numbers of the keys, ascending.
+func (k *Keys) Numbers() []uint32 {
+	var ns []uint32
+	for n := range k.keys {
+		ns = append(ns, n)
+	}
+	slices.Sort(ns)
+	return ns
+}
+
+// ReadKeys reads the keys of a vault's folder: the files key.1, key.2... of 32
+// bytes each, which nobody but their owner may read.
+func ReadKeys(dir string) (*Keys, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the vault: %w", err)
+	}
+	keys := map[uint32][keySize]byte{}
+	for _, f := range files {
+		n, ok := keyNumber(f.Name())
+		if !ok {
+			continue
+		}
+		key, err := readKey(filepath.Join(dir, f.Name()))
+		if err != nil {
+			return nil, err
+		}
+		keys[n] = key
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s has no key: it is no vault", dir)
+	}
+	return NewKeys(keys)
+}
+
+// AddKey makes a new key in a vault's folder, the first or the next, which
+// seals from the next start of a tapper on. Every tapper must have it before.
+func AddKey(dir string) (number uint32, err error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, fmt.Errorf("read the vault: %w", err)
+	}
+	for _, f := range files {
+		if n, ok := keyNumber(f.Name()); ok {
+			number = max(number, n)
+		}
+	}
+	number++
+	var key [keySize]byte
+	_, _ = rand.Read(key[:]) // never fails
+	name := filepath.Join(dir, keyPrefix+strconv.FormatUint(uint64(number), 10))
+	if err := writeKey(name, key[:]); err != nil {
+		return 0, fmt.Errorf("write the vault's key: %w", err)
+	}
+	return number, nil
+}
+
+// writeKey makes the file whole or not at all, and never over another.
+func writeKey(name string, key []byte) error {
+	partial := name + ".partial"
+	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(partial) }()
+	_, err = f.Write(key)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(partial, name); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func keyNumber(name string) (uint32, bool) {
+	digits, ok := strings.CutPrefix(name, keyPrefix)
+	n, err := strconv.ParseUint(digits, 10, 32)
+	return uint32(n), ok && err == nil && n > 0 && digits[0] != '0'
+}
+
+func readKey(name string) (key [keySize]byte, err error) {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return key, fmt.Errorf("read the vault's key: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return key, fmt.Errorf("%s: a key is a file that only its owner may read (mode 0600)", name)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return key, fmt.Errorf("read the vault's key: %w", err)
+	}
+	if len(text) != keySize {
+		return key, fmt.Errorf("%s: a key has %d bytes, this one %d", name, keySize, len(text))
+	}
+	return [keySize]byte(text), nil
+}

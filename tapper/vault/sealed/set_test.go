@@ -1,0 +1,232 @@
+package sealed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"qstream/bus"
+	"qstream/bus/bustest"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
+)
+
+// process is a process that runs a set of two logs.
+type process struct {
+	set   *Set
+	queue *Queue
+	state *state
+	end   func() error // waits for its end
+	stop  func() error
+}
+
+// state is all entries that count; a sweep says them again.
+type state struct {
+	mu    sync.Mutex
+	took  []string
+	swept int
+}
+
+func (s *state) take(_ Place, entry []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.took, string(entry)) {
+		s.took = append(s.took, string(entry))
+	} else if entry[0] != '*' {
+		s.took = append(s.took, "twice: "+string(entry))
+	}
+}
+
+// sweep says the number of entries so far, one a beat.
+func (s *state) sweep(first bool, _ int) ([][]byte, bool) {
+	if first {
+		s.swept = 0
+	}
+	s.swept++
+	return [][]byte{fmt.Appendf(nil, "* %d", s.swept)}, s.swept == 3
+}
+
+func (s *state) entries() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.took), func(e string) bool { return e[0] == '*' })
+}
+
+const testBeat = 20 * time.Millisecond
+
+func startProcess(t *testing.T, b *bus.Bus, keys *Keys) *process {
+	t.Helper()
+	p := &process{state: &state{}}
+	p.queue = NewQueue(p.state.take, p.state.sweep)
+	var err error
+	p.set, err = New(Config{Bus: b, Keys: keys, Logs: []Topic{
+		{Name: schemas.VaultOrders, Every: testBeat, Size: 1024, Teller: p.queue},
+		{Name: schemas.VaultLane(0), Every: testBeat, Size: 1024, Teller: NewQueue(func(Place, []byte) {}, nil)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.set.Run(ctx) }()
+	p.end = sync.OnceValue(func() error { return <-ended })
+	p.stop = func() error { cancel(); return p.end() }
+	t.Cleanup(func() { _ = p.stop() })
+	return p
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// Two processes write one log; one of them stands by, and takes over when the
+// other is gone. What was said counts once, and all records are alike.
+func TestTwoProcesses(t *testing.T) {
+	b := bustest.New(t)
+	keys := testKeys(t, 1)
+	one, two := startProcess(t, b, keys), startProcess(t, b, keys)
+	eventually(t, "one of the two writes", func() bool { return one.set.Active() != two.set.Active() })
+	if two.set.Active() {
+		one, two = two, one
+	}
+	say := func(p *process, from, to int) {
+		for i := from; i < to; i++ {
+			if err := p.queue.Append(t.Context(), fmt.Appendf(nil, "entry %d", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	say(one, 0, 20)
+	if err := one.stop(); err != nil {
+		t.Fatal(err)
+	}
+	say(two, 20, 40)
+	three := startProcess(t, b, keys)
+	eventually(t, "a third process has read all", func() bool {
+		select {
+		case <-three.set.CaughtUp():
+			return true
+		default:
+			return false
+		}
+	})
+	if err := two.stop(); err != nil {
+		t.Fatal(err)
+	}
+	say(three, 40, 50)
+	var got []string
+	err := Read(t.Context(), b, keys, schemas.VaultOrders, bus.Start{}, func(taken Taken) error {
+		for _, e := range taken.Entries {
+			if len(e) > 0 && e[0] != '*' {
+				got = append(got, string(e))
+			}
+		}
+		if taken.Missing > 0 {
+			t.Errorf("%d records are missing before %d", taken.Missing, taken.Number)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for i := range 50 {
+		want = append(want, fmt.Sprintf("entry %d", i))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the log says %v", got)
+	}
+	if !slices.Equal(two.state.entries(), want[:40]) {
+		t.Errorf("the second process knows %v", two.state.entries())
+	}
+	// The third began where a sweep did: it has not read everything.
+	if n := len(three.state.entries()); n >= 50 {
+		t.Errorf("the third process read all %d entries from the beginning", n)
+	}
+	alike(t, b, schemas.VaultOrders)
+	alike(t, b, schemas.VaultLane(0))
+}
+
+// alike checks that nothing about a log's records but their place differs.
+func alike(t *testing.T, b *bus.Bus, topic string) {
+	t.Helper()
+	for _, r := range bustest.Records(t, b, topic) {
+		if len(r.Value) != 1024 || len(r.Key) > 0 || len(r.Headers) > 0 {
+			t.Fatalf("%s offset %d: %d bytes, key %q, %d headers", topic, r.Offset, len(r.Value), r.Key, len(r.Headers))
+		}
+		s := &pb.Sealed{}
+		if err := proto.Unmarshal(r.Value, s); err != nil || len(s.Box) != boxSize(1024) {
+			t.Fatalf("%s offset %d: a box of %d bytes, %v", topic, r.Offset, len(s.Box), err)
+		}
+	}
+}
+
+// With and without anything to say, both logs get one record a beat.
+func TestTheRateIsTheClocks(t *testing.T) {
+	b := bustest.New(t)
+	p := startProcess(t, b, testKeys(t, 1))
+	eventually(t, "it writes", p.set.Active)
+	for i := range 30 {
+		if err := p.queue.Append(t.Context(), fmt.Appendf(nil, "entry %d %0900d", i, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	full, empty := bustest.Records(t, b, schemas.VaultOrders), bustest.Records(t, b, schemas.VaultLane(0))
+	if len(full) != len(empty) || len(full) < 30 {
+		t.Errorf("%d records where there was much to say, %d where there was nothing", len(full), len(empty))
+	}
+}
+
+func TestWrongKeys(t *testing.T) {
+	b := bustest.New(t)
+	first := startProcess(t, b, testKeys(t, 1))
+	eventually(t, "it writes", first.set.Active)
+	if err := first.queue.Append(t.Context(), []byte("entry 1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	other := testKeys(t, 1)
+	other.keys[1] = [keySize]byte{9}
+	refused := func(name string, keys *Keys) {
+		t.Helper()
+		before := len(bustest.Records(t, b, schemas.VaultOrders))
+		if err := startProcess(t, b, keys).end(); !errors.Is(err, ErrKey) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after := len(bustest.Records(t, b, schemas.VaultOrders)); after != before {
+			t.Errorf("%s wrote %d records", name, after-before)
+		}
+		if err := Read(t.Context(), b, keys, schemas.VaultOrders, bus.Start{}, func(Taken) error { return nil }); !errors.Is(err, ErrKey) {
+			t.Errorf("%s reads: %v", name, err)
+		}
+	}
+	refused("another key", other)
+	// A new key: who has both goes on, who has the old one alone is refused.
+	second := startProcess(t, b, testKeys(t, 1, 2))
+	if err := second.queue.Append(t.Context(), []byte("entry 2")); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := second.state.entries(); !slices.Equal(got, []string{"entry 1", "entry 2"}) {
+		t.Errorf("with both keys it says %v", got)
+	}
+	refused("the old key alone", testKeys(t, 1))
+}
