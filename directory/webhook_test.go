@@ -79,10 +79,10 @@ func TestEventWords(t *testing.T) {
 func TestTenantEvents(t *testing.T) {
 	for text, want := range map[string]string{
 		"events: {topic: true, retention: 5d, principal: 'User:acme'}": "",
-		"events: {principal: acme}":                                   "User:NAME",
-		"events: {principal: 'User:*'}":                               "let everybody read",
-		"events: {principal: 'User:ANONYMOUS'}":                       "let everybody read",
-		"events: {retention: 30s}":                                    "between",
+		"events: {principal: acme}":                                    "User:NAME",
+		"events: {principal: 'User:*'}":                                "let everybody read",
+		"events: {principal: 'User:ANONYMOUS'}":                        "let everybody read",
+		"events: {retention: 30s}":                                     "between",
 	} {
 		_, err := Parse(File{Name: "f", Data: []byte("kind: tenant\nname: acme\n" + text + "\n")})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
