@@ -161,6 +161,67 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+// judge puts messages on the bus whose recipients scanning said something of:
+// the newest of each counts.
+func (h *history) judge(t *testing.T) {
+	t.Helper()
+	say := func(id string, kind pb.EventType, number uint32, tenant, finding, action string) {
+		bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{
+			Type: kind, Id: id + finding + action, MessageId: id, Leg: number, Tenant: tenant, Outcomes: []*pb.Outcome{{Number: number}},
+			Scan: &pb.Scan{Finding: finding, Action: action},
+		}))
+	}
+	const scanned, quarantined = pb.EventType_EVENT_TYPE_SCANNED, pb.EventType_EVENT_TYPE_QUARANTINED
+	twice := h.accept(t, "x@judged.example", small, "u@judged.example", "v@judged.example")
+	say(twice, scanned, 0, "judged", "down", "pass")
+	h.tell(t, twice, fate{"judged", 0}, fate{"judged", delivered})
+	say(twice, quarantined, 0, "judged", "malware", "quarantine")
+	bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{ // what remains after an order: nothing is said anew
+		Type: quarantined, Id: "remains", MessageId: twice, Tenant: "judged", Outcomes: []*pb.Outcome{{Number: 0}},
+	}))
+	say(twice, pb.EventType_EVENT_TYPE_FOUND_BAD, 1, "judged", "spam", "tag")
+	say(twice, pb.EventType_EVENT_TYPE_UNSCANNED, 1, "judged", "down", "wait")
+	edge := h.accept(t, "x@judged.example", small, "u@judged.example", "v@other.example")
+	bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{
+		Type: pb.EventType_EVENT_TYPE_ACCEPTED, MessageId: edge, Outcomes: []*pb.Outcome{{Number: 0}, {Number: 1}},
+		Scan: &pb.Scan{Finding: "encrypted", Action: "tag"},
+	}))
+	h.tell(t, edge, fate{"judged", 0}, fate{"other", 0})
+	clean := h.accept(t, "x@judged.example", small, "u@judged.example", "v@judged.example")
+	say(clean, scanned, 0, "judged", "", "pass")
+	say(clean, pb.EventType_EVENT_TYPE_DISCARDED, 1, "judged", "spam", "discard")
+}
+
+// What scanning said last of a recipient's mail selects it, within its scope.
+func TestSelectVerdict(t *testing.T) {
+	h := newHistory(t)
+	h.judge(t)
+	for name, c := range map[string]struct {
+		s    Selection
+		want []string
+	}{
+		"a finding":           {Selection{Findings: []string{"malware"}}, []string{"0:0"}},
+		"one of two findings": {Selection{Findings: []string{"spam", "malware"}}, []string{"0:0", "0:1", "2:1"}},
+		"found by the edge":   {Selection{Findings: []string{"encrypted"}}, []string{"1:0", "1:1"}},
+		"of a tenant only":    {Selection{Findings: []string{"encrypted"}, Tenant: "other"}, []string{"1:1"}},
+		"found in vain":       {Selection{Findings: []string{"down"}}, []string{}},
+		"an action":           {Selection{Actions: []string{"quarantine"}}, []string{"0:0"}},
+		"passed":              {Selection{Actions: []string{"pass"}}, []string{"2:0"}},
+		"discarded by policy": {Selection{Actions: []string{"discard"}}, []string{"2:1"}},
+		"found and delivered": {Selection{Findings: []string{"spam"}, Outcomes: []string{Delivered}}, []string{"0:1"}},
+		"found and bounced":   {Selection{Findings: []string{"spam"}, Outcomes: []string{Bounced}}, []string{}},
+		"found, other action": {Selection{Findings: []string{"spam"}, Actions: []string{"quarantine"}}, []string{}},
+	} {
+		if diff := cmp.Diff(c.want, h.found(t, c.s)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	h.Limit = 1
+	if err := h.Select(t.Context(), Selection{Findings: []string{"spam"}}, func(*Message) error { return nil }); !errors.Is(err, ErrTooMany) {
+		t.Errorf("a selection beyond its limit: %v", err)
+	}
+}
+
 func TestSelectRefuses(t *testing.T) {
 	h := &History{}
 	now := time.Now()
@@ -169,6 +230,8 @@ func TestSelectRefuses(t *testing.T) {
 		"no address":         {Recipient: "bob"},
 		"null recipient":     {Recipient: "<>"},
 		"no outcome":         {Outcomes: []string{"lost"}},
+		"no finding":         {Findings: []string{"clean"}},
+		"no action":          {Actions: []string{"wait"}},
 		"time runs backward": {Since: now, Until: now},
 	} {
 		if err := h.Select(t.Context(), s, nil); err == nil {
