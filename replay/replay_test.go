@@ -265,7 +265,7 @@ func TestRedeliver(t *testing.T) {
 	b := h.accept(t, "ann@sender.example", large, "eve@other.example")
 	h.tell(t, b, fate{"other", bounced})
 	h.accept(t, "ann@sender.example", small, "bob@acme.example")
-	job := &Job{ID: mail.NewID(time.Now()), Actor: "op", Reason: "host was broken", Host: "mx.example", Selection: Selection{Outcomes: []string{Failed}}}
+	job := &Job{ID: mail.NewID(time.Now()), Actor: "op", Reason: "host was broken", Host: "mx.example", Route: "spare", Selection: Selection{Outcomes: []string{Failed}}}
 	got, err := h.Redeliver(t.Context(), job)
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +278,7 @@ func TestRedeliver(t *testing.T) {
 		t.Fatalf("%d messages were put in again", len(all))
 	}
 	m := all[a]
-	if m.Id == a || m.Origin != pb.Origin_ORIGIN_REPLAY || len(m.Envelope.Recipients) != 1 || m.Envelope.Recipients[0].Number != 1 || m.Envelope.Recipients[0].Held || m.BornMs != 0 {
+	if m.Id == a || m.Origin != pb.Origin_ORIGIN_REPLAY || len(m.Envelope.Recipients) != 1 || m.Envelope.Recipients[0].Number != 1 || m.Envelope.Recipients[0].Held || m.BornMs != 0 || m.ByRoute != "spare" {
 		t.Errorf("%v", m)
 	}
 	if head := string(m.Prepend); !strings.HasPrefix(head, "Received: from history ([192.0.2.1])\r\n\tby mx.example with replay-of-"+a+" id "+m.Id) || !strings.HasSuffix(head, "X-Edge: yes\r\n") {
@@ -300,8 +300,8 @@ func TestRedeliver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(job.Selection, again.Selection); diff != "" {
-		t.Error(diff)
+	if diff := cmp.Diff(job.Selection, again.Selection); diff != "" || again.Route != job.Route {
+		t.Errorf("route %s, %s", again.Route, diff)
 	}
 	if got, err := h.Redeliver(t.Context(), again); err != nil || got.Again != 0 || got.Before != 2 {
 		t.Errorf("the job once more: %+v, %v", got, err)
