@@ -115,6 +115,7 @@ func (c *checker) addRoute(d *Document, r *Route) {
 	if !c.claim(d, "match.domain", "the match of "+r.pick()) {
 		return
 	}
+	c.named[r.Name] = r
 	if r.NullSender {
 		c.nullRoutes[r.Domain] = r
 	} else {

@@ -14,11 +14,14 @@ type Question struct {
 	NullSender bool   // the reverse-path is null: bounce routes apply
 	Tenant     string // the submitting tenant, for domains nobody owns; may be empty
 	Queue      string // that a scan policy sent it to, whatever its route says; empty or gone: as routed
+	Route      string // that somebody chose, whatever it matches; empty or gone: as routed
 }
 
 // QuestionOf asks again about a recipient of a leg.
 func QuestionOf(l *pb.Leg, r *pb.Recipient) Question {
-	return Question{Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant, Queue: l.GetScan().GetQueue()}
+	return Question{
+		Recipient: r.Address, NullSender: l.ReversePath == "", Tenant: l.Tenant, Queue: l.GetScan().GetQueue(), Route: l.ByRoute,
+	}
 }
 
 // Verified reports whether SPF or DMARC passed for the domain of the
@@ -48,7 +51,7 @@ type Decision struct {
 // Decide says whose mail a recipient is and where it goes. Whether the client
 // may send to it is not asked here: see Owner and ByNetwork.
 func (s *Snapshot) Decide(q Question) Decision {
-	k := memoKey{mail.Domain(q.Recipient), q.Tenant, q.Queue, q.NullSender}
+	k := memoKey{mail.Domain(q.Recipient), q.Tenant, q.Queue, q.Route, q.NullSender}
 	if d, ok := s.memo.get(k); ok {
 		return d
 	}
@@ -74,7 +77,7 @@ func (s *Snapshot) decide(q Question, step func(string, ...any)) Decision {
 		return s.refuse(s.tenantOf("", q.Tenant, step), nil, mail.Status{Code: 550, Enhanced: "5.1.3", Text: err.Error()}, step)
 	}
 	t := s.tenantOf(domain, q.Tenant, step)
-	r := s.route(domain, q.NullSender, step)
+	r := s.routeFor(domain, q, step)
 	switch {
 	case s.abandoned(domain, q):
 		return s.refuse(t, nil, mail.Status{Code: 550, Enhanced: "5.7.1", Text: domain + " is no longer served here"}, step)
@@ -138,6 +141,18 @@ func (s *Snapshot) tenantOf(domain, submitter string, step func(string, ...any))
 	}
 	step("no tenant submitted it: tenant %s", Default)
 	return s.tenants[Default]
+}
+
+// routeFor is the route that somebody chose, or else the one that matches.
+func (s *Snapshot) routeFor(domain string, q Question, step func(string, ...any)) *Route {
+	if q.Route != "" {
+		if r := s.named[q.Route]; r != nil {
+			step("route %s, which somebody chose for this message", r.Name)
+			return r
+		}
+		step("no route %s, which somebody chose for this message", q.Route)
+	}
+	return s.route(domain, q.NullSender, step)
 }
 
 func (s *Snapshot) route(domain string, nullSender bool, step func(string, ...any)) *Route {

@@ -134,6 +134,39 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// A route that somebody chose decides via, destination and, where it names one,
+// queue, whatever it matches; whose mail it is, and what is refused, is as ever.
+func TestDecideByChosenRoute(t *testing.T) {
+	s := snapshotOf(t, exampleSite)
+	for _, c := range []struct {
+		name string
+		q    Question
+		want string
+		step string
+	}{
+		{"another host", Question{Recipient: "b@beta.example", Route: "acme-inbound"}, "beta beta mail.acme.example:25 acme-inbound", "route acme-inbound, which somebody chose for this message"},
+		{"by mx", Question{Recipient: "a@acme.example", Route: "internet"}, "acme acme acme.example internet", ""},
+		{"its queue", Question{Recipient: "a@acme.example", Route: "bounces"}, "acme bounces bounce.hub.example:25 bounces", ""},
+		{"the queue of a scan policy", Question{Recipient: "a@acme.example", Route: "bounces", Queue: "beta"}, "acme beta bounce.hub.example:25 bounces", ""},
+		{"a null reverse-path", Question{Recipient: "c@x.out.example", NullSender: true, Tenant: "acme", Route: "hole"}, "acme acme discard hole", ""},
+		{"where nothing matches", Question{Recipient: "a@nowhere.test", Tenant: "acme", Route: "acme-inbound"}, "acme acme mail.acme.example:25 acme-inbound", ""},
+		{"one that is gone", Question{Recipient: "b@beta.example", Route: "gone"}, "beta beta /var/mail/beta beta", "no route gone, which somebody chose for this message"},
+		{"one that refuses", Question{Recipient: "a@acme.example", Route: "refused"}, "acme acme error refused", ""},
+		{"of a deleted tenant", Question{Recipient: "c@far.example", Tenant: "gone", Route: "acme-inbound"}, "default default error ", ""},
+		{"none", Question{Recipient: "b@beta.example"}, "beta beta /var/mail/beta beta", ""},
+	} {
+		for range 2 { // the second is from memory
+			d := s.Decide(c.q)
+			if got := strings.Join([]string{d.Tenant, d.Queue.Name, d.Destination, d.Route}, " "); got != c.want {
+				t.Errorf("%s: %s, want %s", c.name, got, c.want)
+			}
+		}
+		if steps := strings.Join(s.Explain(c.q).Steps, "\n"); !strings.Contains(steps, c.step) {
+			t.Errorf("%s: %s", c.name, steps)
+		}
+	}
+}
+
 func TestExplainTellsEachStep(t *testing.T) {
 	s := snapshotOf(t, exampleSite)
 	got := s.Explain(Question{Recipient: "c@x.out.example", NullSender: true, Tenant: "beta"}).Steps

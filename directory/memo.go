@@ -14,8 +14,8 @@ type memo struct {
 
 // memoKey is what a decision depends on.
 type memoKey struct {
-	domain, tenant, queue string
-	nullSender            bool
+	domain, tenant, queue, route string
+	nullSender                   bool
 }
 
 func newMemo() *memo { return &memo{known: map[memoKey]Decision{}} }

@@ -25,6 +25,7 @@ type Snapshot struct {
 	bits       []int // prefix lengths in use, longest first
 	routes     patterns[*Route]
 	nullRoutes patterns[*Route]
+	named      map[string]*Route // all routes
 	policies   policies
 	rules      map[string]*Rules
 	history    lineage
@@ -57,7 +58,7 @@ func newSnapshot(number uint64, docs []Document, history lineage) (*Snapshot, er
 		Number: number, docs: sorted(docs), history: history,
 		queues: map[string]*Queue{}, tenants: map[string]*Tenant{},
 		owners: patterns[*Tenant]{}, networks: map[netip.Prefix]*Tenant{},
-		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, rules: map[string]*Rules{}, memo: newMemo(),
+		routes: patterns[*Route]{}, nullRoutes: patterns[*Route]{}, named: map[string]*Route{}, rules: map[string]*Rules{}, memo: newMemo(),
 		credentials: map[string]*Credential{}, certificates: map[string]*Credential{},
 		engines: map[string]*Engine{}, scans: map[string]*ScanPolicy{}, sessions: map[string]map[string]*SessionScan{}, archives: map[string]*Archive{}, webhooks: map[string]*Webhook{},
 		policies: policies{strangers: patterns[*Policy]{}, relays: map[string]patterns[*Policy]{}},
@@ -162,6 +163,9 @@ func (s *Snapshot) Queues() []*Queue { return s.queueList }
 
 // Tenant finds a tenant by name; nil if none.
 func (s *Snapshot) Tenant(name string) *Tenant { return s.tenants[name] }
+
+// Route finds a route by name; nil if none.
+func (s *Snapshot) Route(name string) *Route { return s.named[name] }
 
 // Tenants are the tenants by name, the implicit one included. Don't change them.
 func (s *Snapshot) Tenants() []*Tenant { return s.tenantList }

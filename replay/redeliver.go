@@ -37,6 +37,9 @@ type Job struct {
 	Selection Selection `json:"selection"`
 	// Whole delivers to all recipients of each message of which one is selected.
 	Whole bool `json:"whole,omitempty"`
+	// Route is the name of the route that the mail goes by, whatever matches its
+	// recipients; empty: as today's directory routes it.
+	Route string `json:"route,omitempty"`
 	// Host is who says so in the Received field.
 	Host string `json:"host,omitempty"`
 	// Patience is for how long engines are waited for that give no verdict.
@@ -228,7 +231,7 @@ func (r *redelivery) record(ctx context.Context, id string, m *Message) (bus.Rec
 		Id: id, Origin: pb.Origin_ORIGIN_REPLAY, ParentId: m.ID(),
 		Envelope: envelope, Content: content, Prepend: append([]byte(line.String()), old.Prepend...),
 		Tenant: old.GetSession().GetTenant(), Directory: old.Directory,
-		HeaderMessageId: old.HeaderMessageId, Session: old.Session,
+		HeaderMessageId: old.HeaderMessageId, Session: old.Session, ByRoute: r.job.Route,
 	}), nil
 }
 

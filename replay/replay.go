@@ -8,7 +8,7 @@
 // Guarantee: a job that is run again, after whatever end, delivers no message
 // twice: the new id is a function of the job and the old id, and what the job
 // put on reinject before is passed over.
-// Guarantee: who selects by tenant, queue or outcome is given the recipients
+// Guarantee: who selects by tenant, queue, outcome or verdict is given the recipients
 // that this is true of, and no others of the same message.
 //
 // Memory grows with what the events tell of the messages that may match, and

@@ -160,6 +160,67 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+// judge puts messages on the bus whose recipients scanning said something of:
+// the newest of each counts.
+func (h *history) judge(t *testing.T) {
+	t.Helper()
+	say := func(id string, kind pb.EventType, number uint32, tenant, finding, action string) {
+		bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{
+			Type: kind, Id: id + finding + action, MessageId: id, Leg: number, Tenant: tenant, Outcomes: []*pb.Outcome{{Number: number}},
+			Scan: &pb.Scan{Finding: finding, Action: action},
+		}))
+	}
+	const scanned, quarantined = pb.EventType_EVENT_TYPE_SCANNED, pb.EventType_EVENT_TYPE_QUARANTINED
+	twice := h.accept(t, "x@judged.example", small, "u@judged.example", "v@judged.example")
+	say(twice, scanned, 0, "judged", "down", "pass")
+	h.tell(t, twice, fate{"judged", 0}, fate{"judged", delivered})
+	say(twice, quarantined, 0, "judged", "malware", "quarantine")
+	bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{ // what remains after an order: nothing is said anew
+		Type: quarantined, Id: "remains", MessageId: twice, Tenant: "judged", Outcomes: []*pb.Outcome{{Number: 0}},
+	}))
+	say(twice, pb.EventType_EVENT_TYPE_FOUND_BAD, 1, "judged", "spam", "tag")
+	say(twice, pb.EventType_EVENT_TYPE_UNSCANNED, 1, "judged", "down", "wait")
+	edge := h.accept(t, "x@judged.example", small, "u@judged.example", "v@other.example")
+	bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{
+		Type: pb.EventType_EVENT_TYPE_ACCEPTED, MessageId: edge, Outcomes: []*pb.Outcome{{Number: 0}, {Number: 1}},
+		Scan: &pb.Scan{Finding: "encrypted", Action: "tag"},
+	}))
+	h.tell(t, edge, fate{"judged", 0}, fate{"other", 0})
+	clean := h.accept(t, "x@judged.example", small, "u@judged.example", "v@judged.example")
+	say(clean, scanned, 0, "judged", "", "pass")
+	say(clean, pb.EventType_EVENT_TYPE_DISCARDED, 1, "judged", "spam", "discard")
+}
+
+// What scanning said last of a recipient's mail selects it, within its scope.
+func TestSelectVerdict(t *testing.T) {
+	h := newHistory(t)
+	h.judge(t)
+	for name, c := range map[string]struct {
+		s    Selection
+		want []string
+	}{
+		"a finding":           {Selection{Findings: []string{"malware"}}, []string{"0:0"}},
+		"one of two findings": {Selection{Findings: []string{"spam", "malware"}}, []string{"0:0", "0:1", "2:1"}},
+		"found by the edge":   {Selection{Findings: []string{"encrypted"}}, []string{"1:0", "1:1"}},
+		"of a tenant only":    {Selection{Findings: []string{"encrypted"}, Tenant: "other"}, []string{"1:1"}},
+		"found in vain":       {Selection{Findings: []string{"down"}}, []string{}},
+		"an action":           {Selection{Actions: []string{"quarantine"}}, []string{"0:0"}},
+		"passed":              {Selection{Actions: []string{"pass"}}, []string{"2:0"}},
+		"discarded by policy": {Selection{Actions: []string{"discard"}}, []string{"2:1"}},
+		"found and delivered": {Selection{Findings: []string{"spam"}, Outcomes: []string{Delivered}}, []string{"0:1"}},
+		"found and bounced":   {Selection{Findings: []string{"spam"}, Outcomes: []string{Bounced}}, []string{}},
+		"found, other action": {Selection{Findings: []string{"spam"}, Actions: []string{"quarantine"}}, []string{}},
+	} {
+		if diff := cmp.Diff(c.want, h.found(t, c.s)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	h.Limit = 1
+	if err := h.Select(t.Context(), Selection{Findings: []string{"spam"}}, func(*Message) error { return nil }); !errors.Is(err, ErrTooMany) {
+		t.Errorf("a selection beyond its limit: %v", err)
+	}
+}
+
 func TestSelectRefuses(t *testing.T) {
 	h := &History{}
 	now := time.Now()
@@ -168,6 +229,8 @@ func TestSelectRefuses(t *testing.T) {
 		"no address":         {Recipient: "bob"},
 		"null recipient":     {Recipient: "<>"},
 		"no outcome":         {Outcomes: []string{"lost"}},
+		"no finding":         {Findings: []string{"clean"}},
+		"no action":          {Actions: []string{"wait"}},
 		"time runs backward": {Since: now, Until: now},
 	} {
 		if err := h.Select(t.Context(), s, nil); err == nil {
@@ -201,7 +264,7 @@ func TestRedeliver(t *testing.T) {
 	b := h.accept(t, "ann@sender.example", large, "eve@other.example")
 	h.tell(t, b, fate{"other", bounced})
 	h.accept(t, "ann@sender.example", small, "bob@acme.example")
-	job := &Job{ID: mail.NewID(time.Now()), Actor: "op", Reason: "host was broken", Host: "mx.example", Selection: Selection{Outcomes: []string{Failed}}}
+	job := &Job{ID: mail.NewID(time.Now()), Actor: "op", Reason: "host was broken", Host: "mx.example", Route: "spare", Selection: Selection{Outcomes: []string{Failed}}}
 	got, err := h.Redeliver(t.Context(), job)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +277,7 @@ func TestRedeliver(t *testing.T) {
 		t.Fatalf("%d messages were put in again", len(all))
 	}
 	m := all[a]
-	if m.Id == a || m.Origin != pb.Origin_ORIGIN_REPLAY || len(m.Envelope.Recipients) != 1 || m.Envelope.Recipients[0].Number != 1 || m.Envelope.Recipients[0].Held || m.BornMs != 0 {
+	if m.Id == a || m.Origin != pb.Origin_ORIGIN_REPLAY || len(m.Envelope.Recipients) != 1 || m.Envelope.Recipients[0].Number != 1 || m.Envelope.Recipients[0].Held || m.BornMs != 0 || m.ByRoute != "spare" {
 		t.Errorf("%v", m)
 	}
 	if head := string(m.Prepend); !strings.HasPrefix(head, "Received: from history ([192.0.2.1])\r\n\tby mx.example with replay-of-"+a+" id "+m.Id) || !strings.HasSuffix(head, "X-Edge: yes\r\n") {
@@ -236,8 +299,8 @@ func TestRedeliver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(job.Selection, again.Selection); diff != "" {
-		t.Error(diff)
+	if diff := cmp.Diff(job.Selection, again.Selection); diff != "" || again.Route != job.Route {
+		t.Errorf("route %s, %s", again.Route, diff)
 	}
 	if got, err := h.Redeliver(t.Context(), again); err != nil || got.Again != 0 || got.Before != 2 {
 		t.Errorf("the job once more: %+v, %v", got, err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"qstream/directory"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -26,6 +27,18 @@ var Outcomes = []string{Delivered, Bounced, Expired, Discarded, Waiting}
 // Failed stands for bounced and expired.
 const Failed = "failed"
 
+// Findings and Actions are the words for what scanning came to.
+var (
+	Findings = []string{
+		directory.FindMalware, directory.FindSpam, directory.FindRefused, directory.FindUnscannable,
+		directory.FindEncrypted, directory.FindDown, directory.FindPoison,
+	}
+	Actions = []string{
+		directory.ActPass, directory.ActTag, directory.ActRedirect, directory.ActForward,
+		directory.ActQuarantine, directory.ActReject, directory.ActDiscard,
+	}
+)
+
 // Selection says which messages are meant; what is empty means any.
 type Selection struct {
 	Since       time.Time    `json:"since,omitzero"` // accepted at or after
@@ -41,11 +54,15 @@ type Selection struct {
 	Queue       string   `json:"queue,omitempty"`
 	Destination string   `json:"destination,omitempty"`
 	Outcomes    []string `json:"outcomes,omitempty"`
+
+	// What scanning said of the recipient's mail last.
+	Findings []string `json:"findings,omitempty"`
+	Actions  []string `json:"actions,omitempty"` // what a policy made of it
 }
 
 // Empty reports whether nothing is asked for: every message is meant.
 func (s Selection) Empty() bool {
-	return len(s.IDs)+len(s.Outcomes) == 0 && s.Since.IsZero() && s.Until.IsZero() &&
+	return len(s.IDs)+len(s.Outcomes)+len(s.Findings)+len(s.Actions) == 0 && s.Since.IsZero() && s.Until.IsZero() &&
 		s.MessageID+string(s.ReversePath+s.Recipient)+s.Client+s.Tenant+s.Queue+s.Destination == ""
 }
 
@@ -80,6 +97,12 @@ func (s Selection) complete() (Selection, error) {
 		}
 	}
 	s.Outcomes = outcomes
+	if err := words("finding", s.Findings, Findings); err != nil {
+		return s, err
+	}
+	if err := words("action", s.Actions, Actions); err != nil {
+		return s, err
+	}
 	s.MessageID = bare(s.MessageID)
 	s.IDs = slices.Clone(s.IDs)
 	slices.Sort(s.IDs)
@@ -92,11 +115,30 @@ func (s Selection) complete() (Selection, error) {
 	return s, nil
 }
 
+// words refuses what is none of those that there are.
+func words(what string, asked, known []string) error {
+	for _, w := range asked {
+		if !slices.Contains(known, w) {
+			return fmt.Errorf("%s %s: want %s", what, mail.Printable(w), strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
 func bare(messageID string) string { return strings.Trim(strings.TrimSpace(messageID), "<>") }
 
 // asksEvents reports whether received records alone can't tell.
 func (s Selection) asksEvents() bool {
-	return s.Tenant != "" || s.Queue != "" || s.Destination != "" || len(s.Outcomes) > 0
+	return s.Tenant != "" || s.Queue != "" || s.Destination != "" || len(s.Outcomes) > 0 || s.asksVerdict()
+}
+
+// asksVerdict reports whether what scanning said matters.
+func (s Selection) asksVerdict() bool { return len(s.Findings)+len(s.Actions) > 0 }
+
+// verdict reports whether what scanning said last is meant.
+func (s Selection) verdict(v verdict) bool {
+	return (len(s.Findings) == 0 || slices.Contains(s.Findings, v.finding)) &&
+		(len(s.Actions) == 0 || slices.Contains(s.Actions, v.action))
 }
 
 // during reports whether something accepted at t is meant.

@@ -26,6 +26,17 @@ type told struct {
 	of        map[recipient]string // its outcome; Waiting before one
 	places    map[recipient]*place // where it is, or ended; nil: nobody asks
 	shared    map[place]*place     // of many recipients
+	said      map[recipient]bool   // scanning said last what is meant
+}
+
+// verdict is what scanning came to.
+type verdict struct{ finding, action string }
+
+// judges are the events that tell what scanning came to, where it came to
+// anything: an accepted event of the edge's, the others of a leg's.
+var judges = []pb.EventType{
+	pb.EventType_EVENT_TYPE_ACCEPTED, pb.EventType_EVENT_TYPE_SCANNED, pb.EventType_EVENT_TYPE_QUARANTINED,
+	pb.EventType_EVENT_TYPE_DISCARDED, pb.EventType_EVENT_TYPE_FOUND_BAD,
 }
 
 type recipient struct {
@@ -44,8 +55,12 @@ func (t *told) take(r bus.Record) error {
 
 func (t *told) fold(e *pb.Event) error {
 	// An accepted event names recipients of every tenant, and no leg.
-	if e.Type == pb.EventType_EVENT_TYPE_ACCEPTED || !t.selection.scope(e) || !t.selection.ids(e.MessageId) {
+	accepted := e.Type == pb.EventType_EVENT_TYPE_ACCEPTED
+	if !accepted && !t.selection.scope(e) || !t.selection.ids(e.MessageId) {
 		return nil
+	}
+	if err := t.judged(e); err != nil || accepted {
+		return err
 	}
 	outcome, ended := ends[e.Type]
 	bad := e.Type == pb.EventType_EVENT_TYPE_FOUND_BAD // tells nothing of where it is
@@ -74,7 +89,35 @@ func (t *told) fold(e *pb.Event) error {
 		t.of[k] = outcome
 		t.at(k, e)
 	}
-	if len(t.of) > t.limit {
+	return t.bounded(len(t.of))
+}
+
+// judged remembers what scanning said last of recipients.
+func (t *told) judged(e *pb.Event) error {
+	v := verdict{e.GetScan().GetFinding(), e.GetScan().GetAction()}
+	if !t.selection.asksVerdict() || v == (verdict{}) || !slices.Contains(judges, e.Type) {
+		return nil
+	}
+	id, err := ulid.ParseStrict(e.MessageId)
+	if err != nil {
+		return nil
+	}
+	if t.said == nil {
+		t.said = map[recipient]bool{}
+	}
+	for _, o := range e.Outcomes {
+		k := recipient{id, o.Number}
+		if t.selection.verdict(v) {
+			t.said[k] = true
+		} else {
+			delete(t.said, k) // said before, or not at all
+		}
+	}
+	return t.bounded(len(t.said))
+}
+
+func (t *told) bounded(n int) error {
+	if n > t.limit {
 		return fmt.Errorf("%w (more than %d)", ErrTooMany, t.limit)
 	}
 	return nil
@@ -91,6 +134,10 @@ func (t *told) meant(id string, number uint32) bool {
 	if err != nil {
 		return false
 	}
-	outcome, ok := t.of[recipient{u, number}]
+	k := recipient{u, number}
+	if t.selection.asksVerdict() && !t.said[k] {
+		return false
+	}
+	outcome, ok := t.of[k]
 	return ok && (len(t.selection.Outcomes) == 0 || slices.Contains(t.selection.Outcomes, outcome))
 }

@@ -68,6 +68,7 @@ func (m *message) decide(r *pb.Recipient, v view) group {
 		NullSender: m.envelope.ReversePath == "",
 		Tenant:     m.tenant,
 		Queue:      m.scan.GetQueue(),
+		Route:      m.byRoute,
 	})
 	g := group{
 		tenant: d.Tenant, queue: d.Queue.Name, generation: d.Queue.Generation,
@@ -128,7 +129,7 @@ func (m *message) leg(g group, v view) *pb.Leg {
 		BornMs: m.bornMs, StoppedMs: m.stoppedMs, Last: m.last,
 		Directory: v.number, Origin: m.origin, ParentId: m.parentID,
 		HeaderMessageId: m.headerMessageID, Reroutes: m.reroutes, Session: m.session,
-		DelayNotified: m.notified, Owed: m.owed, Verified: m.verified, Rescanned: m.rescanned,
+		DelayNotified: m.notified, Owed: m.owed, Verified: m.verified, Rescanned: m.rescanned, ByRoute: m.byRoute,
 	}
 	if m.scan != nil {
 		l.Scan = proto.CloneOf(m.scan)

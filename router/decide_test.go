@@ -41,6 +41,9 @@ func decideByDomain(q directory.Question) directory.Decision {
 	case domain == "none.example":
 		d.Refusal = &mail.Status{Code: 550, Enhanced: "5.1.2", Text: "no such domain"}
 	}
+	if q.Route != "" { // that somebody chose
+		d.Route, d.Destination = q.Route, q.Route+".example"
+	}
 	return d
 }
 
@@ -142,6 +145,9 @@ func TestRoute(t *testing.T) {
 		{"replayed legs are numbered from the first free", reinject(&pb.Reinject{
 			Origin: pb.Origin_ORIGIN_REPLAY, ParentId: "01P", NextLeg: 40, Tenant: "green", Envelope: envelope("a@green.example", "b@x.example")}),
 			[]string{"40 green/default.1 x.example via internet [0]"}},
+		{"replayed by a route that somebody chose", reinject(&pb.Reinject{
+			Origin: pb.Origin_ORIGIN_REPLAY, ParentId: "01P", Tenant: "green", ByRoute: "spare", Envelope: envelope("a@green.example", "b@x.example", "b@acme.example")}),
+			[]string{"0 green/default.1 spare.example via spare [0]", "1 acme/acme.2 spare.example via spare [1]"}},
 		{"ten reroutes are allowed", reinject(&pb.Reinject{
 			Origin: pb.Origin_ORIGIN_REROUTE, Reroutes: 10, Tenant: "green", Envelope: envelope("a@green.example", "b@x.example")}),
 			[]string{"10000000 green/default.1 x.example via internet [0]"}},

@@ -37,6 +37,7 @@ type message struct {
 	scan      *pb.Scan
 	rescanned uint64 // by this order it was scanned again
 	verified  bool   // the reverse-path is who it says
+	byRoute   string // name of the route that somebody chose
 }
 
 // decode reads a record of either topic. Its errors wrap bus.ErrPoison: what
@@ -87,7 +88,7 @@ func decodeReinject(r bus.Record) (*message, error) {
 		bornMs: p.BornMs, stoppedMs: p.StoppedMs, nextLeg: p.NextLeg,
 		origin: p.Origin, parentID: p.ParentId, parentLeg: p.ParentLeg,
 		reroutes: p.Reroutes, attempt: p.Attempt, last: p.Last,
-		notified: p.DelayNotified, owed: p.Owed, scan: p.Scan, verified: p.Verified, rescanned: p.Rescanned,
+		notified: p.DelayNotified, owed: p.Owed, scan: p.Scan, verified: p.Verified, rescanned: p.Rescanned, byRoute: p.ByRoute,
 	}
 	if m.bornMs == 0 {
 		m.bornMs = r.Time.UnixMilli()

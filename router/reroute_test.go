@@ -21,6 +21,7 @@ func TestRerouteKeepsTheLeg(t *testing.T) {
 	})), viewed())
 	before := legs[0]
 	before.Attempt, before.StoppedMs, before.DelayNotified, before.Owed = 4, 1000, true, true
+	before.ByRoute, before.Route, before.Destination = "spare", "spare", "spare.example"
 	before.Last = &pb.Status{Code: 451}
 	after, events := route(mustDecode(t, reinjectRecord(t, schemas.Reroute(before, 7))), viewed())
 	if len(after) != 1 || len(events) != 1 || events[0].Origin != pb.Origin_ORIGIN_REROUTE || events[0].ParentId != "01A" {

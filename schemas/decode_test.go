@@ -210,6 +210,12 @@ func leg() *pb.Leg {
 	}
 }
 
+func byRoute() *pb.Leg {
+	l := leg()
+	l.Route, l.ByRoute, l.Destination = "spare", "spare", "spare.example:25"
+	return l
+}
+
 func waiting() *pb.Leg {
 	l := leg()
 	l.DueMs, l.Reason = 1_763_900_060_000, pb.Reason_REASON_DEFERRED
@@ -344,6 +350,10 @@ func mailSamples() map[string]proto.Message {
 			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}}, Tenant: "acme", BornMs: 1_763_900_000_456, StoppedMs: 1,
 			NextLeg: 2000, Reroutes: 1, Attempt: 2, Session: session, Last: &pb.Status{Code: 450},
 		},
+		"reinject-by-route": &pb.Reinject{
+			Id: "01JD0000000000000000000005", Origin: pb.Origin_ORIGIN_REPLAY, ParentId: "01JD0000000000000000000001", Envelope: envelope,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}}, Tenant: "acme", Directory: 18, Session: session, ByRoute: "spare",
+		},
 		"reinject-forward": &pb.Reinject{
 			Id: "01JD0000000000000000000004", Origin: pb.Origin_ORIGIN_FORWARD, ParentId: "01JD0000000000000000000001", ParentLeg: 1,
 			Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "abuse@acme.example"}}},
@@ -360,16 +370,17 @@ func mailSamples() map[string]proto.Message {
 			Directory: 18, TookMs: 92, Stage: "scanner",
 			Scan: &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: "standard", Directory: 18, Verdicts: verdicts(), Action: "reject", Finding: "malware"},
 		},
-		"leg":         leg(),
-		"leg-tagged":  tagged(),
-		"scan":        wanted(),
-		"waiting":     waiting(),
-		"parked":      parked(),
-		"quarantine":  quarantined(),
-		"parked-held": parkedHeld(),
-		"marker":      &pb.Marker{Offsets: []int64{5, 9, 12}},
-		"chunk":       &pb.Chunk{MessageId: "01JD0000000000000000000001", Number: 1, Data: []byte{0, 1, 255}, Compressed: true},
-		"journaled":   &pb.Journaled{Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 99, Result: []byte{8, 1}},
+		"leg":          leg(),
+		"leg-by-route": byRoute(),
+		"leg-tagged":   tagged(),
+		"scan":         wanted(),
+		"waiting":      waiting(),
+		"parked":       parked(),
+		"quarantine":   quarantined(),
+		"parked-held":  parkedHeld(),
+		"marker":       &pb.Marker{Offsets: []int64{5, 9, 12}},
+		"chunk":        &pb.Chunk{MessageId: "01JD0000000000000000000001", Number: 1, Data: []byte{0, 1, 255}, Compressed: true},
+		"journaled":    &pb.Journaled{Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 99, Result: []byte{8, 1}},
 		"event": &pb.Event{
 			Id: "01JD0000000000000000000001.1.3.4", Type: pb.EventType_EVENT_TYPE_DELIVERED, AtMs: 1_763_900_001_000,
 			MessageId: "01JD0000000000000000000001", Leg: 1, Step: 3, Tenant: "acme", Queue: "acme", Destination: "one.example",

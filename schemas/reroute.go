@@ -26,7 +26,7 @@ func Reroute(l *pb.Leg, number uint64) *pb.Reinject {
 		Directory: number, HeaderMessageId: l.HeaderMessageId, Reroutes: l.Reroutes + 1,
 		Attempt: l.Attempt, Session: l.Session, Last: l.Last,
 		DelayNotified: l.DelayNotified, Owed: l.Owed, Scan: l.Scan, Verified: l.Verified,
-		Rescanned: l.Rescanned,
+		Rescanned: l.Rescanned, ByRoute: l.ByRoute,
 	}
 }
 

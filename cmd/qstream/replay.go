@@ -35,6 +35,8 @@ type selectFlags struct {
 	Queue       string   `placeholder:"NAME" help:"Recipients whose leg went through this queue."`
 	Destination string   `placeholder:"DESTINATION" help:"Recipients whose leg went to this destination."`
 	Outcome     []string `placeholder:"OUTCOME" help:"Recipients that were delivered, bounced, expired or discarded, that failed (bounced or expired), or that are waiting."`
+	Finding     []string `placeholder:"FINDING" help:"Recipients in whose mail a scan last found that: malware, spam, refused, unscannable, encrypted, down or poison."`
+	Action      []string `placeholder:"ACTION" help:"Recipients of whose mail a scan policy last made that: pass, tag, redirect, forward, quarantine, reject or discard."`
 }
 
 func (f selectFlags) selection(now time.Time) replay.Selection {
@@ -42,6 +44,7 @@ func (f selectFlags) selection(now time.Time) replay.Selection {
 		Since: f.Since.at(now), Until: f.Until.at(now), IDs: f.ID, MessageID: f.MessageID,
 		ReversePath: mail.Pattern(f.ReversePath), Recipient: mail.Pattern(f.Recipient), Client: f.Client,
 		Tenant: f.Tenant, Queue: f.Queue, Destination: f.Destination, Outcomes: f.Outcome,
+		Findings: f.Finding, Actions: f.Action,
 	}
 }
 

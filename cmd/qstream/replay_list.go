@@ -25,6 +25,11 @@ func (c *replayListCmd) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	defer done()
+	return c.show(ctx, p, h)
+}
+
+// show fails if nothing is meant.
+func (c *replayListCmd) show(ctx context.Context, p *Process, h *replay.History) error {
 	n, err := c.print(ctx, p, h)
 	if err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 
+	"qstream/bus"
+	"qstream/directory"
 	"qstream/mail"
 	"qstream/replay"
 )
@@ -16,6 +18,7 @@ type replayRedeliverCmd struct {
 	selectFlags
 	redeliverFlags
 	Whole  bool   `help:"Deliver to all recipients of each message, not only to those that are meant."`
+	Route  string `placeholder:"NAME" help:"By this route of the directory, whatever matches the recipients (default: as they are routed today)."`
 	Reason string `required:"" placeholder:"TEXT" help:"Why; it stands in the audit."`
 	DryRun bool   `help:"List what would be delivered, and deliver nothing."`
 }
@@ -30,22 +33,40 @@ func (c *replayRedeliverCmd) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	if c.DryRun {
-		list := replayListCmd{System: c.System, selectFlags: c.selectFlags}
-		return list.Run(ctx, p)
-	}
 	h, done, err := c.open(ctx, &c.System)
 	if err != nil {
 		return err
 	}
 	defer done()
+	if err := knownRoute(ctx, h.Bus, c.Route); err != nil {
+		return err
+	}
+	if c.DryRun {
+		list := replayListCmd{System: c.System, selectFlags: c.selectFlags}
+		return list.show(ctx, p, h)
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
-	j := &replay.Job{ID: mail.NewID(p.Now()), Reason: c.Reason, Selection: s, Whole: c.Whole, Host: host}
+	j := &replay.Job{ID: mail.NewID(p.Now()), Reason: c.Reason, Selection: s, Whole: c.Whole, Route: c.Route, Host: host}
 	fmt.Fprintln(p.Stderr, "job", j.ID)
 	return c.redeliver(ctx, p, h, j)
+}
+
+// knownRoute refuses a route that there isn't: mail would go as ever in silence.
+func knownRoute(ctx context.Context, b *bus.Bus, name string) error {
+	if name == "" {
+		return nil
+	}
+	s, err := directory.Read(ctx, b)
+	if err != nil {
+		return err
+	}
+	if s.Route(name) == nil {
+		return notFoundf("there is no route %s", mail.Printable(name))
+	}
+	return nil
 }
 
 // redeliver runs a job and tells of it.

@@ -183,7 +183,7 @@ func (h *history) routed(e *pb.Event, _ *leg, o *pb.Outcome, s *directory.Snapsh
 		d.Why = "the record that it was routed from isn't kept any more"
 		return
 	}
-	q := directory.Question{Recipient: o.Address, NullSender: in.nullSender, Tenant: in.tenant, Queue: in.queue}
+	q := directory.Question{Recipient: o.Address, NullSender: in.nullSender, Tenant: in.tenant, Queue: in.queue, Route: in.byRoute}
 	h.place(q, s, d, func(a Answer) Answer {
 		if e.Scan == nil { // a policy that mail is exempt from, or was scanned by, isn't told
 			a.Scan = ""
@@ -202,7 +202,7 @@ func (h *history) attempted(e *pb.Event, l *leg, o *pb.Outcome, s *directory.Sna
 			d.Recorded.Due = stamp(e.DueMs)
 		}
 	}
-	q := directory.Question{Recipient: o.Address, NullSender: e.ReversePath == "", Tenant: l.tenant, Queue: l.queue}
+	q := directory.Question{Recipient: o.Address, NullSender: e.ReversePath == "", Tenant: l.tenant, Queue: l.queue, Route: h.byRoute()}
 	h.place(q, s, d, func(a Answer) Answer {
 		a.Scan, a.Refusal = "", "" // told by the outcome
 		a.Due = due

@@ -129,6 +129,7 @@ type entry struct {
 	reroutes   uint32
 	session    *pb.Session
 	verified   bool
+	byRoute    string // that somebody chose
 }
 
 // history is what the log knows of a message.
@@ -168,6 +169,7 @@ func (h *history) reinject(r bus.Record) error {
 	e := entry{
 		origin: p.Origin, tenant: p.Tenant, queue: p.Scan.GetQueue(), nullSender: p.Envelope.GetReversePath() == "", born: r.Time,
 		stopped: time.Duration(p.StoppedMs) * time.Millisecond, reroutes: p.Reroutes, session: p.Session, verified: p.Verified,
+		byRoute: p.ByRoute,
 	}
 	if p.BornMs != 0 {
 		e.born = time.UnixMilli(p.BornMs)
@@ -190,6 +192,17 @@ func (h *history) numbers() map[uint64]bool {
 // rerouteSpan is how the router numbers legs of a message that returned:
 // reroutes times this, plus the lowest recipient.
 const rerouteSpan = 1_000_000
+
+// byRoute is the route that somebody chose for the message, which each of its
+// records names.
+func (h *history) byRoute() string {
+	for _, in := range h.entries {
+		if in.byRoute != "" {
+			return in.byRoute
+		}
+	}
+	return ""
+}
 
 // entryOf is the record that a leg was made of; nil: it isn't kept.
 func (h *history) entryOf(e *pb.Event) *entry {

@@ -1195,9 +1195,11 @@ type Reinject struct {
 	DelayNotified bool `protobuf:"varint,18,opt,name=delay_notified,json=delayNotified,proto3" json:"delay_notified,omitempty"`
 	Owed          bool `protobuf:"varint,19,opt,name=owed,proto3" json:"owed,omitempty"`
 	// What scanning came to, for the legs made of it.
-	Scan          *Scan  `protobuf:"bytes,20,opt,name=scan,proto3" json:"scan,omitempty"`
-	Verified      bool   `protobuf:"varint,21,opt,name=verified,proto3" json:"verified,omitempty"`
-	Rescanned     uint64 `protobuf:"varint,38,opt,name=rescanned,proto3" json:"rescanned,omitempty"`
+	Scan      *Scan  `protobuf:"bytes,20,opt,name=scan,proto3" json:"scan,omitempty"`
+	Verified  bool   `protobuf:"varint,21,opt,name=verified,proto3" json:"verified,omitempty"`
+	Rescanned uint64 `protobuf:"varint,38,opt,name=rescanned,proto3" json:"rescanned,omitempty"`
+	// As in the leg.
+	ByRoute       string `protobuf:"bytes,24,opt,name=by_route,json=byRoute,proto3" json:"by_route,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1386,6 +1388,13 @@ func (x *Reinject) GetRescanned() uint64 {
 	return 0
 }
 
+func (x *Reinject) GetByRoute() string {
+	if x != nil {
+		return x.ByRoute
+	}
+	return ""
+}
+
 // Leg is a value of the scan, queue, delay, parked and quarantine topics: one tenant's
 // recipients of one message in one queue for one destination.
 type Leg struct {
@@ -1447,7 +1456,10 @@ type Leg struct {
 	// who sent it.
 	Verified bool `protobuf:"varint,37,opt,name=verified,proto3" json:"verified,omitempty"`
 	// Number of the newest command by which it was scanned again.
-	Rescanned     uint64 `protobuf:"varint,38,opt,name=rescanned,proto3" json:"rescanned,omitempty"`
+	Rescanned uint64 `protobuf:"varint,38,opt,name=rescanned,proto3" json:"rescanned,omitempty"`
+	// Name of the route that somebody chose, whatever matches the recipients'
+	// domains. Empty, or there is none of that name: as routed.
+	ByRoute       string `protobuf:"bytes,44,opt,name=by_route,json=byRoute,proto3" json:"by_route,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1746,6 +1758,13 @@ func (x *Leg) GetRescanned() uint64 {
 		return x.Rescanned
 	}
 	return 0
+}
+
+func (x *Leg) GetByRoute() string {
+	if x != nil {
+		return x.ByRoute
+	}
+	return ""
 }
 
 // Marker is a value of the delay, parked and quarantine topics, told from the
@@ -2194,7 +2213,7 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x11header_message_id\x18\b \x01(\tR\x0fheaderMessageId\x12)\n" +
 	"\x06checks\x18\t \x03(\v2\x11.qstream.v1.CheckR\x06checks\x12$\n" +
 	"\x04scan\x18\n" +
-	" \x01(\v2\x10.qstream.v1.ScanR\x04scan\"\xda\x05\n" +
+	" \x01(\v2\x10.qstream.v1.ScanR\x04scan\"\xf5\x05\n" +
 	"\bReinject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x06origin\x18\x02 \x01(\x0e2\x12.qstream.v1.OriginR\x06origin\x12\x1b\n" +
@@ -2220,7 +2239,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x04owed\x18\x13 \x01(\bR\x04owed\x12$\n" +
 	"\x04scan\x18\x14 \x01(\v2\x10.qstream.v1.ScanR\x04scan\x12\x1a\n" +
 	"\bverified\x18\x15 \x01(\bR\bverified\x12\x1c\n" +
-	"\trescanned\x18& \x01(\x04R\trescanned\"\xc8\t\n" +
+	"\trescanned\x18& \x01(\x04R\trescanned\x12\x19\n" +
+	"\bby_route\x18\x18 \x01(\tR\abyRoute\"\xe3\t\n" +
 	"\x03Leg\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x16\n" +
@@ -2266,7 +2286,8 @@ const file_qstream_v1_mail_proto_rawDesc = "" +
 	"\x04owed\x18# \x01(\bR\x04owed\x12$\n" +
 	"\x04scan\x18$ \x01(\v2\x10.qstream.v1.ScanR\x04scan\x12\x1a\n" +
 	"\bverified\x18% \x01(\bR\bverified\x12\x1c\n" +
-	"\trescanned\x18& \x01(\x04R\trescanned\"\"\n" +
+	"\trescanned\x18& \x01(\x04R\trescanned\x12\x19\n" +
+	"\bby_route\x18, \x01(\tR\abyRoute\"\"\n" +
 	"\x06Marker\x12\x18\n" +
 	"\aoffsets\x18\x01 \x03(\x03R\aoffsets\"\x8d\x02\n" +
 	"\n" +
