@@ -91,8 +91,8 @@ func TestConfigurationPage(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		text += "---\n" + block[1]
 	}
-	if n := len(snapshotOf(t, text).Documents()); n != 15 {
-		t.Errorf("%d documents, want 15", n)
+	if n := len(snapshotOf(t, text).Documents()); n != 16 {
+		t.Errorf("%d documents, want 16", n)
 	}
 }
 
