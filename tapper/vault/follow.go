@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
@@ -36,12 +37,54 @@ func (v *Vault) follow(ctx context.Context) error {
 	if err := v.missed(ctx, start.Offset); err != nil {
 		return err
 	}
-	return v.apart.Follow(kinds, start, func(r bus.Record) error {
+	mails := v.apart.Follow(kinds[:lane.OfEvents], start, func(r bus.Record) error {
 		if err := v.gate(ctx, r.Time); err != nil {
 			return err
 		}
 		return v.hand(ctx, 0, r, "")
-	}).Run(ctx)
+	})
+	held := make(chan heldEvent, mostHeld)
+	events := v.apart.Follow(kinds[lane.OfEvents:], start, func(r bus.Record) error {
+		select {
+		case held <- heldEvent{r, v.deps.Now()}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return mails.Run(ctx) })
+	g.Go(func() error { return events.Run(ctx) })
+	g.Go(func() error { return v.release(ctx, mails, held) })
+	return g.Wait()
+}
+
+// mostHeld bounds the events that wait for their messages to be read.
+const mostHeld = 10000
+
+// heldEvent is an event, and when it was read.
+type heldEvent struct {
+	bus.Record
+	at time.Time
+}
+
+// release hands events on once all mail is read that was there when they were:
+// their messages are known then, if orders cover them.
+func (v *Vault) release(ctx context.Context, mails *bus.Follower, held <-chan heldEvent) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e := <-held:
+			err := v.await(ctx, "mail", func() bool { return mails.Fresh().After(e.at) })
+			if err == nil {
+				err = v.hand(ctx, 0, e.Record, "")
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // bear gives lanes without a beginning one: the first vault of all begins with

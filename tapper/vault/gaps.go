@@ -142,11 +142,12 @@ func (a *Audit) tick(n int, at sealed.Place, tick *pb.TapTick) {
 	if l.number == 0 {
 		return
 	}
+	var sequences []uint64
 	for _, c := range tick.Copies {
 		if c.Number != l.number {
 			continue
 		}
-		a.next(n, c.Sequence)
+		sequences = append(sequences, c.Sequence)
 		if had := l.copies[c.MessageId]; had != nil {
 			a.find(GapTwice, n, "message %s as numbers %d and %d", c.MessageId, had.sequence, c.Sequence)
 		}
@@ -154,9 +155,13 @@ func (a *Audit) tick(n int, at sealed.Place, tick *pb.TapTick) {
 	}
 	for _, o := range tick.Outcomes {
 		if o.Number == l.number {
-			a.next(n, o.Sequence)
+			sequences = append(sequences, o.Sequence)
 			l.outcomes++
 		}
+	}
+	slices.Sort(sequences)
+	for _, s := range sequences {
+		a.next(n, s)
 	}
 	for _, ack := range tick.Acks {
 		if ack.Number != l.number {
@@ -253,6 +258,11 @@ func kept() time.Duration {
 
 // Gaps reads the topics and reports on an order.
 func (v *Vault) Gaps(ctx context.Context, id string) (*Report, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-v.set.CaughtUp():
+	}
 	tap := v.docket.Book().Tap(id)
 	if tap == nil || !tap.Approved.Made() {
 		return nil, fmt.Errorf("%w: no approved order of that id", order.ErrNone)

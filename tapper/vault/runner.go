@@ -1,10 +1,12 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -180,6 +182,8 @@ func itemsOf(said []lane.Said, number uint32, from uint64) (items []item) {
 			}
 		}
 	}
+	// Copies and outcomes of one entry stand apart.
+	slices.SortStableFunc(items, func(x, y item) int { return cmp.Compare(x.sequence, y.sequence) })
 	return items
 }
 
