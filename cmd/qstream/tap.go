@@ -107,7 +107,7 @@ func said(d order.Decision) string {
 	if !d.Made() {
 		return "-"
 	}
-	return d.By + " " + d.At.UTC().Format(time.RFC3339)
+	return mail.Printable(d.By) + " " + d.At.UTC().Format(time.RFC3339)
 }
 
 // about is a rule in a table.
@@ -118,5 +118,5 @@ func about(r order.Rule) string {
 			text += fmt.Sprintf(" %s %s", f.name, f.value)
 		}
 	}
-	return text[min(1, len(text)):]
+	return mail.Printable(text[min(1, len(text)):])
 }

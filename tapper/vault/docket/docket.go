@@ -118,6 +118,13 @@ func (d *Docket) Changed() <-chan struct{} {
 	return d.on
 }
 
+// Officers are those of now. Don't change the map.
+func (d *Docket) Officers() order.Officers {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.book.Officers()
+}
+
 // Book is a copy of the book as it stands.
 func (d *Docket) Book() *order.Book {
 	d.mu.Lock()

@@ -175,8 +175,9 @@ func (r refusal) err() error {
 	return fmt.Errorf("%w: %s", kind, r.Text)
 }
 
-// waitMost bounds an answer: what is said waits for a beat or two of the logs.
-const waitMost = 2 * time.Minute
+// waitMost bounds an answer: what is said waits for a beat or two of the logs, the
+// largest order for some twenty.
+const waitMost = 5 * time.Minute
 
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, waitMost)

@@ -181,7 +181,7 @@ func (s *Server) handler(local bool) http.Handler {
 			answerStranger(w)
 			return
 		}
-		req, v := s.admit.admit(s.cfg.Docket.Book().Officers(), body, r.Header.Get(signatureHeader), s.cfg.Now())
+		req, v := s.admit.admit(s.cfg.Docket.Officers(), body, r.Header.Get(signatureHeader), s.cfg.Now())
 		client := "socket"
 		if !local {
 			client = r.RemoteAddr

@@ -25,6 +25,7 @@ import (
 
 	"filippo.io/age"
 
+	"qstream/directory"
 	"qstream/mail"
 )
 
@@ -63,7 +64,7 @@ type Order struct {
 	// Retro lets the order cover messages that were accepted before its approval,
 	// as far back as From and as they are kept.
 	Retro   bool   `json:"retro,omitempty"`
-	Sink    string `json:"sink"`              // where copies go, as the sinks read it
+	Sink    string `json:"sink"`              // where copies go, as directory.ParseSink reads it
 	Encrypt string `json:"encrypt,omitempty"` // age public key that copies are encrypted to
 }
 
@@ -98,11 +99,10 @@ func (o Order) Complete() (Order, error) {
 	case o.Until.Sub(o.From) > MaxWindow:
 		fault("until: more than five years after from; ask for it again in time")
 	}
-	if o.Sink = strings.TrimSpace(o.Sink); o.Sink == "" {
-		fault("sink: is missing")
-	}
-	if !plain(o.Sink, maxSink) {
+	if o.Sink = strings.TrimSpace(o.Sink); !plain(o.Sink, maxSink) {
 		fault("sink: want at most %d octets of printable text", maxSink)
+	} else if _, err := directory.ParseSink(o.Sink); err != nil {
+		fault("sink: %w", err)
 	}
 	if o.Encrypt != "" {
 		if _, err := age.ParseX25519Recipient(o.Encrypt); err != nil {

@@ -51,7 +51,8 @@ func TestComplete(t *testing.T) {
 		{"no end", func(o *Order) { o.Until = time.Time{} }, "no order is without an end"},
 		{"ends before it begins", func(o *Order) { o.Until = o.From }, "until: 2026-03-01T12:00:00Z is not after"},
 		{"for ever", func(o *Order) { o.Until = o.From.AddDate(6, 0, 0) }, "more than five years"},
-		{"no sink", func(o *Order) { o.Sink = "" }, "sink: is missing"},
+		{"no sink", func(o *Order) { o.Sink = "" }, "sink: a sink names a place"},
+		{"unknown sink", func(o *Order) { o.Sink = "ftp://x" }, "sink: "},
 		{"large", func(o *Order) {
 			o.Who = nil
 			for range MaxRules {
