@@ -151,7 +151,9 @@ func (p *tapper) approve(o order.Order) string {
 			t.Fatal(err)
 		}
 	}
-	sign := func(name string) order.Signer { return order.Signer{Vault: p.docket.Vault(), Name: name, Key: key(name)} }
+	sign := func(name string) order.Signer {
+		return order.Signer{Vault: p.docket.Vault(), Name: name, Key: key(name)}
+	}
 	say(sign("ann").RequestOrder(now, o))
 	say(sign("bob").Answer(time.Now(), order.Approve, order.SubjectOrder, o.ID, p.docket.Book().Tap(o.ID).Hash))
 	return o.ID
