@@ -59,7 +59,7 @@ func look(t *testing.T, orders int) seen {
 	for i := range orders {
 		o := order.Order{Who: []order.Rule{{Recipient: "bob@acme.example"}}, What: order.Full, Sink: "maildir:" + filepath.Join(s.sinks, fmt.Sprint(i))}
 		if i == 0 { // whose sink fails for ever
-			o.Sink = "smtp://127.0.0.1:1/?to=taps@three.example"
+			o.Sink = "maildir:/dev/null"
 		}
 		ids = append(ids, p.approve(o))
 	}
