@@ -24,45 +24,9 @@ import (
 // outcomes.
 func TestVaultKilled(t *testing.T) {
 	each(t, "embedded,kafka1", "kafka3", func(t *testing.T, broker string) {
-		dir, sink := filepath.Join(t.TempDir(), "v"), filepath.Join(t.TempDir(), "taps")
-		_, ann, err := ed25519.GenerateKey(nil)
-		must(t, err)
-		_, bob, err := ed25519.GenerateKey(nil)
-		must(t, err)
-		_, err = docket.Found(dir,
-			order.Officer{Name: "ann", Key: ann.Public().(ed25519.PublicKey)}, order.Officer{Name: "bob", Key: bob.Public().(ed25519.PublicKey)})
-		must(t, err)
-		tr := start(t, broker, false, fakemx.Config{}, "--vault", dir, "--vault-beat", "500ms")
-		now := time.Now()
-		o := order.Order{
-			ID: mail.NewID(now), Reference: "12 Gs 345/26", Who: []order.Rule{{Recipient: "user@acme.example"}}, What: order.Full,
-			From: now.Add(-time.Hour), Until: now.Add(time.Hour), Sink: "maildir:" + sink,
-		}
-		o, err = o.Complete()
-		must(t, err)
-		ask := func(name string, key ed25519.PrivateKey, f func(*office.Client) error) {
-			t.Helper()
-			c := office.BySocket(docket.Socket(dir), name, key, time.Now)
-			defer c.Close()
-			for end := time.Now().Add(time.Minute); ; time.Sleep(500 * time.Millisecond) {
-				_, err := c.Hello(t.Context())
-				if err == nil {
-					err = f(c)
-				}
-				if err == nil {
-					return
-				}
-				if time.Now().After(end) {
-					t.Fatal(err)
-				}
-			}
-		}
-		ask("ann", ann, func(c *office.Client) error { return say(t, c)(c.Signer().RequestOrder(time.Now(), o)) })
-		ask("bob", bob, func(c *office.Client) error {
-			text, err := o.Canonical()
-			must(t, err)
-			return say(t, c)(c.Signer().Answer(time.Now(), order.Approve, order.SubjectOrder, o.ID, order.Hash(text)))
-		})
+		v, sink := found(t), filepath.Join(t.TempDir(), "taps")
+		tr := start(t, broker, false, fakemx.Config{}, "--vault", v.dir, "--vault-beat", "500ms")
+		id := v.order("user@acme.example", "maildir:"+sink)
 		tr.begin(10, 100, 0)
 		for i := range 4 {
 			time.Sleep(time.Duration(1500+737*i%900) * time.Millisecond) // points of no meaning
@@ -75,7 +39,7 @@ func TestVaultKilled(t *testing.T) {
 		want := tr.stored("user@acme.example")
 		var r vault.Report
 		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(500 * time.Millisecond) {
-			ask("ann", ann, func(c *office.Client) error { return c.Ask(t.Context(), office.VerbGaps, office.IDArgs{ID: o.ID}, &r) })
+			v.ask("ann", func(c *office.Client) error { return c.Ask(t.Context(), office.VerbGaps, office.IDArgs{ID: id}, &r) })
 			if r.Unread == 0 && r.Open == 0 && r.Copies >= want && r.Outcomes >= want || time.Now().After(end) {
 				break
 			}
@@ -99,6 +63,65 @@ func TestVaultKilled(t *testing.T) {
 			t.Errorf("%d different objects at the sink, want %d copies and %d outcomes", len(copies), r.Copies, r.Outcomes)
 		}
 	})
+}
+
+// vaulted is a vault with two officers.
+type vaulted struct {
+	t    *testing.T
+	dir  string
+	keys map[string]ed25519.PrivateKey
+}
+
+func found(t *testing.T) *vaulted {
+	t.Helper()
+	v := &vaulted{t, filepath.Join(t.TempDir(), "v"), map[string]ed25519.PrivateKey{}}
+	var officers []order.Officer
+	for _, name := range []string{"ann", "bob"} {
+		public, key, err := ed25519.GenerateKey(nil)
+		must(t, err)
+		v.keys[name] = key
+		officers = append(officers, order.Officer{Name: name, Key: public})
+	}
+	_, err := docket.Found(v.dir, officers[0], officers[1])
+	must(t, err)
+	return v
+}
+
+// ask has an officer ask until the office answers.
+func (v *vaulted) ask(name string, f func(*office.Client) error) {
+	v.t.Helper()
+	c := office.BySocket(docket.Socket(v.dir), name, v.keys[name], time.Now)
+	defer c.Close()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(500 * time.Millisecond) {
+		_, err := c.Hello(v.t.Context())
+		if err == nil {
+			err = f(c)
+		}
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			v.t.Fatal(err)
+		}
+	}
+}
+
+// order brings an order about a recipient into force.
+func (v *vaulted) order(recipient, sink string) string {
+	v.t.Helper()
+	now := time.Now()
+	o, err := order.Order{
+		ID: mail.NewID(now), Reference: "12 Gs 345/26", Who: []order.Rule{{Recipient: recipient}}, What: order.Full,
+		From: now.Add(-time.Hour), Until: now.Add(time.Hour), Sink: sink,
+	}.Complete()
+	must(v.t, err)
+	v.ask("ann", func(c *office.Client) error { return say(v.t, c)(c.Signer().RequestOrder(time.Now(), o)) })
+	v.ask("bob", func(c *office.Client) error {
+		text, err := o.Canonical()
+		must(v.t, err)
+		return say(v.t, c)(c.Signer().Answer(time.Now(), order.Approve, order.SubjectOrder, o.ID, order.Hash(text)))
+	})
+	return o.ID
 }
 
 func say(t *testing.T, c *office.Client) func(order.Signed, error) error {
@@ -133,3 +156,6 @@ func (tr *trial) stored(rcpt string) int {
 	}
 	return len(ids)
 }
+
+// nothing is asked only to know that the office is open.
+func nothing(*office.Client) error { return nil }
