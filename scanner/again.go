@@ -12,6 +12,7 @@ import (
 	"qstream/control"
 	"qstream/directory"
 	"qstream/directory/roster"
+	"qstream/directory/ruling"
 	"qstream/engine"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -173,8 +174,6 @@ func (s *Scanner) holdBack(ctx context.Context, o *pb.Rescan, bad []uint32) erro
 	return err
 }
 
-// noVerdict reports an answer that lacks an engine's verdict.
-func noVerdict(a answer) bool {
-	n := len(a.verdicts)
-	return n > 0 && a.verdicts[n-1].Outcome == engine.Failed && !a.verdicts[n-1].Poison
-}
+// noVerdict reports an engine that gave none, whatever a rule makes of that: of
+// the past nobody may be told clean what only some engines looked at.
+func noVerdict(v ruling.Said) bool { return v.Outcome == engine.Failed && !v.Poison }

@@ -114,7 +114,7 @@ func (s *asker) scan(ctx context.Context, l *pb.Leg, m *roster.Member) (v ruling
 func (s *asker) scanOnce(ctx context.Context, l *pb.Leg, m *roster.Member) engine.Verdict {
 	lane := l.Tenant + "\x00" + l.Queue
 	if s.idle {
-		lane = "past\x00" + l.Tenant
+		lane = l.Tenant + "\x00\x00past" // no queue is called so
 	}
 	v, took := m.Ask(ctx, roster.Message{
 		Lane: lane, Idle: s.idle, Prepend: l.Prepend, Size: l.Content.GetSize(),

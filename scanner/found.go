@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,13 +53,13 @@ func isBad(r ruling.Ruling) bool {
 // counts then.
 func findAgain(o *pb.Rescan, a answer, sc scene) foundAgain {
 	missing := ""
-	if noVerdict(a) {
-		last := a.verdicts[len(a.verdicts)-1]
-		if next, ok := later(o, a, sc.now); ok && !anyBad(a.rulings) {
+	if i := slices.IndexFunc(a.verdicts, noVerdict); i >= 0 {
+		first := a.verdicts[i]
+		if next, ok := later(o, a, first.Reason == engine.Unreadable, sc.now); ok && !slices.ContainsFunc(a.rulings, isBad) {
 			return foundAgain{again: next}
 		}
-		missing = last.Engine + ": " + last.Reason.String()
-		a.verdicts = a.verdicts[:len(a.verdicts)-1]
+		missing = first.Engine + ": " + first.Reason.String()
+		a.verdicts = slices.DeleteFunc(slices.Clone(a.verdicts), noVerdict)
 		a.rulings = ruling.Judge(sc.policy, a.verdicts, caseOf(o.Leg, sc.now))
 	}
 	f := foundAgain{result: &pb.RescanResult{Outcome: outcomeClean, Policy: sc.policy.Name}}
@@ -76,19 +77,9 @@ func findAgain(o *pb.Rescan, a answer, sc scene) foundAgain {
 	return f
 }
 
-func anyBad(rs []ruling.Ruling) bool {
-	for _, r := range rs {
-		if isBad(r) {
-			return true
-		}
-	}
-	return false
-}
-
 // later is the offer as it comes back; ok is false if it is given up.
-func later(o *pb.Rescan, a answer, now time.Time) (next *pb.Rescan, ok bool) {
+func later(o *pb.Rescan, a answer, unreadable bool, now time.Time) (next *pb.Rescan, ok bool) {
 	waits := o.Leg.GetScan().GetWaits()
-	unreadable := a.verdicts[len(a.verdicts)-1].Reason == engine.Unreadable
 	if !now.Before(time.UnixMilli(o.UntilMs)) || unreadable && waits >= unreadableAfter {
 		return nil, false
 	}

@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -38,6 +39,14 @@ func owed(ref *pb.ContentRef, tenant, policy string) *pb.Leg {
 	return l
 }
 
+// names are those of the fields that are changed.
+func names(l *pb.Leg) (all []string) {
+	for _, c := range l.Scan.Changes {
+		all = append(all, c.Name)
+	}
+	return all
+}
+
 // What the edge has left is scanned by its rule's policy, also where there is
 // no other, and then by the leg's own; the changes of both are made.
 func TestOwedIsScannedFirst(t *testing.T) {
@@ -45,16 +54,13 @@ func TestOwedIsScannedFirst(t *testing.T) {
 	apply(t, b, owing(clam(t).Addr(), `rules: {on: malware, action: tag, header: "X-Own: bad"}`))
 	bad := stored(t, b, "01JD0000000000000000000001", fakeclamd.Eicar)
 	put(t, b, owed(bad, "free", "r"), owed(bad, "acme", "r"))
-	start(t, b, Config{})
-	names := func(l *pb.Leg) (all []string) {
-		for _, c := range l.Scan.Changes {
-			all = append(all, c.Name)
-		}
-		return all
-	}
+	s, _ := start(t, b, Config{})
 	l := legOn(t, b, schemas.Queue("free", 1), 1)[0]
 	if l.Step != 2 || l.Scan.State != pb.ScanState_SCAN_STATE_DONE || l.Scan.Policy != "r" || !l.Scan.OfRule || l.Scan.Owed != "" || len(names(l)) != 3 || schemas.WantsScan("", l.Scan) {
 		t.Errorf("without a policy of its own: %v", l)
+	}
+	if _, limit, _ := s.lane(owed(bad, "free", "r")); limit != s.deps.Directory.Snapshot().Scan("r").Concurrency || limit < 2 {
+		t.Errorf("%d of them at once", limit)
 	}
 	l = legOn(t, b, schemas.Queue("acme", 1), 1)[0]
 	if l.Step != 3 || l.Scan.State != pb.ScanState_SCAN_STATE_DONE || l.Scan.Policy != "p" || l.Scan.OfRule || l.Scan.Before.GetPolicy() != "r" {
@@ -114,5 +120,23 @@ func TestOwedWaits(t *testing.T) {
 		if done := l.Scan.GetPolicy() == "r" && l.Scan.OfRule; done != (l.Number == 0) || l.Number == 7 && l.Scan != nil {
 			t.Errorf("leg %d: %v", l.Number, l.Scan)
 		}
+	}
+}
+
+// What the leg's own policy holds keeps what the rule's wants changed, and a
+// shadow is compared with the leg's own alone.
+func TestOwedAndHeld(t *testing.T) {
+	b := bustest.New(t)
+	text := strings.Replace(owing(clam(t).Addr(), ""), "engines: clam\nconcurrency: 100\n", "engines: clam\nconcurrency: 100\nshadow: o\n", 1)
+	apply(t, b, text+"---\nkind: scan\nname: o\nengines: []\n")
+	put(t, b, owed(stored(t, b, "01JD0000000000000000000001", fakeclamd.Eicar), "acme", "r"))
+	_, stop := start(t, b, Config{})
+	l := legOn(t, b, schemas.Quarantine, 1)[0]
+	if n := names(l); len(n) != 3 || n[2] != "X-Edge" {
+		t.Errorf("changes %v", n)
+	}
+	stop()
+	if g := compared(t, b, 1); g.Policy != "p" || g.Compared+g.Missed != 1 {
+		t.Errorf("%+v", g)
 	}
 }

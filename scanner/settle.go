@@ -90,7 +90,7 @@ func conclude(l *pb.Leg, a answer, sc scene) (out []bus.Record, actions []string
 func (p *part) records(l *pb.Leg, a answer, sc scene) []bus.Record {
 	switch p.Action {
 	case directory.ActQuarantine:
-		l.Scan.Changes = nil // made anew if it is scanned again
+		l.Scan.Changes = l.Scan.GetBefore().GetChanges() // its own are made anew if it is scanned again
 		return quarantine(l, a, sc)
 	case directory.ActDiscard:
 		return []bus.Record{bus.NewEvent(discarded(l, a, sc, ""))}

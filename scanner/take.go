@@ -98,7 +98,9 @@ func (s *Scanner) lane(l *pb.Leg) (name string, limit int, ok bool) {
 	snap := s.deps.Directory.Snapshot()
 	name, limit = l.Tenant+"\x00"+l.Queue, 1
 	q, t := snap.Queue(l.Queue), snap.Tenant(l.Tenant)
-	switch {
+	switch owed := snap.Scan(l.GetScan().GetOwed()); {
+	case owed != nil:
+		limit = owed.Concurrency
 	case t != nil && snap.Scan(t.Scan) != nil:
 		limit = snap.Scan(t.Scan).Concurrency
 	case q != nil && snap.Scan(q.Scan) != nil:
@@ -191,7 +193,7 @@ func (s *Scanner) end(ctx context.Context, job *bus.Job, l *pb.Leg, snap *direct
 	if ruling.Waiting(a.rulings) {
 		return wait(l, a, sc), []string{directory.ActWait}
 	}
-	if first.Shadow != "" {
+	if first.Shadow != "" && sc.policy.Name == first.Scan { // not a rule's: the leg's own is still to be asked
 		s.shadow.offer(l, a, sc, first.Shadow)
 	}
 	return conclude(l, a, sc)

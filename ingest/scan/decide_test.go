@@ -11,6 +11,12 @@ import (
 
 func policy(t *testing.T, rules string) *directory.ScanPolicy {
 	t.Helper()
+	return built(t, rules).Scan("p")
+}
+
+// built is a directory with a policy p of two engines and these rules.
+func built(t *testing.T, rules string) *directory.Snapshot {
+	t.Helper()
 	docs, err := directory.Parse(directory.File{Name: "x", Data: []byte(`
 kind: engine
 name: clam
@@ -34,7 +40,7 @@ engines: [clam, spam]
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Scan("p")
+	return s
 }
 
 func TestDecide(t *testing.T) {

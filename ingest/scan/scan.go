@@ -188,7 +188,7 @@ type asked struct {
 func (s *Scanner) engines(ctx context.Context, p *directory.ScanPolicy, q Question) asked {
 	c := ruling.Case{Domains: q.Domains, Answers: true}
 	a := asked{rulings: ruling.Judge(p, nil, c)}
-	for _, name := range p.Engines {
+	for i, name := range p.Engines {
 		m, done := s.roster.Use(q.Snapshot, name)
 		v, why := s.one(ctx, m, q)
 		done()
@@ -202,7 +202,13 @@ func (s *Scanner) engines(ctx context.Context, p *directory.ScanPolicy, q Questi
 		if a.trouble == none {
 			a.trouble = why
 		}
-		if ctx.Err() != nil || ruling.Waiting(a.rulings) || ruling.Settled(a.rulings) {
+		if ruling.Waiting(a.rulings) || ruling.Settled(a.rulings) {
+			return a
+		}
+		if ctx.Err() != nil && i+1 < len(p.Engines) { // the others were not asked
+			if a.trouble == none {
+				a.trouble = late
+			}
 			return a
 		}
 	}

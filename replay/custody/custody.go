@@ -11,6 +11,7 @@
 package custody
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -53,7 +54,6 @@ type Part struct {
 	Unsigned  int64  `json:"unsigned"`  // records behind the newest checkpoint
 
 	links  []*pb.Link // not compared yet
-	before chain.Hash // head before the first of them
 	leaves []chain.Hash
 }
 
@@ -130,6 +130,11 @@ func (v *verifier) checkpoints(ctx context.Context, b *bus.Bus, o Options) error
 			return nil
 		}
 		at := time.UnixMilli(c.AtMs).UTC()
+		if c.First {
+			v.report.Ignored += v.report.Checkpoints
+			v.report.Checkpoints, v.report.Parts, v.parts, before = 0, nil, map[chain.Part]*Part{}, nil
+			clear(keys)
+		}
 		if v.report.Checkpoints == 0 {
 			v.report.Oldest = at
 			if c.Number > 1 && o.Since.IsZero() {
@@ -162,7 +167,7 @@ func (v *verifier) link(before map[chain.Part]chain.Place, l *pb.Link) {
 	id := chain.PartOf(l)
 	p := v.parts[id]
 	if p == nil {
-		p = &Part{Topic: l.Topic, Partition: l.Partition, before: before[id].Head}
+		p = &Part{Topic: l.Topic, Partition: l.Partition}
 		v.parts[id] = p
 		v.report.Parts = append(v.report.Parts, p)
 	} else if next := before[id].Next; l.From > next {
@@ -179,7 +184,6 @@ func (v *verifier) wrong(w Wrong) { v.report.Wrong = append(v.report.Wrong, w) }
 // expire passes over intervals whose begin the log no longer has.
 func (p *Part) expire(oldest int64) {
 	for len(p.links) > 0 && p.links[0].From < oldest {
-		p.before = chain.Hash(p.links[0].Head)
 		p.links = p.links[1:]
 		p.Gone++
 	}
@@ -201,17 +205,17 @@ func (v *verifier) record(p *Part, r bus.Record) {
 // compare ends the oldest interval of a partition.
 func (v *verifier) compare(p *Part) {
 	l := p.links[0]
-	found := chain.Extend(chain.PartOf(l), p.before, l.From, l.Next, p.leaves)
+	found := chain.Extend(chain.PartOf(l), chain.Hash{}, l.From, l.Next, p.leaves)
 	switch n := int64(len(p.leaves)); {
 	case n != l.Count:
 		v.wrong(Wrong{l.Topic, l.Partition, l.From, l.Next, fmt.Sprintf("%d records were signed, %d are there", l.Count, n)})
-	case chain.Hash(found.Head) != chain.Hash(l.Head):
+	case !bytes.Equal(found.Root, l.Root): // which is signed, and in a head that continues the chain
 		v.wrong(Wrong{l.Topic, l.Partition, l.From, l.Next, fmt.Sprintf("one of %d records, or more, isn't what was signed", n)})
 	default:
 		p.Intervals++
 		p.Records += n
 	}
-	p.before, p.links, p.leaves = chain.Hash(l.Head), p.links[1:], p.leaves[:0]
+	p.links, p.leaves = p.links[1:], p.leaves[:0]
 }
 
 func (v *verifier) end() *Report {

@@ -106,6 +106,9 @@ func TestChain(t *testing.T) {
 	if len(r.Keys) != 1 || r.Keys[0] != Fingerprint(key.Public().(ed25519.PublicKey)) {
 		t.Errorf("%v", r.Keys)
 	}
+	if r, err := Verify(t.Context(), b, Options{Since: r.Newest}); err != nil || len(r.Wrong) > 0 || r.Checkpoints == 0 || len(r.Parts) == 0 || r.Parts[0].Intervals == 0 {
+		t.Errorf("of the newest alone: %+v, %v", r, err)
+	}
 	trust := func(k ed25519.PublicKey) bool { return !k.Equal(key.Public()) }
 	if r, err := Verify(t.Context(), b, Options{Trust: trust}); err != nil || len(r.Wrong) != r.Checkpoints+len(r.Wrong) || len(r.Wrong) == 0 {
 		t.Errorf("by another key: %+v, %v", r, err)

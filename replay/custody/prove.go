@@ -71,6 +71,9 @@ func Prove(ctx context.Context, b *bus.Bus, records map[chain.Part]map[int64]boo
 		if err != nil {
 			return nil // ignored by all
 		}
+		if c.First {
+			links, found, out.Checkpoints = nil, 0, nil
+		}
 		used := false
 		for _, l := range c.Links {
 			if n := inside(records[chain.PartOf(l)], l); n > 0 {

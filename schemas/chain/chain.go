@@ -173,8 +173,9 @@ func Sign(c *pb.Chained, key ed25519.PrivateKey) ([]byte, error) {
 // Signed is a checkpoint whose signature holds.
 type Signed struct {
 	*pb.Chained
-	Key  ed25519.PublicKey
-	Hash Hash // of its body
+	Key   ed25519.PublicKey
+	Hash  Hash // of its body
+	First bool // State.Take begins with it: what it took before doesn't count
 }
 
 // Open reads the value of a checkpoint and checks its signature. Whether the

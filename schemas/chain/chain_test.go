@@ -183,8 +183,12 @@ func TestReadingBeginsAnywhere(t *testing.T) {
 	}
 	var late State
 	for i, value := range [][]byte{losers[1], winners[2]} {
-		if _, err := late.Take(value); err != nil {
+		c, err := late.Take(value)
+		if err != nil {
 			t.Fatalf("record %d: %v", i, err)
+		}
+		if !c.First {
+			t.Errorf("record %d: what was before it counts", i)
 		}
 	}
 	if late.Hash != w.state.Hash {

@@ -53,6 +53,7 @@ func (s *State) Take(value []byte) (*Signed, error) {
 		return nil, fmt.Errorf("checkpoint %d: %w", c.Number, err)
 	}
 	s.first = s.Parts == nil
+	c.First = s.first
 	s.Number, s.Hash, s.AtMs, s.Parts = c.Number, c.Hash, c.AtMs, next
 	return c, nil
 }
