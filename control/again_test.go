@@ -2,8 +2,12 @@ package control
 
 import (
 	"errors"
+	"maps"
+	"strconv"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"qstream/bus/bustest"
 	"qstream/mail"
@@ -63,10 +67,10 @@ func TestScanAgainStands(t *testing.T) {
 		send(t, b, Flush, Scope{})
 	}
 	check("after a snapshot")
-	old := map[meant]again{{one, 1}: {number: 1, at: time.Unix(0, 0)}}
+	old := agains{most: map[meant]again{{one, 1}: {number: 1, at: time.Unix(0, 0)}}}
 	if got := againAfter(old, &pb.Command{Verb: pb.Verb_VERB_SNAPSHOT, Orders: []*pb.Command{{
 		Number: 1, Verb: pb.Verb_VERB_SCAN_AGAIN, AtMs: 1, Held: []*pb.HeldLeg{{MessageId: one, Recipients: []uint32{1}}},
-	}}}, Command{At: time.Unix(0, 0).Add(againKept + time.Second)}); len(got) != 0 {
+	}}}, Command{At: time.Unix(0, 0).Add(againKept + time.Second)}); !got.none() {
 		t.Errorf("a month later: %v", got)
 	}
 }
@@ -88,4 +92,50 @@ func TestScanAgainIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// Whatever number of orders stands: the newest one counts for each recipient,
+// a state is what it was when more are given, few are copied by each command, and
+// none stands for ever.
+func TestManyOrdersToScanAgain(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Unix(1_800_000_000, 0)
+		messages := rapid.SampledFrom([]int{10, 2000}).Draw(t, "messages")
+		var kept agains
+		plain := map[meant]again{}
+		var earlier []agains
+		var then []map[meant]again
+		for n := range rapid.IntRange(1, 700).Draw(t, "orders") {
+			m := meant{strconv.Itoa(n * 7919 % messages), uint32(n % 3)}
+			p := &pb.Command{Number: uint64(n + 1), Verb: pb.Verb_VERB_SCAN_AGAIN, Job: "j", Held: []*pb.HeldLeg{{MessageId: m.messageID, Recipients: []uint32{m.number}}}}
+			kept = againAfter(kept, p, Command{Verb: ScanAgain, At: now})
+			plain[m] = again{p.Number, "j", now}
+			if len(kept.newest) > againNewest && len(kept.newest)*len(kept.newest) > len(kept.most) {
+				t.Fatalf("%d of %d are copied each time", len(kept.newest), len(kept.most))
+			}
+			if n%100 == 50 {
+				earlier, then = append(earlier, kept), append(then, maps.Clone(plain))
+			}
+			now = now.Add(time.Second)
+		}
+		earlier, then = append(earlier, kept), append(then, plain)
+		for i, a := range earlier {
+			if all := a.all(now); !maps.Equal(all, then[i]) {
+				t.Fatalf("%v, want %v", all, then[i])
+			}
+			for m, want := range then[i] {
+				if got, ok := a.of(m); !ok || got != want {
+					t.Fatalf("%v: %v, want %v", m, got, want)
+				}
+			}
+		}
+		now = now.Add(againKept + 2*time.Hour)
+		for range againNewest + 1 {
+			p := &pb.Command{Number: 1000, Verb: pb.Verb_VERB_SCAN_AGAIN, Held: []*pb.HeldLeg{{MessageId: strconv.Itoa(len(kept.newest)), Recipients: []uint32{9}}}}
+			kept = againAfter(kept, p, Command{Verb: ScanAgain, At: now})
+		}
+		if all := kept.all(now); len(kept.most)+len(kept.newest) > againNewest+len(all) {
+			t.Fatalf("a month later: %d and %d are kept, %d stand", len(kept.most), len(kept.newest), len(all))
+		}
+	})
 }

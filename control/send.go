@@ -104,7 +104,7 @@ func (f *fold) condense(ctx context.Context, b *bus.Bus) error {
 			Scope: s.Scope.proto(), SinceMs: s.Since.UnixMilli(), Actor: s.Actor, Reason: s.Reason,
 		})
 	}
-	record.Orders = append(f.state.commands(), f.state.againCommands()...)
+	record.Orders = append(f.state.commands(), f.state.againCommands(f.at)...)
 	record.Webhooks = f.state.webhookOrders()
 	for scope, at := range f.state.resumed {
 		if f.at.Sub(at) < keptResumed { // else no leg is that old

@@ -16,7 +16,7 @@ type State struct {
 	webhooks map[string]Webhook  // those about which something stands
 
 	orders map[Held]Order // about the quarantine
-	again  map[meant]again
+	again  agains
 }
 
 // Suspension is a standing order not to attempt a scope.

@@ -221,7 +221,7 @@ func (h *History) Fates(ctx context.Context, a *Account) error {
 	}
 	err = h.Bus.Read(ctx, []string{schemas.Events}, start, func(r bus.Record) error {
 		var e pb.Event
-		if proto.Unmarshal(r.Value, &e) != nil || e.Type == pb.EventType_EVENT_TYPE_FOUND_BAD {
+		if proto.Unmarshal(r.Value, &e) != nil || beside(&e) {
 			return nil
 		}
 		for _, o := range e.Outcomes {
@@ -243,7 +243,7 @@ func (h *History) Fates(ctx context.Context, a *Account) error {
 	defer a.mu.Unlock()
 	a.results.Quarantined, a.results.Escaped = 0, 0
 	for _, f := range a.findings {
-		if !f.Waiting || f.Outcome != offerBad {
+		if !f.Waiting || f.Outcome != offerBad || len(f.numbers) == 0 {
 			continue
 		}
 		switch last[fmt.Sprint(f.MessageID, f.numbers[0])] {

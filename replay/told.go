@@ -63,7 +63,10 @@ func (t *told) fold(e *pb.Event) error {
 		return err
 	}
 	outcome, ended := ends[e.Type]
-	bad := e.Type == pb.EventType_EVENT_TYPE_FOUND_BAD // tells nothing of where it is
+	bad := e.Type == pb.EventType_EVENT_TYPE_FOUND_BAD
+	if beside(e) && !bad {
+		return nil
+	}
 	if !ended && !t.asksWaiting() && !(bad && t.places != nil) {
 		return nil // only the end is asked for, and it will be told
 	}
@@ -121,6 +124,16 @@ func (t *told) bounded(n int) error {
 		return fmt.Errorf("%w (more than %d)", ErrTooMany, t.limit)
 	}
 	return nil
+}
+
+// beside reports an event that tells nothing of where mail is: others find out
+// about it, maybe later, whatever has become of it.
+func beside(e *pb.Event) bool {
+	switch e.Type {
+	case pb.EventType_EVENT_TYPE_FOUND_BAD, pb.EventType_EVENT_TYPE_COMPARED, pb.EventType_EVENT_TYPE_TALLIED:
+		return true
+	}
+	return false
 }
 
 // asksWaiting reports whether recipients without an outcome may be meant.

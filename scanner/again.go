@@ -14,6 +14,7 @@ import (
 	"qstream/directory/roster"
 	"qstream/directory/ruling"
 	"qstream/engine"
+	"qstream/mail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -27,6 +28,7 @@ const (
 	// unreadableAfter is how often content is looked for that can't be read.
 	unreadableAfter = 3
 	orderWithin     = 30 * time.Second
+	orderedAtOnce   = 1000 // messages of one order
 )
 
 // workAgain scans what is offered, in a group of its own: whatever lies in its
@@ -67,6 +69,10 @@ func decodeOffer(r bus.Record) (*pb.Rescan, error) {
 		err = errors.New("no job or no message id")
 	case len(o.Leg.Recipients) == 0 || o.Leg.Content == nil:
 		err = errors.New("no recipients or no content")
+	default: // no order could name another one, nor be waited for without end
+		if _, ok := mail.IDTime(o.Leg.MessageId); !ok {
+			err = errors.New("no message id")
+		}
 	}
 	return &o, err
 }
@@ -81,7 +87,8 @@ func (s *Scanner) runAgain(job *bus.Job, o *pb.Rescan) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	defer context.AfterFunc(job.Revoked(), cancel)()
-	if !pause(ctx, time.UnixMilli(o.DueMs).Sub(s.deps.Now())) || !s.past.slots.Enter(ctx, o.Leg.Tenant, s.cfg.Again) {
+	// None is put off for longer than againLast, whatever a record says.
+	if !pause(ctx, min(time.UnixMilli(o.DueMs).Sub(s.deps.Now()), againLast)) || !s.past.slots.Enter(ctx, o.Leg.Tenant, s.cfg.Again) {
 		return
 	}
 	defer s.past.slots.Leave(o.Leg.Tenant)
@@ -141,7 +148,7 @@ func (s *Scanner) scanAgain(ctx context.Context, o *pb.Rescan) ([]bus.Record, er
 		return []bus.Record{bus.NewRescan(f.again)}, nil
 	}
 	if o.Waiting && len(f.bad) > 0 {
-		if err := s.holdBack(ctx, o, f.bad); err != nil {
+		if err := s.holdBack(o, f.bad); err != nil {
 			return nil, err
 		}
 	}
@@ -160,18 +167,48 @@ func (s *Scanner) answered(o *pb.Rescan, r *pb.RescanResult) []bus.Record {
 	return []bus.Record{bus.NewRescan(&pb.Rescan{Job: o.Job, Leg: l, Waiting: o.Waiting, OfferedMs: o.OfferedMs, Result: r})}
 }
 
+// batch is what offers of a job order together: while one order is given, those
+// that come meanwhile gather.
+type batch struct {
+	held  []*pb.HeldLeg
+	given bool
+	err   error
+}
+
 // holdBack orders that what still waits is scanned before it is delivered. It
 // is ordered before it is told: a repetition finds the order standing.
-func (s *Scanner) holdBack(ctx context.Context, o *pb.Rescan, bad []uint32) error {
-	ctx, cancel := context.WithTimeout(ctx, orderWithin)
-	defer cancel()
+func (s *Scanner) holdBack(o *pb.Rescan, bad []uint32) error {
+	b := s.gather(o.Job, &pb.HeldLeg{MessageId: o.Leg.MessageId, Recipients: bad})
 	s.ordering.Lock() // else this process would race with itself for the head
 	defer s.ordering.Unlock()
-	_, err := control.Send(ctx, s.deps.Bus, control.Command{
-		Verb: control.ScanAgain, Actor: stageName, Job: o.Job, Reason: "found bad by job " + o.Job,
-		Held: []*pb.HeldLeg{{MessageId: o.Leg.MessageId, Recipients: bad}},
+	if b.given {
+		return b.err
+	}
+	s.gathering.Lock()
+	if s.batches[o.Job] == b {
+		delete(s.batches, o.Job)
+	}
+	s.gathering.Unlock()
+	ctx, cancel := context.WithTimeout(s.ctx, orderWithin) // it is given for others, too
+	defer cancel()
+	_, b.err = control.Send(ctx, s.deps.Bus, control.Command{
+		Verb: control.ScanAgain, Actor: stageName, Job: o.Job, Reason: "found bad by job " + o.Job, Held: b.held,
 	})
-	return err
+	b.given = true
+	return b.err
+}
+
+// gather adds to the batch of a job that isn't given yet.
+func (s *Scanner) gather(job string, held *pb.HeldLeg) *batch {
+	s.gathering.Lock()
+	defer s.gathering.Unlock()
+	b := s.batches[job]
+	if b == nil || len(b.held) >= orderedAtOnce {
+		b = &batch{}
+		s.batches[job] = b
+	}
+	b.held = append(b.held, held)
+	return b
 }
 
 // noVerdict reports an engine that gave none, whatever a rule makes of that: of

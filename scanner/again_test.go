@@ -131,6 +131,47 @@ func TestScanAgain(t *testing.T) {
 
 var firstRecipient = []*pb.Recipient{{Number: 0}}
 
+// What no sensible job offers keeps nothing that is behind it from being
+// scanned: mail without an id that an order could name, and what is due in ages.
+func TestScanAgainPoison(t *testing.T) {
+	c, b := clam(t), bustest.New(t)
+	apply(t, b, site(c.Addr(), ""))
+	start(t, b, Config{})
+	ref := stored(t, b, id(1), fakeclamd.Eicar)
+	nameless := offer(ref, "a@acme.example", true)
+	nameless.Leg.MessageId = "\xef\xbf\xbd nobody"
+	offers(t, b, nameless, offer(ref, "a@acme.example", true))
+	if got := results(t, b, 1); got[id(1)] != outcomeBad {
+		t.Errorf("%v", got)
+	}
+	if _, err := decodeOffer(bus.NewRescan(nameless)); err == nil {
+		t.Error("mail without an id is taken")
+	}
+}
+
+// Orders that are given while another one is underway are given together, and
+// each finding has its order before it is told.
+func TestScanAgainOrdersTogether(t *testing.T) {
+	c, b := clam(t), bustest.New(t)
+	apply(t, b, site(c.Addr(), ""))
+	const all = 60
+	for i := range all {
+		offers(t, b, offer(stored(t, b, id(i), fmt.Sprint(i, fakeclamd.Eicar)), "a@acme.example", true))
+	}
+	start(t, b, Config{Again: 32})
+	results(t, b, all)
+	s, err := control.Read(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		if _, ok := s.ScanAgain(id(i), firstRecipient); !ok {
+			t.Errorf("no order about %d", i)
+		}
+	}
+	t.Logf("%d orders of %d findings", s.Number, all)
+}
+
 // An engine that is down puts offers off; they are scanned when it is back.
 func TestScanAgainWaitsForEngines(t *testing.T) {
 	c, b := clam(t), bustest.New(t)

@@ -66,6 +66,8 @@ type Scanner struct {
 	past      past
 	seenAgain *bus.Seen
 	ordering  sync.Mutex
+	gathering sync.Mutex // guards batches
+	batches   map[string]*batch
 	shadow    *shadow
 }
 
@@ -91,7 +93,7 @@ func New(cfg Config, d Deps) (*Scanner, error) {
 		return nil, err
 	}
 	s := &Scanner{
-		cfg: cfg, seen: bus.NewSeen(remembered), slots: roster.NewGate(cfg.Scans, slotShare), seenAgain: bus.NewSeen(remembered),
+		cfg: cfg, seen: bus.NewSeen(remembered), slots: roster.NewGate(cfg.Scans, slotShare), seenAgain: bus.NewSeen(remembered), batches: map[string]*batch{},
 	}
 	s.asker = newAsker(d, newMetrics(d.Metrics, func() float64 { return float64(s.slots.Load()) }), cfg.Kept)
 	s.past = past{asker: s.asker, slots: roster.NewGate(cfg.Again, slotShare)}

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -178,6 +179,41 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 	if _, err := Verify(bytes.NewReader(text), Keys{}); err != nil {
 		t.Errorf("as it was: %v", err)
+	}
+}
+
+// TestNoHoles: a file that claims gigabytes without having them is not read.
+func TestNoHoles(t *testing.T) {
+	pax := ""
+	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=content/x.eml", "GNU.sparse.realsize=8000000000"} {
+		pax += fmt.Sprintf("%d %s\n", len(r)+4, r) // of two digits
+	}
+	var text bytes.Buffer
+	out := tar.NewWriter(&text)
+	for _, data := range []string{pax, "0\n" + strings.Repeat("\x00", 510)} {
+		if err := out.WriteHeader(header("content/x.eml", int64(len(data)))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write([]byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The first is the header of what follows.
+	head, sum := text.Bytes()[:512], 0
+	head[156] = tar.TypeXHeader
+	copy(head[148:156], "        ")
+	for _, b := range head {
+		sum += int(b)
+	}
+	copy(head[148:], fmt.Sprintf("%06o\x00 ", sum))
+	if h, err := tar.NewReader(bytes.NewReader(text.Bytes())).Next(); err != nil || h.Size != 8_000_000_000 {
+		t.Fatalf("%+v %v", h, err)
+	}
+	if _, err := Verify(&text, Keys{}); !errors.Is(err, ErrFalse) || !strings.Contains(err.Error(), "no plain file") {
+		t.Error(err)
 	}
 }
 

@@ -138,7 +138,9 @@ type verifier struct {
 // entry takes a file, and writes it again.
 func (v *verifier) entry(h *tar.Header, r io.Reader) error {
 	name := h.Name
-	if h.Typeflag != tar.TypeReg || h.Size < 0 {
+	// A sparse file, whose size is made up, would be read for ever; only later
+	// formats have them.
+	if h.Typeflag != tar.TypeReg || h.Size < 0 || h.Format != tar.FormatUSTAR {
 		return falsef("%s is no plain file", mail.Printable(name))
 	}
 	if v.signature != nil || v.manifest != nil && name != signName {

@@ -111,9 +111,13 @@ func Prove(leaves []Hash, i int) ([]Hash, error) {
 // ErrFalse says that something isn't what was signed.
 var ErrFalse = errors.New("not what was signed")
 
+// mostLeaves is beyond what an interval can hold. The arithmetic of trees has no
+// end near 2^63, and who made a link up may say anything.
+const mostLeaves = 1 << 48
+
 // Check checks that a leaf is the i-th of a link.
 func Check(l *pb.Link, leaf Hash, i int64, proof []Hash) error {
-	if len(l.Root) != len(Hash{}) || i < 0 || i >= l.Count {
+	if len(l.Root) != len(Hash{}) || i < 0 || i >= l.Count || l.Count > mostLeaves {
 		return fmt.Errorf("%w: no leaf %d of %d in its interval", ErrFalse, i, l.Count)
 	}
 	if err := tlog.CheckRecord(proof, l.Count, Hash(l.Root), i, leaf); err != nil {

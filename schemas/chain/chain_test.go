@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -246,6 +247,20 @@ func TestForgeries(t *testing.T) {
 	}
 	if _, err := state().Take(good); err != nil {
 		t.Errorf("as it was: %v", err)
+	}
+}
+
+// TestNoEnd: a link that tells of more leaves than a log can have ends like any
+// other forgery.
+func TestNoEnd(t *testing.T) {
+	l := &pb.Link{Topic: "t", Next: math.MaxInt64, Root: make([]byte, len(Hash{}))}
+	for _, count := range []int64{1 << 40, mostLeaves + 1, 1<<62 + 1, math.MaxInt64, -1, math.MinInt64} {
+		l.Count = count
+		for _, i := range []int64{0, 1, count - 1} {
+			if err := Check(l, leaves(1)[0], i, leaves(62)); !errors.Is(err, ErrFalse) {
+				t.Errorf("leaf %d of %d: %v", i, count, err)
+			}
+		}
 	}
 }
 
