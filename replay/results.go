@@ -221,8 +221,8 @@ func (h *History) Fates(ctx context.Context, a *Account) error {
 	}
 	err = h.Bus.Read(ctx, []string{schemas.Events}, start, func(r bus.Record) error {
 		var e pb.Event
-		if proto.Unmarshal(r.Value, &e) != nil || e.Type == pb.EventType_EVENT_TYPE_FOUND_BAD {
-			return nil
+		if proto.Unmarshal(r.Value, &e) != nil || e.Type == pb.EventType_EVENT_TYPE_FOUND_BAD || e.Type == pb.EventType_EVENT_TYPE_COMPARED {
+			return nil // tells nothing of where it is
 		}
 		for _, o := range e.Outcomes {
 			key := fmt.Sprint(e.MessageId, o.Number)

@@ -53,6 +53,7 @@ func TestOffer(t *testing.T) {
 	h.tell(t, waits, fate{"acme", 0})
 	held := h.accept(t, "ann@sender.example", small, "bob@acme.example")
 	h.tell(t, held, fate{"acme", pb.EventType_EVENT_TYPE_QUARANTINED})
+	bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{Type: pb.EventType_EVENT_TYPE_COMPARED, MessageId: held, Tenant: "acme", Outcomes: []*pb.Outcome{{Number: 0}}}))
 	freed := h.accept(t, "ann@sender.example", small, "bob@acme.example")
 	h.tell(t, freed, fate{"acme", pb.EventType_EVENT_TYPE_QUARANTINED}, fate{"acme", pb.EventType_EVENT_TYPE_RELEASED})
 	bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{Type: pb.EventType_EVENT_TYPE_RELEASED, MessageId: freed, Step: 5, Tenant: "acme", Outcomes: []*pb.Outcome{{Number: 0}}}))
@@ -197,6 +198,7 @@ func TestResults(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.tell(t, h.ids[0], fate{"acme", pb.EventType_EVENT_TYPE_QUARANTINED})
+	bustest.Put(t, h.Bus, bus.NewEvent(&pb.Event{Type: pb.EventType_EVENT_TYPE_COMPARED, MessageId: h.ids[0], Tenant: "acme", Outcomes: []*pb.Outcome{{Number: 0}}}))
 	h.tell(t, h.ids[1], fate{"acme", delivered})
 	if err := h.Fates(t.Context(), a); err != nil {
 		t.Fatal(err)

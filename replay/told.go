@@ -47,6 +47,9 @@ func (t *told) fold(e *pb.Event) error {
 	if e.Type == pb.EventType_EVENT_TYPE_ACCEPTED || !t.selection.scope(e) || !t.selection.ids(e.MessageId) {
 		return nil
 	}
+	if e.Type == pb.EventType_EVENT_TYPE_COMPARED {
+		return nil // nothing became of the mail by this
+	}
 	outcome, ended := ends[e.Type]
 	bad := e.Type == pb.EventType_EVENT_TYPE_FOUND_BAD // tells nothing of where it is
 	if !ended && !t.asksWaiting() && !(bad && t.places != nil) {
