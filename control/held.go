@@ -42,6 +42,14 @@ type Order struct {
 	Reason     string
 }
 
+// Because is who did something, and why if he said so, for events' texts.
+func Because(actor, reason string) string {
+	if reason == "" {
+		return actor
+	}
+	return actor + ": " + reason
+}
+
 // Of reports whether the order is about a recipient.
 func (o Order) Of(number uint32) bool {
 	if len(o.Recipients) == 0 {

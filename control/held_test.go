@@ -87,3 +87,9 @@ func TestManyOrdersFit(t *testing.T) {
 		t.Errorf("%d orders", len(f.State().orders))
 	}
 }
+
+func TestBecause(t *testing.T) {
+	if a, b := Because("ann@hub", ""), Because("ann@hub", "she asked"); a != "ann@hub" || b != "ann@hub: she asked" {
+		t.Errorf("%q, %q", a, b)
+	}
+}

@@ -44,7 +44,7 @@ func obeyed(l *pb.Leg, o control.Order, w world) []move {
 		}
 	}
 	word := map[string]string{control.Release: "released from", control.Delete: "deleted from"}[o.Verb]
-	text := mail.Printable(word + " quarantine by " + o.Actor + ": " + o.Reason)
+	text := mail.Printable(word + " quarantine by " + control.Because(o.Actor, o.Reason))
 	var moves []move
 	if len(rest) > 0 {
 		remains := proto.CloneOf(l)

@@ -10,6 +10,8 @@ import (
 
 	"qstream/engine"
 	"qstream/mail"
+	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
 )
 
 // Findings that the rules of a scan policy are for.
@@ -233,6 +235,23 @@ func (c *checker) checkScan(d *Document, p *ScanPolicy) {
 
 // Scan finds a scan policy by name; nil if none.
 func (s *Snapshot) Scan(name string) *ScanPolicy { return s.scans[name] }
+
+// Believed is what the scan within a message's session is worth as it is
+// routed: scan itself, or, where its policy asks other engines in this snapshot,
+// that policy owed. Nobody asks more by a policy that is gone.
+func (s *Snapshot) Believed(scan *pb.Scan) *pb.Scan {
+	if !scan.GetOfRule() || scan.Directory == s.Number {
+		return scan
+	}
+	p := s.Scan(scan.Policy)
+	if p == nil {
+		return scan
+	}
+	if slices.EqualFunc(scan.Verdicts, p.Engines, func(v *pb.Verdict, engine string) bool { return v.Engine == engine }) {
+		return scan
+	}
+	return schemas.Owed(p.Name, scan.Verdicts)
+}
 
 // scanOf is the name of the policy for a tenant's mail in a queue; empty: none.
 // The tenant's own comes before its queue's.

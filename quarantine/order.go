@@ -66,7 +66,7 @@ func Forward(ctx context.Context, b *bus.Bus, legs []Leg, to mail.Address, who W
 			Type: pb.EventType_EVENT_TYPE_FORWARDED, AtMs: who.Now.UnixMilli(), MessageId: l.MessageId, Leg: l.Number, Step: l.Step,
 			Id:     l.MessageId + "." + id, // may be done twice in a step
 			Tenant: l.Tenant, Queue: l.Queue, Destination: l.Destination, Directory: s.Number, ChildId: id, Stage: "quarantine",
-			Text: mail.Printable("a copy, forwarded from quarantine by " + who.Actor + ": " + who.Reason),
+			Text: mail.Printable("a copy, forwarded from quarantine by " + control.Because(who.Actor, who.Reason)),
 		}
 		copied, told := bus.NewReinject(re), bus.NewEvent(e)
 		if err := b.Publish(ctx, &copied, &told); err != nil {

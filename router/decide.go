@@ -1,7 +1,6 @@
 package router
 
 import (
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -147,19 +146,8 @@ func (m *message) leg(g group, v view) *pb.Leg {
 // believe drops what the edge's scan said if its policy has changed since then
 // and asks other engines now: the scanners ask them.
 func (m *message) believe(s *directory.Snapshot) {
-	if !m.scan.GetOfRule() || m.origin != pb.Origin_ORIGIN_UNSPECIFIED || m.scan.Directory == s.Number {
-		return
-	}
-	p := s.Scan(m.scan.Policy)
-	if p == nil { // what was asked stands; nobody asks more
-		return
-	}
-	said := make([]string, len(m.scan.Verdicts))
-	for i, v := range m.scan.Verdicts {
-		said[i] = v.Engine
-	}
-	if !slices.Equal(said, p.Engines) {
-		m.scan = schemas.Owed(p.Name, m.scan.Verdicts)
+	if m.origin == pb.Origin_ORIGIN_UNSPECIFIED {
+		m.scan = s.Believed(m.scan)
 	}
 }
 

@@ -33,7 +33,6 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -114,7 +113,7 @@ func Fingerprint(key ed25519.PublicKey) string { return custody.Fingerprint(key)
 // ReadPrivateKey reads an Ed25519 key from a PEM file (PKCS #8), as
 // "openssl genpkey -algorithm ed25519" makes it.
 func ReadPrivateKey(file string) (ed25519.PrivateKey, error) {
-	key, err := readPEM(file, func(der []byte) (any, error) { return x509.ParsePKCS8PrivateKey(der) })
+	key, err := readPEM(file, "an Ed25519 private key (openssl genpkey -algorithm ed25519)", func(der []byte) (any, error) { return x509.ParsePKCS8PrivateKey(der) })
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +127,7 @@ func ReadPrivateKey(file string) (ed25519.PrivateKey, error) {
 // ReadPublicKey reads an Ed25519 key from a PEM file, as "openssl pkey
 // -pubout" makes it.
 func ReadPublicKey(file string) (ed25519.PublicKey, error) {
-	key, err := readPEM(file, func(der []byte) (any, error) { return x509.ParsePKIXPublicKey(der) })
+	key, err := readPEM(file, "a public key (openssl pkey -pubout)", func(der []byte) (any, error) { return x509.ParsePKIXPublicKey(der) })
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +138,7 @@ func ReadPublicKey(file string) (ed25519.PublicKey, error) {
 	return k, nil
 }
 
-func readPEM(file string, parse func([]byte) (any, error)) (any, error) {
+func readPEM(file, kind string, parse func([]byte) (any, error)) (any, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -150,7 +149,7 @@ func readPEM(file string, parse func([]byte) (any, error)) (any, error) {
 	}
 	key, err := parse(block.Bytes)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: no key that is understood", file), err)
+		return nil, fmt.Errorf("%s: want %s, not %q", file, kind, block.Type)
 	}
 	return key, nil
 }

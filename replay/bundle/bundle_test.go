@@ -324,6 +324,9 @@ func TestKeys(t *testing.T) {
 	if k, err := ReadPublicKey(open); err != nil || !k.Equal(public) {
 		t.Errorf("%v", err)
 	}
+	if _, err := ReadPublicKey(secret); err == nil || !strings.Contains(err.Error(), `want a public key (openssl pkey -pubout), not "PRIVATE KEY"`) {
+		t.Errorf("the private key for the public one: %v", err)
+	}
 	if _, err := ReadPrivateKey(open); err == nil {
 		t.Error("a public key was taken for a private one")
 	}

@@ -10,6 +10,7 @@ import (
 	"qstream/directory"
 	"qstream/directory/ruling"
 	"qstream/mail"
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -162,12 +163,12 @@ func placed(d directory.Decision) Answer {
 }
 
 // place makes the decision about a recipient's place again.
-func (h *history) place(q directory.Question, s *directory.Snapshot, d *Decision, mask func(Answer) Answer) {
+func (h *history) place(q directory.Question, s *directory.Snapshot, d *Decision, mask func(*directory.Snapshot, Answer) Answer) {
 	found := s.Explain(q)
 	d.Steps = found.Steps
-	d.compare(mask(placed(found)))
+	d.compare(mask(s, placed(found)))
 	if h.now != nil {
-		now := mask(placed(h.now.Decide(q)))
+		now := mask(h.now, placed(h.now.Decide(q)))
 		d.Now = &now
 	}
 }
@@ -184,12 +185,30 @@ func (h *history) routed(e *pb.Event, _ *leg, o *pb.Outcome, s *directory.Snapsh
 		return
 	}
 	q := directory.Question{Recipient: o.Address, NullSender: in.nullSender, Tenant: in.tenant, Queue: in.queue, Route: in.byRoute}
-	h.place(q, s, d, func(a Answer) Answer {
+	h.place(q, s, d, func(s *directory.Snapshot, a Answer) Answer {
 		if e.Scan == nil { // a policy that mail is exempt from, or was scanned by, isn't told
 			a.Scan = ""
+		} else {
+			a.Scan = in.asked(s, a.Scan)
 		}
 		return a
 	})
+	if owed := d.Again.Scan; owed != "" && owed != s.Decide(q).Scan {
+		d.Steps = append(d.Steps, "scan policy "+owed+" first, by the rule of the client's connection")
+	}
+}
+
+// asked is the policy that the router has a leg scanned by; own is that of its
+// tenant and queue. What is owed to the connection's rule comes first.
+func (in *entry) asked(s *directory.Snapshot, own string) string {
+	scan := in.scan
+	if in.origin == pb.Origin_ORIGIN_UNSPECIFIED {
+		scan = s.Believed(scan)
+	}
+	if !schemas.WantsScan(own, scan) {
+		return ""
+	}
+	return schemas.Wanted(own, scan).Policy
 }
 
 // attempted: deliver found the place again before the attempt; and a deferred
@@ -203,7 +222,7 @@ func (h *history) attempted(e *pb.Event, l *leg, o *pb.Outcome, s *directory.Sna
 		}
 	}
 	q := directory.Question{Recipient: o.Address, NullSender: e.ReversePath == "", Tenant: l.tenant, Queue: l.queue, Route: h.byRoute()}
-	h.place(q, s, d, func(a Answer) Answer {
+	h.place(q, s, d, func(_ *directory.Snapshot, a Answer) Answer {
 		a.Scan, a.Refusal = "", "" // told by the outcome
 		a.Due = due
 		return a

@@ -129,7 +129,8 @@ type entry struct {
 	reroutes   uint32
 	session    *pb.Session
 	verified   bool
-	byRoute    string // that somebody chose
+	byRoute    string   // that somebody chose
+	scan       *pb.Scan // what the edge's scan, or an earlier one, said
 }
 
 // history is what the log knows of a message.
@@ -156,7 +157,7 @@ func (h *history) received(r bus.Record) error {
 	}
 	h.entries = append(h.entries, entry{
 		tenant: p.Session.GetTenant(), nullSender: p.Envelope.GetReversePath() == "", born: r.Time,
-		session: p.Session, verified: directory.Verified(p.Envelope, p.Checks),
+		session: p.Session, verified: directory.Verified(p.Envelope, p.Checks), scan: p.Scan,
 	})
 	return nil
 }
@@ -170,6 +171,7 @@ func (h *history) reinject(r bus.Record) error {
 		origin: p.Origin, tenant: p.Tenant, queue: p.Scan.GetQueue(), nullSender: p.Envelope.GetReversePath() == "", born: r.Time,
 		stopped: time.Duration(p.StoppedMs) * time.Millisecond, reroutes: p.Reroutes, session: p.Session, verified: p.Verified,
 		byRoute: p.ByRoute,
+		scan:    p.Scan,
 	}
 	if p.BornMs != 0 {
 		e.born = time.UnixMilli(p.BornMs)

@@ -12,6 +12,7 @@ import (
 	"qstream/bus/bustest"
 	"qstream/directory"
 	"qstream/mail"
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -178,5 +179,48 @@ func TestEntryOf(t *testing.T) {
 	}
 	if e := h.entryOf(&pb.Event{Leg: splitLegs + 1}); e != &h.entries[0] {
 		t.Errorf("as it came in: %+v", e)
+	}
+}
+
+// What is left to the scanners by a connection's rule is scanned by the rule's
+// policy first, whatever the tenant's.
+func TestExplainRule(t *testing.T) {
+	b := bustest.New(t)
+	number := apply(t, b, site+"---\nkind: scan\nname: strangers\nengines: [av]\n")
+	done := func(engine string) *pb.Scan {
+		return &pb.Scan{
+			State: pb.ScanState_SCAN_STATE_DONE, Policy: "strangers", OfRule: true, Directory: number + 1, Action: directory.ActPass,
+			Verdicts: []*pb.Verdict{{Engine: engine, Outcome: "clean"}},
+		}
+	}
+	for name, c := range map[string]struct {
+		scan     *pb.Scan
+		recorded string
+		want     Result
+	}{
+		"left":                                 {schemas.Owed("strangers", nil), "strangers", Same},
+		"left, and asked another":              {schemas.Owed("strangers", nil), "strict", Different},
+		"scanned, then by the tenant's":        {done("av"), "strict", Same},
+		"scanned, and again by the rule's":     {done("av"), "strangers", Different},
+		"by engines that it has no more":       {done("old"), "strangers", Same},
+		"not of a rule":                        {nil, "strict", Same},
+		"not of a rule, and asked that policy": {nil, "strangers", Different},
+	} {
+		id := mail.NewID(time.Now())
+		bustest.Put(t, b, bus.NewReceived(&pb.Received{
+			Id: id, Session: &pb.Session{ClientIp: "192.0.2.9"}, Directory: number, Scan: c.scan,
+			Envelope: &pb.Envelope{ReversePath: "ann@sender.example", Recipients: []*pb.Recipient{{Address: "bob@acme.example"}}},
+		}), told(routed, id, number, time.Now(), func(e *pb.Event) { e.Scan = &pb.Scan{Policy: c.recorded} }))
+		m, err := Explain(t.Context(), b, id, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := m.Decisions[0]
+		if d.Result != c.want {
+			t.Errorf("%s: %s (%s)", name, d.Result, d.Why)
+		}
+		if by := strings.Contains(strings.Join(d.Steps, "\n"), "scan policy strangers first"); by != (d.Again.Scan == "strangers") {
+			t.Errorf("%s: %q", name, d.Steps)
+		}
 	}
 }
