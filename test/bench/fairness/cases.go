@@ -28,6 +28,7 @@ type scene struct {
 	Sessions int
 	Shared   bool // both tenants on one queue
 	Many     int  // destinations by MX records that all lead to the one host
+	Replay   int  // of the noise, which is all delivered before the windows, one in so many is replayed again and again in the noisy one
 }
 
 // scenes are all cases.
@@ -67,6 +68,10 @@ var scenes = []scene{
 	{
 		Name: "many-50k", Hosts: 1, Profile: load.Profile{Data: time.Second}, Mails: 50_000, Many: 50_000, Shared: true,
 		What: "50,000 mails to as many destinations by MX records, whose host needs a second for each; both tenants are on one queue and worker",
+	},
+	{
+		Name: "replay", Hosts: 1, Mails: 100_000, Replay: 1000,
+		What: "100,000 mails are delivered before both runs; in the noisy one `replay list` and `replay redeliver` go on by turns that select 100 of them by recipient and outcome",
 	},
 }
 
@@ -122,8 +127,11 @@ func (s scene) hosts() []load.Host {
 // domains are where the noise goes.
 func (s scene) domains() []string {
 	n, name := s.Hosts, "d%d.noisy.example"
-	if s.Many > 0 {
+	switch {
+	case s.Many > 0:
 		n, name = s.Many, "d%d.many.example"
+	case s.Replay > 0:
+		n, name = s.Replay, "d%d.past.example"
 	}
 	all := make([]string, n)
 	for i := range all {
@@ -146,9 +154,12 @@ func (s scene) zone() string {
 func (s scene) site(sink *load.Sink) peer.Site {
 	quiet := peer.Tenant{Name: "quiet", Domains: []peer.Domain{{Name: quietDomain, Via: sink.Addr(quietHost)}}}
 	noisy := peer.Tenant{Name: "noisy", Domains: []peer.Domain{{Name: healthyDomain, Via: sink.Addr(healthyHost)}}}
-	if s.Many > 0 {
+	switch {
+	case s.Many > 0:
 		noisy.Domains = append(noisy.Domains, peer.Domain{Name: ".many.example", Via: "mx"})
-	} else {
+	case s.Replay > 0:
+		noisy.Domains = append(noisy.Domains, peer.Domain{Name: ".past.example", Via: sink.Addr(noiseHost)})
+	default:
 		for i, d := range s.domains() {
 			noisy.Domains = append(noisy.Domains, peer.Domain{Name: d, Via: sink.Addr(noiseHost + i)})
 		}
