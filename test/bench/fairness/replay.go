@@ -137,7 +137,15 @@ func middle(of []peer.Verb) float64 {
 	return all[len(all)/2].Seconds()
 }
 
+// speed is how many messages a second a list has read.
+func (r *Replay) speed() float64 {
+	if r.List == 0 {
+		return 0
+	}
+	return float64(r.Messages) / r.List
+}
+
 func (r *Replay) String() string {
 	return fmt.Sprintf("%d verbs, each read %d messages and selected %d: list %.1f s (%.0f a second), redeliver %.1f s; CPU %.1f s, memory %.0f MB",
-		r.Verbs, r.Messages, r.Matched, r.List, float64(r.Messages)/max(r.List, 0.001), r.Again, r.CPU, r.Memory)
+		r.Verbs, r.Messages, r.Matched, r.List, r.speed(), r.Again, r.CPU, r.Memory)
 }
