@@ -224,3 +224,34 @@ func TestExplainRule(t *testing.T) {
 		}
 	}
 }
+
+// Mail that somebody sent by another route is decided by it again, at each step.
+func TestExplainChosenRoute(t *testing.T) {
+	b := bustest.New(t)
+	first := apply(t, b, site+"---\nkind: route\nname: spare\nmatch: {domain: spare.example}\nvia: smtp://192.0.2.9:25\n")
+	id := mail.NewID(time.Now())
+	bustest.Put(t, b, bus.NewReinject(&pb.Reinject{
+		Id: id, Origin: pb.Origin_ORIGIN_REPLAY, ParentId: mail.NewID(time.Now()), Directory: first, ByRoute: "spare",
+		Envelope: &pb.Envelope{ReversePath: "ann@sender.example", Recipients: []*pb.Recipient{{Address: "bob@acme.example"}}},
+	}))
+	for i, kind := range []pb.EventType{routed, bounced} {
+		bustest.Put(t, b, told(kind, id, first, time.Now(), func(e *pb.Event) {
+			e.Origin, e.Destination, e.Route, e.Step = pb.Origin_ORIGIN_REPLAY, "192.0.2.9:25", "spare", uint64(i+1)
+			if kind == routed {
+				e.Scan = &pb.Scan{Policy: "strict"}
+			}
+		}))
+	}
+	m, err := Explain(t.Context(), b, id, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Decisions) != 2 || m.Differences() != 0 {
+		t.Errorf("%+v", m.Decisions)
+	}
+	for _, d := range m.Decisions {
+		if d.Result != Same || !strings.Contains(strings.Join(d.Steps, "\n"), "route spare, which somebody chose") {
+			t.Errorf("%+v", d)
+		}
+	}
+}

@@ -368,6 +368,15 @@ func (s *System) locate(args []string) []string {
 func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
+	cmd := s.Command(ctx, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.Bytes(), errs.Bytes(), err
+}
+
+// Command is a verb against the system that isn't running yet.
+func (s *System) Command(ctx context.Context, args ...string) *exec.Cmd {
 	var where []string
 	switch {
 	case args[0] == "tap" && args[1] != "archive": // asks a vault
@@ -377,10 +386,7 @@ func (s *System) Verb(args ...string) (stdout, stderr []byte, err error) {
 	}
 	cmd := exec.CommandContext(ctx, s.binary, slices.Concat(args, where)...)
 	cmd.Dir, cmd.Env = s.Work, append(os.Environ(), s.Env...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err = cmd.Run()
-	return out.Bytes(), errs.Bytes(), err
+	return cmd
 }
 
 // Trace is the events of a message, as `qstream trace --json` prints them.

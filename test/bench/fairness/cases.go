@@ -32,7 +32,8 @@ type scene struct {
 	// Scan is what the scan of a noisy mail takes, if it is scanned; that of a
 	// quiet one then takes quickScan, and the healthy destination is that of a
 	// third tenant whose mail isn't scanned.
-	Scan time.Duration
+	Scan   time.Duration
+	Replay int // of the noise, which is all delivered before the windows, one in so many is replayed again and again in the noisy one
 }
 
 // quickScan is what an engine takes that isn't slow.
@@ -80,6 +81,10 @@ var scenes = []scene{
 		Name: "scan-1000x", Hosts: 1, Mails: 5000, Scan: 1000 * quickScan,
 		What: "5,000 mails whose scan takes a second each; that of the quiet tenant's takes a millisecond, and the healthy destination is that of a third tenant without scanning. Not for Postfix",
 	},
+	{
+		Name: "replay", Hosts: 1, Mails: 100_000, Replay: 1000,
+		What: "100,000 mails are delivered before both runs; in the noisy one `replay list` and `replay redeliver` go on by turns that select 100 of them by recipient and outcome",
+	},
 }
 
 func init() {
@@ -97,7 +102,7 @@ func init() {
 // fits reports whether a peer can do what the case is about.
 func (s scene) fits(p peer.Peer) bool {
 	_, scans := p.(*peer.QStream)
-	return scans || s.Scan == 0
+	return scans || s.Scan == 0 && s.Replay == 0
 }
 
 // count is how many mails make the noise on a peer.
@@ -140,8 +145,11 @@ func (s scene) hosts() []load.Host {
 // domains are where the noise goes.
 func (s scene) domains() []string {
 	n, name := s.Hosts, "d%d.noisy.example"
-	if s.Many > 0 {
+	switch {
+	case s.Many > 0:
 		n, name = s.Many, "d%d.many.example"
+	case s.Replay > 0:
+		n, name = s.Replay, "d%d.past.example"
 	}
 	all := make([]string, n)
 	for i := range all {
@@ -164,9 +172,12 @@ func (s scene) zone() string {
 func (s scene) site(sink *load.Sink, e *engines) peer.Site {
 	quiet := peer.Tenant{Name: "quiet", Domains: []peer.Domain{{Name: quietDomain, Via: sink.Addr(quietHost)}}}
 	noisy := peer.Tenant{Name: "noisy", Domains: []peer.Domain{{Name: healthyDomain, Via: sink.Addr(healthyHost)}}}
-	if s.Many > 0 {
+	switch {
+	case s.Many > 0:
 		noisy.Domains = append(noisy.Domains, peer.Domain{Name: ".many.example", Via: "mx"})
-	} else {
+	case s.Replay > 0:
+		noisy.Domains = append(noisy.Domains, peer.Domain{Name: ".past.example", Via: sink.Addr(noiseHost)})
+	default:
 		for i, d := range s.domains() {
 			noisy.Domains = append(noisy.Domains, peer.Domain{Name: d, Via: sink.Addr(noiseHost + i)})
 		}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"qstream/test/bench/load"
 	"qstream/test/bench/peer"
@@ -98,5 +99,23 @@ func TestCounts(t *testing.T) {
 		if got := c.s.count(c.p, 25_000); got != c.want {
 			t.Errorf("%s on %s: %d mails, want %d", c.s.Name, c.p.Name(), got, c.want)
 		}
+	}
+}
+
+func TestReplayTakesTheHighest(t *testing.T) {
+	verb := func(seconds, megabytes int) peer.Verb {
+		return peer.Verb{Took: time.Duration(seconds) * time.Second, CPU: time.Duration(seconds) * time.Millisecond, Memory: int64(megabytes) * 1_000_000}
+	}
+	r := reading{scene: scene{Replay: 1000}, of: 100_000, list: []peer.Verb{verb(9, 50), verb(2, 80), verb(4, 60)}, again: []peer.Verb{verb(5, 90)}}
+	got := r.figures()
+	want := Replay{Verbs: 4, Messages: 100_000, Matched: 100, List: 4, Again: 5, CPU: 0.009, Memory: 90}
+	if *got != want {
+		t.Errorf("%+v, want %+v", *got, want)
+	}
+	if page := replays([]Trial{{Peer: "qstream embedded", Replay: got}, {}}); !strings.Contains(page, "| qstream embedded | 100000 | 100 | 4 | 4.0 | 25000 | 5.0 | 0.0 | 90 |") {
+		t.Errorf("%s", page)
+	}
+	if replays([]Trial{{}}) != "" {
+		t.Error("a table of nothing")
 	}
 }

@@ -51,6 +51,25 @@ func section(all []Trial) string {
 			b.WriteString(g.row(i))
 		}
 	}
+	b.WriteString(replays(all))
+	return b.String()
+}
+
+// replays are what the verbs took that read the past, of each trial.
+func replays(all []Trial) string {
+	var b strings.Builder
+	for _, t := range all {
+		if t.Replay == nil {
+			continue
+		}
+		if b.Len() == 0 {
+			b.WriteString("\nThe verbs of *replay*, each reading everything alone; the highest CPU time and memory of one:\n\n")
+			b.WriteString("| peer | messages read | selected | verbs in the noisy run | list, s | messages a second | redeliver, s | CPU s | memory MB |\n|---|---|---|---|---|---|---|---|---|\n")
+		}
+		r := t.Replay
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %.1f | %.0f | %.1f | %.1f | %.0f |\n",
+			t.Peer, r.Messages, r.Matched, r.Verbs, r.List, r.speed(), r.Again, r.CPU, r.Memory)
+	}
 	return b.String()
 }
 

@@ -24,6 +24,9 @@ func (t Trial) String() string {
 		}
 		fmt.Fprintf(&b, "  %s\n", verdict(t.Before[i].P99, t.Noisy[i].P99, float64(t.Waiting)))
 	}
+	if t.Replay != nil {
+		fmt.Fprintf(&b, "  %s\n", t.Replay)
+	}
 	return b.String()
 }
 

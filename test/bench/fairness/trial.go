@@ -25,13 +25,14 @@ type Trial struct {
 	Seconds     float64 // that accepting them took
 	CPU         float64 // seconds of the peer in the noisy window, its broker included
 	IdleCPU     float64 // the same in the quiet window
-	Waiting     int     // mails of the noise not delivered at the end of the noisy window
+	Waiting     int     // mails of the noise not delivered, or still replayed, at the end of the noisy window
 	Before      [2]Figure
 	Load        [2]Figure
 	Noisy       [2]Figure
 	After       *[2]Figure `json:",omitempty"` // when the noise was over
 	Foreign     float64    // CPU seconds a second that others took in the noisy window
 	ForeignIdle float64    // the same in the quiet window
+	Replay      *Replay    `json:",omitempty"`
 }
 
 // stage is a trial in progress.
@@ -86,6 +87,9 @@ func (g *stage) run(ctx context.Context) (t Trial, err error) {
 	t = Trial{Case: g.scene.Name, Peer: g.peer.Name(), At: time.Now().UTC().Truncate(time.Second)}
 	if _, _, err = g.window(ctx, 40); err != nil { // to warm up
 		return t, err
+	}
+	if g.scene.Replay > 0 {
+		return t, g.replayed(ctx, &t)
 	}
 	if t.Before, t.IdleCPU, t.ForeignIdle, err = g.measured(ctx); err != nil {
 		return t, err
