@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -163,8 +164,11 @@ func (out connectionJSON) print(w io.Writer) {
 		fmt.Fprintln(w, "greeting after", out.Greeting)
 	}
 	if s := out.Scan; s != nil {
+		engines := cmp.Or(strings.Join(s.Engines, ", "), "no engines: all passes")
 		fmt.Fprintf(w, "scanned within the session by policy %s (%s), within %s; busy: %s, late: %s, down: %s\n",
-			s.Policy, strings.Join(s.Engines, ", "), s.Deadline, s.Busy, s.Late, s.Down)
+			s.Policy, engines, s.Deadline, s.Busy, s.Late, s.Down)
+	} else if policy, set := out.Variables["SCANPOLICY"]; set && policy == "" && out.Action == "allow" {
+		fmt.Fprintln(w, "not scanned within the session: SCANPOLICY is empty")
 	}
 	if out.NeedsName {
 		fmt.Fprintln(w, "the host name can change this: an edge looks it up; here --name tells it")

@@ -93,7 +93,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // was that, and nothing worse.
 func interrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return fmt.Errorf("stopped by a signal before it was done (%w)", err)
+		return fmt.Errorf("stopped by a signal before it was done: %w", err)
 	}
 	return err
 }

@@ -38,6 +38,7 @@ func TestExitCodes(t *testing.T) {
 		{"sendmail --help", exitDone},
 		{"explain route", exitUsage},
 		{"explain connection nowhere", exitUsage},
+		{"scan replay --since 1h --until 2h --reason late --kafka 127.0.0.1:9", exitUsage},
 		{"check deliver --kafka 127.0.0.1:9 --drain 5", exitUsage}, // seconds? minutes?
 		{"check deliver --kafka 127.0.0.1:9 --drain 1m --delay-after 1d --reuse=-1s", exitDone},
 		{"send --from a@acme.example --to b@acme.example --data /nonexistent", exitFailed},
@@ -286,5 +287,22 @@ func TestInterrupted(t *testing.T) {
 	got := interrupted(ctx, coded)
 	if !strings.Contains(got.Error(), "stopped by a signal") || report(io.Discard, got) != 71 {
 		t.Errorf("stopped: %v", got)
+	}
+}
+
+// Who asks whether a client's mail is scanned hears it also where it is not.
+func TestExplainSessionScan(t *testing.T) {
+	for name, c := range map[string]struct {
+		out  connectionJSON
+		want string
+	}{
+		"engines": {connectionJSON{Action: "allow", Scan: &sessionScanJSON{Policy: "p", Engines: []string{"a", "b"}}}, "by policy p (a, b),"},
+		"nobody":  {connectionJSON{Action: "allow", Scan: &sessionScanJSON{Policy: "p"}}, "by policy p (no engines: all passes),"},
+		"not":     {connectionJSON{Action: "allow", Variables: map[string]string{"SCANPOLICY": ""}}, "not scanned within the session"},
+	} {
+		var text bytes.Buffer
+		if c.out.print(&text); !strings.Contains(text.String(), c.want) {
+			t.Errorf("%s: %s", name, &text)
+		}
 	}
 }

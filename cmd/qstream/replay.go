@@ -54,6 +54,9 @@ func (f selectFlags) narrowed(now time.Time) (replay.Selection, error) {
 	if s.Empty() {
 		return s, usagef("say which messages are meant: --since, --id, --recipient, --tenant, --outcome or another")
 	}
+	if !s.Until.IsZero() && !s.Since.Before(s.Until) {
+		return s, usagef("--until: the time ends before it begins, at --since")
+	}
 	return s, nil
 }
 
