@@ -115,6 +115,41 @@ func TestChain(t *testing.T) {
 	}
 }
 
+// TestAnotherKey: who signs with a key of his own leads nobody's chain astray,
+// and changes nothing for who knows whose key counts.
+func TestAnotherKey(t *testing.T) {
+	b, key := bustest.New(t), newKey(t)
+	put(t, b, 10)
+	stop := keep(t, b, key)
+	signed(t, b, 20)
+	forged := &pb.Chained{Number: 2, Links: []*pb.Link{{Topic: schemas.Received, From: 0, Next: 1 << 40, Head: make([]byte, 32)}}}
+	value, err := chain.Sign(forged, newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bustest.Put(t, b, bus.Record{Topic: schemas.Checkpoint, Partition: 0, Value: value})
+	stop()
+	keep(t, b, key)
+	put(t, b, 10)
+	own := func(k ed25519.PublicKey) bool { return k.Equal(key.Public()) }
+	for until := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		r, err := Verify(t.Context(), b, Options{Trust: own})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var in int64
+		for _, p := range r.Parts {
+			in += p.Records
+		}
+		if in == 40 && len(r.Wrong) == 1 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%d of 40 records: %v", in, r.Wrong)
+		}
+	}
+}
+
 // TestProve: each record is proved to who has a checkpoint.
 func TestProve(t *testing.T) {
 	b, key := bustest.New(t), newKey(t)

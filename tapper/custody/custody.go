@@ -105,9 +105,15 @@ func New(cfg Config, d Deps) (*Chain, error) {
 		cfg: cfg, deps: d, writer: hex.EncodeToString(id), full: make(chan struct{}, 1),
 		open: map[chain.Part]*interval{}, room: make(chan struct{}),
 	}
+	c.state.Trust = c.own
 	c.metrics = newMetrics(d.Metrics, c.unsigned)
 	return c, nil
 }
+
+// own reports this process's key. A checkpoint of another is nobody's: who may
+// write to the topic must not be able to lead the chain astray. After a change
+// of keys a chain of the new one begins, with what the log still has.
+func (c *Chain) own(key ed25519.PublicKey) bool { return key.Equal(c.cfg.Key.Public()) }
 
 // Run chains until ctx ends.
 func (c *Chain) Run(ctx context.Context) error {
@@ -155,7 +161,7 @@ func (c *Chain) Ready() error {
 // are any that hold, else all.
 func (c *Chain) begin(ctx context.Context) (bus.Start, error) {
 	late := bus.Start{Since: c.deps.Now().Add(-window)}
-	var s chain.State
+	s := chain.State{Trust: c.own}
 	err := c.deps.Bus.Read(ctx, []string{schemas.Checkpoint}, late, func(r bus.Record) error {
 		_, _ = s.Take(r.Value)
 		return nil
