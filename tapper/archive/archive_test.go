@@ -375,6 +375,25 @@ func TestKeepsWhatWaits(t *testing.T) {
 	}
 }
 
+// TestKnowsWhatIsKept: no copy is read before it is known what went to hold.
+func TestKnowsWhatIsKept(t *testing.T) {
+	b := bustest.New(t)
+	a, err := New(Config{Me: "mx.example"}, Deps{Bus: b, Directory: directory.Follow(b)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := directory.ParseSink("maildir:" + t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := a.start(t.Context(), &directory.Archive{Name: "one", Sink: spec}, make(chan error)) // its follower doesn't run
+	r.stop()
+	<-r.done
+	if r.sink != nil {
+		t.Error("it has a sink already")
+	}
+}
+
 // TestLostContent: a message whose content aged out doesn't hold up the others,
 // and is told.
 func TestLostContent(t *testing.T) {
