@@ -251,6 +251,13 @@ func (a *Archives) start(ctx context.Context, archive *directory.Archive, ended 
 // run reads until ctx ends. A sink that can't be made, since a file that it
 // needs isn't there, is tried again.
 func (r *reader) run(ctx context.Context, spec sink.Spec) error {
+	// Before it is known what was copied to hold, content would be taken for
+	// gone that is there.
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-r.a.kept.follower.CaughtUp():
+	}
 	for {
 		s, err := sinks.New(spec, sink.Deps{Me: r.a.me(), Log: r.a.deps.Log, Now: r.a.deps.Now})
 		if err == nil {

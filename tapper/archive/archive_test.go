@@ -188,14 +188,7 @@ func TestDeadSink(t *testing.T) {
 		bustest.Put(t, b, bus.NewReceived(message(i, "a@acme.example")))
 	}
 	eventually(t, "the other archive", func() bool { return len(files(dir+"/alive")) == n })
-	failing := func() string {
-		states, err := States(t.Context(), b, []string{"dead"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return states["dead"].Error
-	}
-	eventually(t, "a sink that is told to fail", func() bool { return failing() != "" })
+	eventually(t, "a sink that is told to fail", func() bool { return failing(t, b, "dead") != "" })
 	if err := os.Remove(blocker); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +213,37 @@ func TestDeadSink(t *testing.T) {
 	if !slices.Equal(ids, want) {
 		t.Errorf("order %v, want %v", ids, want)
 	}
-	eventually(t, "the end of the trouble", func() bool { return failing() == "" })
+	eventually(t, "the end of the trouble", func() bool { return failing(t, b, "dead") == "" })
+}
+
+// failing is what the archive's sink is told to have said.
+func failing(t *testing.T, b *bus.Bus, name string) string {
+	t.Helper()
+	states, err := States(t.Context(), b, []string{name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return states[name].Error
+}
+
+// TestTroubleOfAnother: trouble that a process told which is gone ends when the
+// sink takes copies of another.
+func TestTroubleOfAnother(t *testing.T) {
+	b := bustest.New(t)
+	blocker := filepath.Join(t.TempDir(), "dead")
+	if err := os.WriteFile(blocker, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, b, site+archive("dead", "partitions: 1", "file:"+blocker+"/x"))
+	stop := start(t, b, Config{})
+	bustest.Put(t, b, bus.NewReceived(message(1, "a@acme.example")))
+	eventually(t, "a sink that is told to fail", func() bool { return failing(t, b, "dead") != "" })
+	stop()
+	if err := os.Remove(blocker); err != nil {
+		t.Fatal(err)
+	}
+	start(t, b, Config{})
+	eventually(t, "the end of the trouble", func() bool { return failing(t, b, "dead") == "" })
 }
 
 // TestFaultBetweenOutputAndCommit: copies are on the topic once, and in the
@@ -349,6 +372,25 @@ func TestKeepsWhatWaits(t *testing.T) {
 	}
 	if len(bustest.Records(t, b, schemas.Hold)) != 1 {
 		t.Error("it was copied twice")
+	}
+}
+
+// TestKnowsWhatIsKept: no copy is read before it is known what went to hold.
+func TestKnowsWhatIsKept(t *testing.T) {
+	b := bustest.New(t)
+	a, err := New(Config{Me: "mx.example"}, Deps{Bus: b, Directory: directory.Follow(b)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := directory.ParseSink("maildir:" + t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := a.start(t.Context(), &directory.Archive{Name: "one", Sink: spec}, make(chan error)) // its follower doesn't run
+	r.stop()
+	<-r.done
+	if r.sink != nil {
+		t.Error("it has a sink already")
 	}
 }
 

@@ -14,11 +14,14 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-// kept is where content went that waits for long.
+// kept is what processes told of archives: where content went that waits for
+// long, and which partitions' sinks fail.
 type kept struct {
 	follower *bus.Follower
-	mu       sync.Mutex
-	refs     map[place]*pb.ContentRef
+
+	mu      sync.Mutex
+	refs    map[place]*pb.ContentRef
+	failing map[place]bool
 }
 
 type place struct {
@@ -28,18 +31,26 @@ type place struct {
 }
 
 func newKept(b *bus.Bus) *kept {
-	k := &kept{refs: map[place]*pb.ContentRef{}}
+	k := &kept{refs: map[place]*pb.ContentRef{}, failing: map[place]bool{}}
 	k.follower = b.Follow([]string{schemas.Archives}, bus.Start{}, k.take)
 	return k
 }
 
 func (k *kept) take(r bus.Record) error {
 	var s pb.ArchiveState
-	if proto.Unmarshal(r.Value, &s) != nil || s.Offset == 0 || s.Kept == nil {
+	if proto.Unmarshal(r.Value, &s) != nil || s.Offset != 0 && s.Kept == nil {
 		return nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if s.Offset == 0 {
+		if at := (place{archive: s.Archive, partition: s.Partition}); s.FailingMs != 0 {
+			k.failing[at] = true
+		} else {
+			delete(k.failing, at)
+		}
+		return nil
+	}
 	k.refs[place{s.Archive, s.Partition, s.Offset - 1}] = s.Kept
 	return nil
 }
@@ -48,6 +59,14 @@ func (k *kept) of(archive string, partition int32, offset int64) *pb.ContentRef 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.refs[place{archive, partition, offset}]
+}
+
+// fails reports whether a process told that the partition's sink fails, and
+// none since that it doesn't.
+func (k *kept) fails(archive string, partition int32) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failing[place{archive: archive, partition: partition}]
 }
 
 // forget drops what lies before a commit.

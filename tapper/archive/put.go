@@ -138,14 +138,15 @@ func (r *reader) taken(ctx context.Context, rec bus.Record, took time.Duration) 
 	r.mended(ctx, rec.Partition)
 }
 
-// mended ends the trouble of a partition.
+// mended ends the trouble of a partition, also what was told by a process that
+// is gone, or of another sink.
 func (r *reader) mended(ctx context.Context, partition int32) {
 	r.mu.Lock()
 	t := r.trouble[partition]
 	delete(r.trouble, partition)
 	left := len(r.trouble)
 	r.mu.Unlock()
-	if t == nil {
+	if t == nil && !r.a.kept.fails(r.name, partition) {
 		return
 	}
 	if left == 0 {
@@ -186,7 +187,11 @@ func (r *reader) failed(ctx context.Context, partition int32, err error) {
 func (r *reader) tell(ctx context.Context, s *pb.ArchiveState) {
 	s.AtMs = r.a.deps.Now().UnixMilli()
 	rec := bus.NewArchiveState(s)
-	if err := r.a.deps.Bus.Publish(ctx, &rec); err != nil && ctx.Err() == nil {
+	err := r.a.deps.Bus.Publish(ctx, &rec)
+	if err == nil {
+		err = r.a.kept.take(rec) // at once, so that it isn't told again
+	}
+	if err != nil && ctx.Err() == nil {
 		r.a.deps.Log.Warn("telling an archive's state failed", "stage", stageName, "archive", r.name, "err", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"pgregory.net/rapid"
 
@@ -267,5 +268,34 @@ func TestProbes(t *testing.T) {
 	}
 	if down, _ := l.state(); down {
 		t.Error("still down")
+	}
+}
+
+// TestAgain: what was given up comes again as it was, and is no other tenant's
+// when the document has become one's.
+func TestAgain(t *testing.T) {
+	owner := func(address string) string {
+		name, _, _ := strings.Cut(address[strings.Index(address, "@")+1:], ".")
+		return name
+	}
+	raw := &pb.Event{
+		Id: "m.3.1.5", Type: pb.EventType_EVENT_TYPE_DELIVERED, MessageId: "m", Tenant: "acme", Leg: 3,
+		Outcomes: []*pb.Outcome{{Number: 7, Address: "a@acme.example"}, {Number: 8, Address: "b@other.example"}},
+	}
+	acme := view.Of(raw, "acme", owner)
+	for name, tt := range map[string]struct {
+		hook directory.Webhook
+		e    *pb.Event
+		want *pb.Event
+	}{
+		"its own":                   {directory.Webhook{Tenant: "acme"}, acme, acme},
+		"operators'":                {directory.Webhook{All: true}, raw, raw},
+		"was everybody's":           {directory.Webhook{Tenant: "acme"}, raw, acme},
+		"was another's":             {directory.Webhook{Tenant: "other"}, acme, nil},
+		"was everybody's, of other": {directory.Webhook{Tenant: "other"}, raw, nil},
+	} {
+		if got := again(&tt.hook, tt.e, owner); !proto.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
 	}
 }

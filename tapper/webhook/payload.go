@@ -47,6 +47,20 @@ func Chosen(hook *directory.Webhook, e *pb.Event, owner view.Owner) *pb.Event {
 	return v
 }
 
+// again is what the endpoint is told of an event that was given up, with the id
+// that it had. The document may be another tenant's since, or have been
+// for all: then it is that tenant's view still, or nothing.
+func again(hook *directory.Webhook, e *pb.Event, owner view.Owner) *pb.Event {
+	if hook.All || e == nil {
+		return e
+	}
+	v := view.Of(e, hook.Tenant, owner)
+	if v != nil && !strings.Contains(e.Id, ".") { // a view's id; operators' have dots, and count others' recipients
+		v.Id = e.Id
+	}
+	return v
+}
+
 // message is the id and the body of what is posted. The id has no dot, which
 // parts what is signed.
 func message(e *pb.Event) (id string, body []byte, err error) {

@@ -96,7 +96,7 @@ func (s *subscriber) chosen(r bus.Record) (*pb.Event, error) {
 			return nil, err
 		}
 		if end := w.GetEnd(); end.GetAction() == ActionRetry && end.GetWebhook() == s.hook.Name {
-			return end.GetEvent(), nil
+			return again(s.hook, end.GetEvent(), view.OwnerIn(s.deps.Directory.Snapshot())), nil
 		}
 		return nil, nil
 	}
@@ -179,6 +179,9 @@ func (s *subscriber) pause(ctx context.Context, reason string) {
 
 // dead puts an event aside.
 func (s *subscriber) dead(d *delivery, job *bus.Job, first time.Time, attempts int, reason string) {
+	if first.IsZero() { // it can't be posted at all
+		first = s.deps.Now()
+	}
 	r, err := undelivered(&pb.Undelivered{
 		Webhook: s.hook.Name, Event: d.event, FirstMs: first.UnixMilli(), LastMs: s.deps.Now().UnixMilli(),
 		Attempts: uint32(attempts), Error: reason,
