@@ -412,3 +412,50 @@ func TestLostContent(t *testing.T) {
 	bustest.Want(t, b, schemas.Deadletter, 1)
 	eventually(t, "the next message", func() bool { return len(files(dir+"/one")) == 1 })
 }
+
+// TestOthersUser: a tenant's archive isn't told which user of another tenant
+// handed a message in; that tenant's own and the operators' are.
+func TestOthersUser(t *testing.T) {
+	b := bustest.New(t)
+	dir := t.TempDir()
+	apply(t, b, site+archive("acme", "tenant: acme", "file:"+dir+"/acme")+archive("blue", "tenant: blue", "file:"+dir+"/blue")+
+		archive("everything", "", "file:"+dir+"/all"))
+	start(t, b, Config{})
+	p := message(1, "a@acme.example", "b@blue.example")
+	p.Session = &pb.Session{Id: "s", ClientIp: "192.0.2.1", Tenant: "acme", AuthUser: "ann@acme.example"}
+	bustest.Put(t, b, bus.NewReceived(p))
+	for name, want := range map[string]string{"acme": "ann@acme.example", "blue": "", "everything": "ann@acme.example"} {
+		got := tapped(t, bustest.Want(t, b, schemas.Tap(name), 1))[0].Session
+		if got.AuthUser != want || (got.Tenant == "") != (want == "") || got.ClientIp != "192.0.2.1" {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestGarbageOnTap: a record that no sink can take is put aside; what lies
+// behind it is taken.
+func TestGarbageOnTap(t *testing.T) {
+	b := bustest.New(t)
+	dir := t.TempDir()
+	apply(t, b, site+archive("one", "partitions: 1", "maildir:"+dir+"/one"))
+	garbage := []*pb.Tapped{
+		{},
+		{Archive: "one"},
+		{Archive: "other", MessageId: "x"},
+		{Archive: "one", MessageId: "../../x"},
+		{Archive: "one", MessageId: strings.Repeat("x", 200)},
+		{Archive: "one", MessageId: "x", Full: true},
+		{Archive: "one", MessageId: "x", Full: true, Content: &pb.ContentRef{Topic: schemas.Received, Size: -1}},
+	}
+	for _, g := range garbage {
+		value, err := proto.Marshal(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bustest.Put(t, b, bus.Record{Topic: schemas.Tap("one"), Partition: 0, Key: []byte("x"), Value: value})
+	}
+	start(t, b, Config{})
+	bustest.Put(t, b, bus.NewReceived(message(1, "a@acme.example")))
+	eventually(t, "what lies behind it", func() bool { return len(files(dir+"/one")) == 1 })
+	bustest.Want(t, b, schemas.Deadletter, len(garbage))
+}

@@ -145,10 +145,21 @@ func copies(s *directory.Snapshot, t *pb.Tapped, tenant string) []*pb.Tapped {
 			e.Recipients = append(e.Recipients, t.Envelope.Recipients[i])
 		}
 		all = append(all, &pb.Tapped{
-			Archive: a.Name, MessageId: t.MessageId, Full: !a.Envelope, Session: t.Session, Envelope: e,
+			Archive: a.Name, MessageId: t.MessageId, Full: !a.Envelope, Session: session(t.Session, a), Envelope: e,
 			Content: t.Content, Prepend: slices.Clone(t.Prepend), HeaderMessageId: t.HeaderMessageId, AcceptedMs: t.AcceptedMs,
 			Directory: t.Directory, Decided: s.Number, Checks: t.Checks, Origin: t.Origin, ParentId: t.ParentId,
 		})
 	}
 	return all
+}
+
+// session is what an archive is told of who handed a message in: a tenant's
+// isn't told by which user of which other tenant.
+func session(s *pb.Session, a *directory.Archive) *pb.Session {
+	if s == nil || a.Tenant == "" || s.Tenant == "" || s.Tenant == a.Tenant {
+		return s
+	}
+	v := proto.CloneOf(s)
+	v.AuthUser, v.Tenant, v.Relay = "", "", false
+	return v
 }

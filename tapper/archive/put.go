@@ -27,6 +27,10 @@ func (r *reader) step(ctx context.Context, state []byte, rec bus.Record) ([]bus.
 		return nil, state, fmt.Errorf("%w: %s record: %w", bus.ErrPoison, rec.Topic, err)
 	}
 	next := number(state) + 1
+	if err := r.check(&t); err != nil {
+		r.a.metrics.poison.Inc()
+		return nil, state, fmt.Errorf("%w: %s record: %w", bus.ErrPoison, rec.Topic, err)
+	}
 	ref := t.Content
 	if kept := r.a.kept.of(r.name, rec.Partition, rec.Offset); kept != nil {
 		ref = kept
@@ -84,6 +88,18 @@ func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.ReadCloser.Read(p)
 	w.note(err)
 	return n, err
+}
+
+// check refuses what no sink will ever take: it would hold up all behind it.
+func (r *reader) check(t *pb.Tapped) error {
+	if t.Archive != r.name {
+		return fmt.Errorf("a copy of archive %q", mail.Printable(t.Archive))
+	}
+	if t.MessageId == "" || t.Full && (t.Content.GetTopic() == "" || t.Content.GetSize() < 0) {
+		return errors.New("no message id, or no content")
+	}
+	c := r.copy(t, t.Content, 0, 1)
+	return c.Check()
 }
 
 // number is the count in a state; an empty one is a partition's beginning.

@@ -27,6 +27,7 @@ const (
 	defaultLimit = 100
 	maxLimit     = 1000
 	maxWait      = time.Minute
+	maxAnswer    = 4 << 20         // bytes, beyond which no event is added
 	scanTime     = 5 * time.Second // reading of others' events before what is found is answered
 	scanBytes    = 1 << 20         // of a partition at a time
 	pollEvery    = 250 * time.Millisecond
@@ -45,7 +46,8 @@ var (
 //
 //	after=CURSOR   behind that place; without it from the oldest that is kept
 //	since=TIME     from then on (RFC 3339); not with after
-//	limit=N        at most so many events, 1 to 1,000; default 100
+//	limit=N        at most so many events, 1 to 1,000; default 100; fewer where
+//	               they are more than 4 MiB
 //	wait=DURATION  wait so long for one, at most 60s; default 0
 //
 // Each line is {"event":{...},"cursor":"..."}; the last one {"cursor":"...",
@@ -151,6 +153,10 @@ type answer struct {
 	events int
 }
 
+// full is whether no more is added: an event names as many recipients as a
+// message has, and a cursor that is made up can be long.
+func (a *answer) full(limit int) bool { return a.events >= limit || a.lines.Len() >= maxAnswer }
+
 // answer reads until there are enough events, or nothing more and no time.
 func (t *Tenants) answer(ctx context.Context, tenant string, q question) (*answer, error) {
 	a, at := &answer{}, q.after
@@ -167,7 +173,7 @@ func (t *Tenants) answer(ctx context.Context, tenant string, q question) (*answe
 		}
 		spent := time.Since(began)
 		switch {
-		case a.events >= q.limit, more && spent > scanTime, !more && (a.events > 0 || spent >= q.wait):
+		case a.full(q.limit), more && spent > scanTime, !more && (a.events > 0 || spent >= q.wait):
 			fmt.Fprintf(&a.lines, `{"cursor":%q,"more":%t}`+"\n", encodeCursor(at), more)
 			return a, nil
 		case more:
@@ -191,7 +197,7 @@ func (t *Tenants) read(ctx context.Context, tenant string, from map[int32]int64,
 	var failed error
 	next, more, err := t.deps.Bus.Some(ctx, schemas.Events, from, scanBytes, func(r bus.Record) bool {
 		e := &pb.Event{}
-		if a.events >= limit {
+		if a.full(limit) {
 			return false
 		}
 		at[r.Partition] = r.Offset + 1

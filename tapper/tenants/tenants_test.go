@@ -298,6 +298,56 @@ func TestEveryCursor(t *testing.T) {
 	}
 }
 
+// TestLargeEvents: an answer is bounded in bytes, too, and none is missed by who
+// goes on.
+func TestLargeEvents(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, three)
+	part, _ := start(t, b, byHeader)
+	outcomes := make([]*pb.Outcome, 3000)
+	for i := range outcomes {
+		outcomes[i] = &pb.Outcome{Address: fmt.Sprintf("%s%d@acme.example", strings.Repeat("a", 200), i)}
+	}
+	const n = 12
+	for range n {
+		bustest.Put(t, b, bus.NewEvent(&pb.Event{
+			Type: pb.EventType_EVENT_TYPE_DELIVERED, MessageId: mail.NewID(time.Now()), Leg: 1, Step: 1, Tenant: "acme", Outcomes: outcomes,
+		}))
+	}
+	seen, cursor := map[string]bool{}, ""
+	for answers := 0; len(seen) < n && answers < 2*n; answers++ {
+		r := httptest.NewRequest(http.MethodGet, Path+"?limit=1000&after="+cursor, nil)
+		if cursor == "" {
+			r = httptest.NewRequest(http.MethodGet, Path+"?limit=1000", nil)
+		}
+		r.Header.Set("Tenant", "acme")
+		w := httptest.NewRecorder()
+		part.Handler().ServeHTTP(w, r)
+		if w.Code != http.StatusOK || w.Body.Len() > maxAnswer+(1<<20) {
+			t.Fatalf("answered %d, %d bytes", w.Code, w.Body.Len())
+		}
+		for text := range strings.Lines(w.Body.String()) {
+			var l struct {
+				Event  struct{ ID string }
+				Cursor string
+			}
+			if err := json.Unmarshal([]byte(text), &l); err != nil {
+				t.Fatal(err)
+			}
+			if cursor = l.Cursor; l.Event.ID == "" {
+				continue
+			}
+			if seen[l.Event.ID] {
+				t.Errorf("%s came twice", l.Event.ID)
+			}
+			seen[l.Event.ID] = true
+		}
+	}
+	if len(seen) != n {
+		t.Errorf("%d events, want %d", len(seen), n)
+	}
+}
+
 // TestWait: an answer comes when there is something to tell.
 func TestWait(t *testing.T) {
 	b := bustest.New(t)

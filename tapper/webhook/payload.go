@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -47,18 +48,24 @@ func Chosen(hook *directory.Webhook, e *pb.Event, owner view.Owner) *pb.Event {
 	return v
 }
 
-// again is what the endpoint is told of an event that was given up, with the id
-// that it had. The document may be another tenant's since, or have been
-// for all: then it is that tenant's view still, or nothing.
-func again(hook *directory.Webhook, e *pb.Event, owner view.Owner) *pb.Event {
+// errOthers is an event that was given up while the webhook was somebody else's.
+var errOthers = errors.New("what is to be posted again is not an event of the webhook's tenant")
+
+// again is what the endpoint is told of an event that was given up: what it
+// would have been told then, less what isn't its tenant's by now. A webhook may
+// have become another tenant's, or a tenant's from one of operators.
+func again(hook *directory.Webhook, e *pb.Event, owner view.Owner) (*pb.Event, error) {
 	if hook.All || e == nil {
-		return e
+		return e, nil
 	}
 	v := view.Of(e, hook.Tenant, owner)
-	if v != nil && !strings.Contains(e.Id, ".") { // a view's id; operators' have dots, and count others' recipients
+	if v == nil {
+		return nil, errOthers
+	}
+	if !strings.Contains(e.Id, ".") { // a view's already: who had it knows it by that
 		v.Id = e.Id
 	}
-	return v
+	return v, nil
 }
 
 // message is the id and the body of what is posted. The id has no dot, which

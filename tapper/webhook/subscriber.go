@@ -96,7 +96,7 @@ func (s *subscriber) chosen(r bus.Record) (*pb.Event, error) {
 			return nil, err
 		}
 		if end := w.GetEnd(); end.GetAction() == ActionRetry && end.GetWebhook() == s.hook.Name {
-			return again(s.hook, end.GetEvent(), view.OwnerIn(s.deps.Directory.Snapshot())), nil
+			return again(s.hook, end.GetEvent(), view.OwnerIn(s.deps.Directory.Snapshot()))
 		}
 		return nil, nil
 	}

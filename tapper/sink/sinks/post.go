@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -77,6 +79,10 @@ func newPoster(cfg *tls.Config) poster {
 func (p poster) do(r *http.Request) error {
 	answer, err := p.client.Do(r)
 	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) { // without the URL, which may hold a secret
+			err = u.Err
+		}
 		return err
 	}
 	defer answer.Body.Close()
