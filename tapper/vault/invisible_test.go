@@ -37,7 +37,7 @@ func look(t *testing.T, orders int) seen {
 	s := newSystem(t)
 	var text lockedBuffer
 	registry := prometheus.NewRegistry()
-	logs := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	logs := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
@@ -72,11 +72,12 @@ func look(t *testing.T, orders int) seen {
 	// As long again, so that both systems have written for a while.
 	before := len(bustest.Records(t, s.bus, schemas.VaultLane(15)))
 	eventually(t, "the lanes go on", func() bool { return len(bustest.Records(t, s.bus, schemas.VaultLane(15))) > before+20 })
+	metrics := metricsOf(t, registry) // before the stop, at which connections end in any order
 	cancel()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	return seen{topics: topicsOf(t, s), ticks: ticksOf(t, s), metrics: metricsOf(t, registry), logs: text.lines()}
+	return seen{topics: topicsOf(t, s), ticks: ticksOf(t, s), metrics: metrics, logs: text.lines()}
 }
 
 // topicsOf describes every topic: of the vault's the form of the records, of
@@ -112,8 +113,10 @@ func ticksOf(t *testing.T, s *system) map[string]int {
 
 // timed are metrics that tell how long a system ran and how fast its broker
 // was: their presence is compared. paced grow with the records that are written:
-// what they are for each is compared, give or take a tenth.
+// what they are for each is compared, give or take a fifth. Connections end, and
+// are made again, when a broker is slow, and a beat is on its way or not: those are luck.
 var (
+	luck  = regexp.MustCompile(`^qstream_kafka_((connects|connect_errors|disconnects|read_errors|write_errors)_total|buffered_)`)
 	timed = regexp.MustCompile(`^qstream_(tapper_vault_(ticks|missed)_total|bus_publish)`)
 	paced = regexp.MustCompile(`^qstream_kafka_(fetch|produce|read|write)_(bytes|batches)_total`)
 )
@@ -141,18 +144,21 @@ func compareMetrics(t *testing.T, without, with map[string]float64) {
 		t.Fatalf("no ticks among %v", without)
 	}
 	for name, a := range without {
+		if luck.MatchString(name) {
+			continue
+		}
 		b, ok := with[name]
 		same := a == b || timed.MatchString(name)
 		if paced.MatchString(name) && !strings.Contains(name, "seed") {
 			a, b = a/without[ticks], b/with[ticks]
-			same = a < b*1.1 && b < a*1.1
+			same = a < b*1.2 && b < a*1.2
 		}
 		if !ok || !same {
 			t.Errorf("%s: %v without orders, %v with", name, a, b)
 		}
 	}
 	for name := range with {
-		if _, ok := without[name]; !ok {
+		if _, ok := without[name]; !ok && !luck.MatchString(name) {
 			t.Errorf("%s is there with orders only", name)
 		}
 	}
