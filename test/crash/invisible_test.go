@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,7 +24,12 @@ import (
 func TestVaultShowsNothing(t *testing.T) {
 	each(t, "embedded", "kafka1", func(t *testing.T, broker string) {
 		without, with := observe(t, broker, false), observe(t, broker, true)
-		if diff := cmp.Diff(without, with); diff != "" {
+		t.Logf("accepted to delivered, median and p99: %v and %v without orders, %v and %v with", without.took[0], without.took[1], with.took[0], with.took[1])
+		if with.took[0] > 3*without.took[0]+50*time.Millisecond { // the machine's noise
+			t.Errorf("mail takes %v with orders, %v without", with.took[0], without.took[0])
+		}
+		without.took, with.took = nil, nil
+		if diff := cmp.Diff(without, with, cmp.AllowUnexported(view{})); diff != "" {
 			t.Errorf("orders show (-without +with):\n%s", diff)
 		}
 	})
@@ -38,6 +44,7 @@ type view struct {
 	Headers []string       // of those records
 	Trace   []string       // events of one message, by type and stage
 	Verbs   map[string]string
+	took    []time.Duration // median and 99th percentile, from accepted to delivered
 }
 
 var (
@@ -84,6 +91,7 @@ func observe(t *testing.T, broker string, tapped bool) view {
 		seen.Verbs[strings.Join(args, " ")] = numbers.ReplaceAllString(string(out)+string(errs), "N")
 	}
 	seen.Trace = tr.life()
+	seen.took = tr.took()
 	if len(seen.Logs) < 3 || len(seen.Metrics) < 50 || len(seen.Sizes) != 1 || len(seen.Trace) < 3 || seen.Records["events"] < mails {
 		t.Errorf("too little was seen, or records of several sizes: %+v", seen)
 	}
@@ -156,4 +164,39 @@ func (tr *trial) life() []string {
 		told = append(told, string(text))
 	}
 	return told
+}
+
+// took is how long mail was under way, by its events.
+func (tr *trial) took() []time.Duration {
+	tr.t.Helper()
+	began, all := map[string]int64{}, []time.Duration{}
+	var ended []struct {
+		id string
+		at int64
+	}
+	for _, r := range tr.tail("events") {
+		var e struct {
+			Type      string
+			MessageID string `json:"message_id"`
+			AtMs      int64  `json:"at_ms,string"`
+		}
+		must(tr.t, json.Unmarshal(r.Value, &e))
+		switch e.Type {
+		case "EVENT_TYPE_ACCEPTED":
+			began[e.MessageID] = e.AtMs
+		case "EVENT_TYPE_DELIVERED":
+			ended = append(ended, struct {
+				id string
+				at int64
+			}{e.MessageID, e.AtMs})
+		}
+	}
+	for _, e := range ended {
+		all = append(all, time.Duration(e.at-began[e.id])*time.Millisecond)
+	}
+	if len(all) == 0 {
+		tr.t.Fatal("no event tells of a delivery")
+	}
+	slices.Sort(all)
+	return []time.Duration{all[len(all)/2], all[len(all)*99/100]}
 }
