@@ -26,7 +26,7 @@ func (h *History) message(r bus.Record, s Selection, t *told) (*Message, error) 
 	if len(recipients) == 0 {
 		return nil, nil
 	}
-	ref := reference(r, &p)
+	ref := r.Reference(p.Id, p.Content)
 	if ref == nil {
 		return nil, nil
 	}
@@ -35,18 +35,4 @@ func (h *History) message(r bus.Record, s Selection, t *told) (*Message, error) 
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Accepted: r.Time,
 		raw: r, history: h,
 	}, nil
-}
-
-// reference is where the content is: inline content is in the record itself.
-func reference(r bus.Record, p *pb.Received) *pb.ContentRef {
-	switch where := p.GetContent().GetWhere().(type) {
-	case *pb.Content_Inline:
-		return &pb.ContentRef{
-			MessageId: p.Id, Topic: r.Topic, Partition: r.Partition, Offsets: []int64{r.Offset},
-			Inline: true, Size: p.Content.Size, Sha256: p.Content.Sha256, StoredMs: r.Time.UnixMilli(),
-		}
-	case *pb.Content_Ref:
-		return where.Ref
-	}
-	return nil
 }

@@ -96,22 +96,16 @@ func decodeReinject(r bus.Record) (*message, error) {
 	return m, err
 }
 
-// reference is the content as legs carry it: inline content is referred to
-// where it is, in the record itself.
+// reference is the content as legs carry it, which has a place.
 func reference(r bus.Record, id string, c *pb.Content) (*pb.ContentRef, error) {
-	switch where := c.GetWhere().(type) {
-	case *pb.Content_Inline:
-		return &pb.ContentRef{
-			MessageId: id, Topic: r.Topic, Partition: r.Partition, Offsets: []int64{r.Offset},
-			Inline: true, Size: c.Size, Sha256: c.Sha256, StoredMs: r.Time.UnixMilli(),
-		}, nil
-	case *pb.Content_Ref:
-		if where.Ref.GetTopic() == "" || len(where.Ref.Offsets) == 0 {
-			return nil, errors.New("content reference without a place")
-		}
-		return where.Ref, nil
+	if c.GetWhere() == nil {
+		return nil, errors.New("no content")
 	}
-	return nil, errors.New("no content")
+	ref := r.Reference(id, c)
+	if ref.GetTopic() == "" || len(ref.Offsets) == 0 {
+		return nil, errors.New("content reference without a place")
+	}
+	return ref, nil
 }
 
 // check refuses what no honest writer makes.

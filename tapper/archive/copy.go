@@ -105,18 +105,11 @@ func decode(r bus.Record) (t *pb.Tapped, tenant string, err error) {
 	return t, tenant, nil
 }
 
-// reference is where the content is: inline content is in the record itself.
 func reference(r bus.Record, id string, c *pb.Content) (*pb.ContentRef, error) {
-	switch where := c.GetWhere().(type) {
-	case *pb.Content_Inline:
-		return &pb.ContentRef{
-			MessageId: id, Topic: r.Topic, Partition: r.Partition, Offsets: []int64{r.Offset},
-			Inline: true, Size: c.Size, Sha256: c.Sha256, StoredMs: r.Time.UnixMilli(),
-		}, nil
-	case *pb.Content_Ref:
-		return where.Ref, nil
+	if c.GetWhere() == nil {
+		return nil, errors.New("no content")
 	}
-	return nil, errors.New("no content")
+	return r.Reference(id, c), nil
 }
 
 // copies are what each archive of a snapshot is given of a message.
