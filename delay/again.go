@@ -8,9 +8,6 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-// foundBad is what the trace says of a leg that was ordered to be scanned.
-const foundBad = "found bad by a later scan"
-
 // dueAgain is the number of an order by which a leg has to be scanned before
 // anything of it is delivered; ok is false if none is left to obey.
 func (w world) dueAgain(l *pb.Leg) (number uint64, ok bool) {
@@ -44,6 +41,6 @@ func again(l *pb.Leg, at resolution, stopped time.Duration, w world) (move, bool
 	} else {
 		m = toQueue(l, stopped, schemas.LegTopic(policy, l), w)
 	}
-	m.event.Text = foundBad
+	m.event.Text = schemas.FoundBad
 	return m, true
 }

@@ -95,7 +95,7 @@ func TestOrderedToBeScanned(t *testing.T) {
 			if got := l.Rescanned == order; got != c.obeyed {
 				t.Errorf("rescanned by %d", l.Rescanned)
 			}
-			if m.topic == scanTopic && (l.Scan.State != pb.ScanState_SCAN_STATE_WANTED || len(l.Scan.Changes) > 0 || m.event.Text != foundBad || schemas.Held(l) != held) {
+			if m.topic == scanTopic && (l.Scan.State != pb.ScanState_SCAN_STATE_WANTED || len(l.Scan.Changes) > 0 || m.event.Text != schemas.FoundBad || schemas.Held(l) != held) {
 				t.Errorf("%v, told by %v", l, m.event)
 			}
 			if m.reinject != nil && m.reinject.Rescanned != l.Rescanned {

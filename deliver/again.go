@@ -8,9 +8,6 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-// foundBad is what the trace says of a leg that was ordered to be scanned.
-const foundBad = "found bad by a later scan"
-
 // scansAgain reports whether a leg was ordered to be scanned before anything
 // of it is delivered, and remembers by which command. One that a policy
 // redirected is routed anew: its queue needn't have a scan topic. Where there is
@@ -49,7 +46,7 @@ func (p plan) marked(l *pb.Leg) *pb.Leg {
 // why is what the trace says of a leg's way back.
 func (p plan) why() string {
 	if p.again > 0 {
-		return foundBad
+		return schemas.FoundBad
 	}
 	return ""
 }

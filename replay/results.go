@@ -52,14 +52,6 @@ type Finding struct {
 	numbers []uint32
 }
 
-// Outcomes of an offer, as scanners tell them.
-const (
-	offerClean       = "clean"
-	offerBad         = "bad"
-	offerUnscannable = "unscannable"
-	offerUnwanted    = "unwanted"
-)
-
 // Account counts what came of a job's offers. Safe for concurrent use.
 type Account struct {
 	mu       sync.Mutex
@@ -124,13 +116,13 @@ func (a *Account) take(r bus.Record) error {
 func (a *Account) count(p *pb.Rescan) {
 	r := &a.results
 	switch p.Result.Outcome {
-	case offerClean:
+	case schemas.OfferClean:
 		r.Clean++
 		return
-	case offerUnwanted:
+	case schemas.OfferUnwanted:
 		r.Unwanted++
 		return
-	case offerBad:
+	case schemas.OfferBad:
 		if p.Waiting {
 			r.Waiting++
 		} else {
@@ -139,7 +131,7 @@ func (a *Account) count(p *pb.Rescan) {
 		if p.Result.Told {
 			r.Told++
 		}
-	case offerUnscannable:
+	case schemas.OfferUnscannable:
 		r.Unscannable++
 	default: // given up, or a word of a later version
 		r.NotScanned++
@@ -210,7 +202,7 @@ func (h *History) Fates(ctx context.Context, a *Account) error {
 	}
 	last := map[string]string{} // by message and recipient
 	for _, f := range a.Findings() {
-		if f.Waiting && f.Outcome == offerBad {
+		if f.Waiting && f.Outcome == schemas.OfferBad {
 			for _, n := range f.numbers {
 				last[fmt.Sprint(f.MessageID, n)] = Waiting
 			}
@@ -243,7 +235,7 @@ func (h *History) Fates(ctx context.Context, a *Account) error {
 	defer a.mu.Unlock()
 	a.results.Quarantined, a.results.Escaped = 0, 0
 	for _, f := range a.findings {
-		if !f.Waiting || f.Outcome != offerBad || len(f.numbers) == 0 {
+		if !f.Waiting || f.Outcome != schemas.OfferBad || len(f.numbers) == 0 {
 			continue
 		}
 		switch last[fmt.Sprint(f.MessageID, f.numbers[0])] {

@@ -17,11 +17,6 @@ const (
 	legRecipients = 100
 	// maxReroutes is how often a message may return; beyond it circles.
 	maxReroutes = 10
-	// rerouteSpan separates the leg numbers of one routing from the next: a
-	// rerouted leg's number is reroutes*rerouteSpan plus its lowest recipient
-	// number. A recipient is in one leg only at a time, so no number comes
-	// twice, however often and in whatever parts a message returns.
-	rerouteSpan = 1_000_000
 	// eventRecipients bounds an event's size.
 	eventRecipients = 1000
 )
@@ -114,7 +109,7 @@ func (m *message) number(i int, l *pb.Leg) uint32 {
 	for _, r := range l.Recipients {
 		lowest = min(lowest, r.Number)
 	}
-	return m.reroutes*rerouteSpan + lowest
+	return m.reroutes*schemas.RerouteSpan + lowest
 }
 
 func (m *message) leg(g group, v view) *pb.Leg {

@@ -261,7 +261,7 @@ func TestPoison(t *testing.T) {
 		"no content":        with(func(p *pb.Received) { p.Content = nil }),
 		"empty reference":   with(func(p *pb.Received) { p.Content.Where = &pb.Content_Ref{} }),
 		"repeated number":   with(func(p *pb.Received) { p.Envelope.Recipients = append(p.Envelope.Recipients, p.Envelope.Recipients[0]) }),
-		"number too large":  with(func(p *pb.Received) { p.Envelope.Recipients[0].Number = rerouteSpan }),
+		"number too large":  with(func(p *pb.Received) { p.Envelope.Recipients[0].Number = schemas.RerouteSpan }),
 		"reinject, origin?": reinjectRecord(t, &pb.Reinject{Id: "01A", Envelope: envelope("", "b@x.example"), Content: inline("")}),
 	} {
 		t.Run(name, func(t *testing.T) {

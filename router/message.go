@@ -118,7 +118,7 @@ func (m *message) check() error {
 	}
 	seen := make(map[uint32]bool, len(m.envelope.Recipients))
 	for _, r := range m.envelope.Recipients {
-		if seen[r.Number] || r.Number >= rerouteSpan {
+		if seen[r.Number] || r.Number >= schemas.RerouteSpan {
 			return fmt.Errorf("recipient number %d is repeated or too large", r.Number)
 		}
 		seen[r.Number] = true

@@ -133,7 +133,7 @@ func (s *Scanner) scanAgain(ctx context.Context, o *pb.Rescan) ([]bus.Record, er
 	began, snap := s.deps.Now(), s.deps.Directory.Snapshot()
 	policy := snap.Scan(snap.Decide(directory.QuestionOf(o.Leg, o.Leg.Recipients[0])).Scan)
 	if policy == nil {
-		return s.answered(o, &pb.RescanResult{Outcome: outcomeUnwanted}), nil
+		return s.answered(o, &pb.RescanResult{Outcome: schemas.OfferUnwanted}), nil
 	}
 	ask := s.past.asker
 	ask.job = o.Job

@@ -97,7 +97,7 @@ func TestScanAgain(t *testing.T) {
 	offers(t, b, offer(bad, "a@acme.example", false), offer(waits, "a@acme.example", true), offer(good, "b@acme.example", false), unwanted)
 	bustest.Put(t, b, bus.Record{Topic: schemas.Rescan, Partition: bus.AnyPartition, Key: []byte(id(5)), Value: []byte("\xff garbage")})
 	got := results(t, b, 4)
-	for n, want := range map[int]string{1: outcomeBad, 2: outcomeBad, 3: outcomeClean, 4: outcomeUnwanted} {
+	for n, want := range map[int]string{1: schemas.OfferBad, 2: schemas.OfferBad, 3: schemas.OfferClean, 4: schemas.OfferUnwanted} {
 		if got[id(n)] != want {
 			t.Errorf("%d: %s, want %s", n, got[id(n)], want)
 		}
@@ -141,7 +141,7 @@ func TestScanAgainPoison(t *testing.T) {
 	nameless := offer(ref, "a@acme.example", true)
 	nameless.Leg.MessageId = "\xef\xbf\xbd nobody"
 	offers(t, b, nameless, offer(ref, "a@acme.example", true))
-	if got := results(t, b, 1); got[id(1)] != outcomeBad {
+	if got := results(t, b, 1); got[id(1)] != schemas.OfferBad {
 		t.Errorf("%v", got)
 	}
 	if _, err := decodeOffer(bus.NewRescan(nameless)); err == nil {
@@ -182,7 +182,7 @@ func TestScanAgainWaitsForEngines(t *testing.T) {
 	late.UntilMs = time.Now().UnixMilli()
 	offers(t, b, offer(ref, "a@acme.example", false), late)
 	start(t, b, Config{})
-	if got := results(t, b, 1); got[id(2)] != outcomeGivenUp {
+	if got := results(t, b, 1); got[id(2)] != schemas.OfferGivenUp {
 		t.Errorf("%v", got)
 	}
 	back := bustest.WantMatch(t, b, schemas.Rescan, 1, func(r bus.Record) bool {
@@ -200,7 +200,7 @@ func TestScanAgainWaitsForEngines(t *testing.T) {
 	offers(t, b, o)
 	bustest.WantMatch(t, b, schemas.Rescan, 1, func(r bus.Record) bool {
 		got := result(r)
-		return got != nil && got.Leg.MessageId == id(1) && got.Result.Outcome == outcomeBad
+		return got != nil && got.Leg.MessageId == id(1) && got.Result.Outcome == schemas.OfferBad
 	})
 }
 
@@ -234,9 +234,9 @@ func TestScanAgainFaults(t *testing.T) {
 	start(t, broker.Dial(t, bus.Config{}), Config{})
 	got := results(t, b, all)
 	for i := range all {
-		want := outcomeClean
+		want := schemas.OfferClean
 		if i%3 == 0 {
-			want = outcomeBad
+			want = schemas.OfferBad
 		}
 		if got[id(i)] != want {
 			t.Errorf("%d: %q, want %q", i, got[id(i)], want)

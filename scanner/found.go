@@ -14,16 +14,8 @@ import (
 	"qstream/directory/ruling"
 	"qstream/engine"
 	"qstream/mail"
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
-)
-
-// Outcomes of an offer, as results tell them.
-const (
-	outcomeClean       = "clean"
-	outcomeBad         = "bad"
-	outcomeUnscannable = "unscannable"
-	outcomeUnwanted    = "unwanted"
-	outcomeGivenUp     = "given up"
 )
 
 // foundAgain is what an answer about the past comes to: the offer once more, or
@@ -62,17 +54,17 @@ func findAgain(o *pb.Rescan, a answer, sc scene) foundAgain {
 		a.verdicts = slices.DeleteFunc(slices.Clone(a.verdicts), noVerdict)
 		a.rulings = ruling.Judge(sc.policy, a.verdicts, caseOf(o.Leg, sc.now))
 	}
-	f := foundAgain{result: &pb.RescanResult{Outcome: outcomeClean, Policy: sc.policy.Name}}
+	f := foundAgain{result: &pb.RescanResult{Outcome: schemas.OfferClean, Policy: sc.policy.Name}}
 	for _, p := range partsOf(o.Leg.Recipients, a.rulings) {
 		switch {
 		case isBad(p.Ruling):
 			f.found(o, p, a, sc)
-		case f.result.Outcome == outcomeClean && (p.Finding == directory.FindUnscannable || p.Finding == directory.FindEncrypted || p.Finding == directory.FindPoison):
-			f.tell(outcomeUnscannable, p, a)
+		case f.result.Outcome == schemas.OfferClean && (p.Finding == directory.FindUnscannable || p.Finding == directory.FindEncrypted || p.Finding == directory.FindPoison):
+			f.tell(schemas.OfferUnscannable, p, a)
 		}
 	}
-	if missing != "" && f.result.Outcome != outcomeBad {
-		f.result.Outcome, f.result.Text = outcomeGivenUp, strings.ToValidUTF8(missing, "?")
+	if missing != "" && f.result.Outcome != schemas.OfferBad {
+		f.result.Outcome, f.result.Text = schemas.OfferGivenUp, strings.ToValidUTF8(missing, "?")
 	}
 	return f
 }
@@ -101,7 +93,7 @@ func (f *foundAgain) tell(outcome string, p *part, a answer) {
 
 // found tells of a part of a leg that is bad, unless it was told before.
 func (f *foundAgain) found(o *pb.Rescan, p *part, a answer, sc scene) {
-	f.tell(outcomeBad, p, a)
+	f.tell(schemas.OfferBad, p, a)
 	for _, r := range p.recipients {
 		f.bad = append(f.bad, r.Number)
 	}

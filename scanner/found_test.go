@@ -10,6 +10,7 @@ import (
 	"qstream/directory"
 	"qstream/directory/ruling"
 	"qstream/engine"
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -50,23 +51,23 @@ func TestFindAgain(t *testing.T) {
 		outcome  string // empty: it comes back
 		bad      []uint32
 	}{
-		{"nothing found", nil, []ruling.Said{clean}, 0, false, outcomeClean, nil},
-		{"malware", nil, []ruling.Said{malware("E")}, 0, false, outcomeBad, []uint32{1, 2}},
-		{"malware that a rule lets pass", []directory.ScanRule{{On: directory.FindMalware, Action: directory.ActPass}}, []ruling.Said{malware("E"), clean}, 0, false, outcomeBad, []uint32{1, 2}},
-		{"spam that is tagged", nil, []ruling.Said{spam}, 0, false, outcomeClean, nil},
-		{"spam that one domain holds", []directory.ScanRule{{On: directory.FindSpam, Action: directory.ActQuarantine, Domains: []string{"strict.example"}}}, []ruling.Said{spam}, 0, false, outcomeBad, []uint32{2}},
-		{"refused", nil, []ruling.Said{of(engine.Refused)}, 0, false, outcomeBad, []uint32{1, 2}},
-		{"unscannable", nil, []ruling.Said{of(engine.Unscannable)}, 0, false, outcomeUnscannable, nil},
-		{"encrypted", nil, []ruling.Said{of(engine.Encrypted)}, 0, false, outcomeUnscannable, nil},
-		{"poison", nil, []ruling.Said{poison}, 0, false, outcomeUnscannable, nil},
+		{"nothing found", nil, []ruling.Said{clean}, 0, false, schemas.OfferClean, nil},
+		{"malware", nil, []ruling.Said{malware("E")}, 0, false, schemas.OfferBad, []uint32{1, 2}},
+		{"malware that a rule lets pass", []directory.ScanRule{{On: directory.FindMalware, Action: directory.ActPass}}, []ruling.Said{malware("E"), clean}, 0, false, schemas.OfferBad, []uint32{1, 2}},
+		{"spam that is tagged", nil, []ruling.Said{spam}, 0, false, schemas.OfferClean, nil},
+		{"spam that one domain holds", []directory.ScanRule{{On: directory.FindSpam, Action: directory.ActQuarantine, Domains: []string{"strict.example"}}}, []ruling.Said{spam}, 0, false, schemas.OfferBad, []uint32{2}},
+		{"refused", nil, []ruling.Said{of(engine.Refused)}, 0, false, schemas.OfferBad, []uint32{1, 2}},
+		{"unscannable", nil, []ruling.Said{of(engine.Unscannable)}, 0, false, schemas.OfferUnscannable, nil},
+		{"encrypted", nil, []ruling.Said{of(engine.Encrypted)}, 0, false, schemas.OfferUnscannable, nil},
+		{"poison", nil, []ruling.Said{poison}, 0, false, schemas.OfferUnscannable, nil},
 		{"engine down", nil, []ruling.Said{clean, failing(engine.Unreachable)}, 0, false, "", nil},
 		{"engine down, whatever a rule says of mail on its way", []directory.ScanRule{{On: directory.FindDown, Action: directory.ActTag}}, []ruling.Said{failing(engine.Unreachable)}, 5, false, "", nil},
 		{"engine down, and another that a rule has asked nevertheless", []directory.ScanRule{{On: directory.FindDown, Action: directory.ActTag}}, []ruling.Said{failing(engine.Unreachable), clean}, 5, false, "", nil},
-		{"the same for too long", []directory.ScanRule{{On: directory.FindDown, Action: directory.ActTag}}, []ruling.Said{failing(engine.Unreachable), clean}, 9, true, outcomeGivenUp, nil},
-		{"the same, and it found something", []directory.ScanRule{{On: directory.FindDown, Action: directory.ActTag}}, []ruling.Said{failing(engine.Unreachable), malware("E")}, 9, true, outcomeBad, []uint32{1, 2}},
-		{"engine down for too long", nil, []ruling.Said{clean, failing(engine.Unreachable)}, 9, true, outcomeGivenUp, nil},
-		{"malware, and another engine down for too long", []directory.ScanRule{{On: directory.FindMalware, Action: directory.ActTag}}, []ruling.Said{malware("E"), failing(engine.Unreachable)}, 9, true, outcomeBad, []uint32{1, 2}},
-		{"content gone", nil, []ruling.Said{failing(engine.Unreadable)}, unreadableAfter, false, outcomeGivenUp, nil},
+		{"the same for too long", []directory.ScanRule{{On: directory.FindDown, Action: directory.ActTag}}, []ruling.Said{failing(engine.Unreachable), clean}, 9, true, schemas.OfferGivenUp, nil},
+		{"the same, and it found something", []directory.ScanRule{{On: directory.FindDown, Action: directory.ActTag}}, []ruling.Said{failing(engine.Unreachable), malware("E")}, 9, true, schemas.OfferBad, []uint32{1, 2}},
+		{"engine down for too long", nil, []ruling.Said{clean, failing(engine.Unreachable)}, 9, true, schemas.OfferGivenUp, nil},
+		{"malware, and another engine down for too long", []directory.ScanRule{{On: directory.FindMalware, Action: directory.ActTag}}, []ruling.Said{malware("E"), failing(engine.Unreachable)}, 9, true, schemas.OfferBad, []uint32{1, 2}},
+		{"content gone", nil, []ruling.Said{failing(engine.Unreadable)}, unreadableAfter, false, schemas.OfferGivenUp, nil},
 		{"content not there yet", nil, []ruling.Said{failing(engine.Unreadable)}, unreadableAfter - 1, false, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -123,7 +124,7 @@ func TestFoundIsToldOnce(t *testing.T) {
 	_, first := found(func(*pb.Rescan) {}, malware("E"))
 	newer := malware("E")
 	newer.Signatures, newer.Took = "27125", time.Second
-	if f, id := found(func(o *pb.Rescan) { o.Job, o.Found = "01JD00000000000000000000JC", first }, newer); id != "" || !f.result.Told || f.result.Outcome != outcomeBad {
+	if f, id := found(func(o *pb.Rescan) { o.Job, o.Found = "01JD00000000000000000000JC", first }, newer); id != "" || !f.result.Told || f.result.Outcome != schemas.OfferBad {
 		t.Errorf("told again as %q: %v", id, f.result)
 	}
 	for name, c := range map[string]struct {

@@ -26,14 +26,6 @@ type scene struct {
 	now    time.Time
 }
 
-// splitLegs is where the numbers of legs begin that are split off from others:
-// the router's are below. A recipient's number comes once in each routing, and
-// the part with the lowest keeps its leg's number, so that none comes twice.
-const (
-	splitLegs = 1 << 30
-	splitSpan = 1_000_000
-)
-
 // part are the recipients of a leg that go the same way.
 type part struct {
 	ruling.Ruling
@@ -73,7 +65,7 @@ func conclude(l *pb.Leg, a answer, sc scene) (out []bus.Record, actions []string
 		next.Step++
 		next.Recipients, next.Directory, next.Spills = p.recipients, sc.snap.Number, 0
 		if n := lowest(p.recipients); n != least {
-			next.Number = splitLegs + l.Reroutes*splitSpan + n
+			next.Number = schemas.SplitLegs + l.Reroutes*schemas.RerouteSpan + n
 		}
 		next.Scan = &pb.Scan{
 			State: pb.ScanState_SCAN_STATE_DONE, Policy: sc.policy.Name, Directory: sc.snap.Number, AtMs: sc.now.UnixMilli(),

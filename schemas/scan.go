@@ -81,3 +81,15 @@ func LegTopic(policy string, l *pb.Leg) string {
 	}
 	return Queue(l.Queue, l.Generation)
 }
+
+// Outcomes of mail that was offered to engines again, as results tell them.
+const (
+	OfferClean       = "clean"
+	OfferBad         = "bad"
+	OfferUnscannable = "unscannable"
+	OfferUnwanted    = "unwanted" // no policy asks for it any more
+	OfferGivenUp     = "given up" // no engine gave a verdict in time
+)
+
+// FoundBad is what the trace says of a leg that was ordered to be scanned again.
+const FoundBad = "found bad by a later scan"

@@ -191,14 +191,6 @@ func (h *history) numbers() map[uint64]bool {
 	return all
 }
 
-// rerouteSpan is how the router numbers legs of a message that returned:
-// reroutes times this, plus the lowest recipient. The scanner adds splitLegs for
-// those that it splits off.
-const (
-	rerouteSpan = 1_000_000
-	splitLegs   = 1 << 30
-)
-
 // byRoute is the route that somebody chose for the message, which each of its
 // records names.
 func (h *history) byRoute() string {
@@ -212,7 +204,7 @@ func (h *history) byRoute() string {
 
 // entryOf is the record that a leg was made of; nil: it isn't kept.
 func (h *history) entryOf(e *pb.Event) *entry {
-	reroutes := e.Leg % splitLegs / rerouteSpan
+	reroutes := e.Leg % schemas.SplitLegs / schemas.RerouteSpan
 	for i := range h.entries {
 		if in := &h.entries[i]; in.origin == e.Origin && (e.Origin != pb.Origin_ORIGIN_REROUTE || in.reroutes == reroutes) {
 			return in

@@ -172,12 +172,12 @@ func TestExplain(t *testing.T) {
 // A leg that the scanner split off a rerouted one comes of the same record.
 func TestEntryOf(t *testing.T) {
 	h := &history{entries: []entry{{}, {origin: pb.Origin_ORIGIN_REROUTE, reroutes: 1}, {origin: pb.Origin_ORIGIN_REROUTE, reroutes: 2}}}
-	for leg, want := range map[uint32]uint32{1_000_003: 1, 2_000_000: 2, splitLegs + 2_000_001: 2} {
+	for leg, want := range map[uint32]uint32{1_000_003: 1, 2_000_000: 2, schemas.SplitLegs + 2_000_001: 2} {
 		if e := h.entryOf(&pb.Event{Leg: leg, Origin: pb.Origin_ORIGIN_REROUTE}); e == nil || e.reroutes != want {
 			t.Errorf("leg %d: %+v", leg, e)
 		}
 	}
-	if e := h.entryOf(&pb.Event{Leg: splitLegs + 1}); e != &h.entries[0] {
+	if e := h.entryOf(&pb.Event{Leg: schemas.SplitLegs + 1}); e != &h.entries[0] {
 		t.Errorf("as it came in: %+v", e)
 	}
 }
