@@ -147,13 +147,49 @@ func signal(s syscall.Signal) func(*testing.T, *peers.Clamd) {
 	}
 }
 
+// fill takes all room of a small folder, also what the scans of that moment give
+// back later, until it is freed.
+func fill(t *testing.T, folder string) (free func()) {
+	f, err := os.Create(filepath.Join(folder, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := make([]byte, 4<<10)
+	taken := func() (octets int) {
+		for ; octets < 4<<20; octets += len(page) {
+			if _, err := f.Write(page); err != nil {
+				return octets
+			}
+		}
+		t.Error("the folder takes more than it can")
+		return octets
+	}
+	taken()
+	var filling sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	filling.Go(func() {
+		for ctx.Err() == nil {
+			taken()
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	free = sync.OnceFunc(func() {
+		cancel()
+		filling.Wait()
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	})
+	t.Cleanup(free)
+	return free
+}
+
 // TestSickClamd: whatever befalls clamd under load, nothing passes unscanned,
 // it is told by metric and log, and all of it goes on by itself when clamd is
 // well again.
 func TestSickClamd(t *testing.T) {
 	peers.Need(t)
 	folder := peers.Small(t)
-	filler := filepath.Join(folder, "filler")
+	var free func()
 	for name, sick := range map[string]sickness{
 		"killed": {
 			begin: func(_ *testing.T, c *peers.Clamd) { c.Kill() }, end: func(_ *testing.T, c *peers.Clamd) { c.Again() },
@@ -175,13 +211,9 @@ func TestSickClamd(t *testing.T) {
 		"full": { // its temporary folder
 			settings: []string{"TemporaryDirectory " + folder},
 			body:     strings.Repeat("some text that needs room\r\n", 4000),
-			begin: func(t *testing.T, _ *peers.Clamd) {
-				if err := os.WriteFile(filler, make([]byte, 4<<20), 0o600); err == nil {
-					t.Error("the folder takes more than it can")
-				}
-			},
-			end:    func(*testing.T, *peers.Clamd) { _ = os.Remove(filler) },
-			reason: "trouble",
+			begin:    func(t *testing.T, _ *peers.Clamd) { free = fill(t, folder) },
+			end:      func(*testing.T, *peers.Clamd) { free() },
+			reason:   "trouble",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
