@@ -58,6 +58,7 @@ func noise(n int) []byte {
 }
 
 func TestFullDiskRecoversByItself(t *testing.T) {
+	t.Parallel()
 	for name, spare := range map[string]int64{"to the last byte": 1, "with some to spare": 8 << 20} {
 		t.Run(name, func(t *testing.T) {
 			disk := smallDisk(t)
