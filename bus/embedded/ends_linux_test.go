@@ -76,7 +76,7 @@ func TestFullDiskPutsEndsOff(t *testing.T) {
 func TestFullDiskHoldsUpNoStop(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("gives up on a transaction, half a minute")
+		t.Skip("gives up on a transaction, which takes its time")
 	}
 	disk := smallDisk(t)
 	stands := make(standing, 1)
