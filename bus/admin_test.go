@@ -18,6 +18,7 @@ import (
 )
 
 func TestCreatedTopicsVerify(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	topics := schemas.FixedTopics()
 	ds, err := b.VerifyTopics(t.Context(), topics, CreateOptions{})
@@ -36,6 +37,7 @@ func TestCreatedTopicsVerify(t *testing.T) {
 }
 
 func TestVerifyTellsWhatIsDangerous(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 1)
 	admin, err := b.admin()
@@ -100,6 +102,7 @@ func TestEnough(t *testing.T) {
 }
 
 func TestResumeMendsOnlyWhatIsBroken(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 3)
 	topics, group := []schemas.Topic{topic}, topic.Groups[0]
@@ -136,6 +139,7 @@ func TestResumeMendsOnlyWhatIsBroken(t *testing.T) {
 
 // A queue is made while its group works: the commit must get through.
 func TestCommitReachesAGroupWithMembers(t *testing.T) {
+	t.Parallel()
 	for name, opts := range map[string][]kgo.Opt{
 		"classic": {kgo.Balancers(kgo.CooperativeStickyBalancer())},
 		"848":     {kgo.ServerSideBalancer()},
@@ -170,6 +174,7 @@ func TestCommitReachesAGroupWithMembers(t *testing.T) {
 
 // A broker that is asked just after a topic was made may not have heard of it.
 func TestCreateTopicsWaitsUntilEveryBrokerKnows(t *testing.T) {
+	t.Parallel()
 	c, err := kfake.NewCluster(kfake.NumBrokers(3))
 	if err != nil {
 		t.Fatal(err)

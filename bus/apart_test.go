@@ -15,6 +15,7 @@ import (
 
 // What is read apart changes no metric, and nothing counts as read.
 func TestApartShowsNowhere(t *testing.T) {
+	t.Parallel()
 	registry, spent := prometheus.NewRegistry(), 0
 	b := bustest.Start(t).Dial(t, bus.Config{Registerer: registry, Spent: func(string, int32, []int64) { spent++ }})
 	r := bus.NewReceived(&pb.Received{Id: "01JD0000000000000000000001"})

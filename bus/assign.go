@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	fenceTime   = 15 * time.Second
-	cutGrace    = 2 * time.Second  // for cut jobs to finish as unconfirmed
-	releaseTime = 20 * time.Second // for the commit that lets go
+	fenceTime = 15 * time.Second
+	cutGrace  = 2 * time.Second // for cut jobs to finish as unconfirmed
 )
 
 // onAssigned fences the owners that died without letting go: only then does
@@ -177,7 +176,7 @@ func (e *engine) release(ps []*part) {
 	}
 	e.mu.Unlock()
 	e.pushed()
-	if !e.await(ps, releaseTime, func(p *part) bool { return p.released }) {
+	if !e.await(ps, e.bus.cfg.Release, func(p *part) bool { return p.released }) {
 		e.log.Warn("partitions let go without a commit", "count", len(ps))
 	}
 	e.mu.Lock()

@@ -11,6 +11,7 @@ import (
 )
 
 func TestAt(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 2).Name
 	for i := range 300 {
@@ -41,6 +42,7 @@ func TestAt(t *testing.T) {
 // TestAtBehindAborted: a fetch that brings nothing but an aborted transaction
 // is not the end, nor is what it brings committed.
 func TestAtBehindAborted(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 1).Name
 	c, err := kgo.NewClient(b.clientOpts(kgo.TransactionalID("test." + rand.Text()))...)
@@ -75,6 +77,7 @@ func TestAtBehindAborted(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	one, two := newTopic(t, b, 1).Name, newTopic(t, b, 1).Name
 	ids := map[string]bool{}
@@ -95,6 +98,7 @@ func TestIdentity(t *testing.T) {
 
 // What was published before Sync was called is applied when it returns.
 func TestFollowSync(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 2).Name
 	applied := map[int32]int64{}

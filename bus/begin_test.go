@@ -8,6 +8,7 @@ import (
 
 // TestBegin: a group begins at a time, and keeps what it has.
 func TestBegin(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 2)
 	var between time.Time
@@ -43,6 +44,7 @@ func TestBegin(t *testing.T) {
 
 // TestSome: what is read in parts is read once, in order, and says what is left.
 func TestSome(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 3)
 	for i := range 30 {

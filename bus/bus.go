@@ -76,6 +76,7 @@ type Config struct {
 	Timeout    time.Duration    // of Publish; default 15 s
 	Patience   time.Duration    // of Read without any broker; default: as long as ctx lets it
 	Session    time.Duration    // group session timeout; default 6 s
+	Release    time.Duration    // of the commit that lets partitions go at a stop; default 20 s
 	Now        func() time.Time // default time.Now; injected by tests
 	Log        *slog.Logger
 	Registerer prometheus.Registerer

@@ -74,6 +74,7 @@ func TestBacklogKeepsItsOldest(t *testing.T) {
 // TestNeighboursComeWithOne: a batch is read once, not once for each of its
 // messages. What is published together may be sent in a few batches.
 func TestNeighboursComeWithOne(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	var rs []*Record
 	for i := range 20 {

@@ -67,6 +67,7 @@ func load(b *Bus, t *testing.T, ref *pb.ContentRef) ([]byte, error) {
 }
 
 func TestContentComesBackExact(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	for _, size := range []int{0, 1, InlineLimit, InlineLimit + 1, ChunkSize, ChunkSize + 1, 3*ChunkSize + 7, 30 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -101,6 +102,7 @@ func TestContentComesBackExact(t *testing.T) {
 }
 
 func TestContentOfManyMessagesInterleaves(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	var all sync.WaitGroup
 	for i := range 12 {
@@ -116,6 +118,7 @@ func TestContentOfManyMessagesInterleaves(t *testing.T) {
 }
 
 func TestHeldContentIsNeverInline(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	c := store(t, b, "M", schemas.HoldClass, []byte("small"))
 	if c.GetRef().GetTopic() != schemas.Hold {
@@ -127,6 +130,7 @@ func TestHeldContentIsNeverInline(t *testing.T) {
 }
 
 func TestContentNeverComesBackWrong(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	data := message(7, 2*ChunkSize+5)
 	ref := store(t, b, "M", "", data).GetRef()
@@ -155,6 +159,7 @@ func TestContentNeverComesBackWrong(t *testing.T) {
 }
 
 func TestTrimmedContentIsUnreadable(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	ref := store(t, b, "M", "", message(1, 3*ChunkSize)).GetRef()
 	if err := b.Trim(t.Context(), ref.Topic, map[int32]int64{ref.Partition: ref.Offsets[0] + 1}); err != nil {
@@ -166,6 +171,7 @@ func TestTrimmedContentIsUnreadable(t *testing.T) {
 }
 
 func TestFullStorageRefusesContent(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	b.cfg.Admit = func() error { return ErrFull }
 	w := b.Create(t.Context(), "M", "")
@@ -176,6 +182,7 @@ func TestFullStorageRefusesContent(t *testing.T) {
 }
 
 func TestAbortLeavesNothingRunning(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	w := b.Create(t.Context(), "M", "")
 	if _, err := w.Write(message(1, 3*ChunkSize)); err != nil {
@@ -193,6 +200,7 @@ func TestAbortLeavesNothingRunning(t *testing.T) {
 // TestContentPassesOneBarrier counts: all chunks are flushed at once, after
 // the last of them was acknowledged, and content that wasn't is none.
 func TestContentPassesOneBarrier(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	var barriers int
 	var broken error
@@ -215,6 +223,7 @@ func TestContentPassesOneBarrier(t *testing.T) {
 // not write, so that a barrier that passes later says nothing of a chunk that
 // was acknowledged before.
 func TestContentIsNotTrustedAfterAFailedFlush(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	var failed time.Time
 	lost := errors.New("a flush failed")
@@ -271,6 +280,7 @@ func FuzzPlaces(f *testing.F) {
 
 // Messages that are given up amid their content take no other's down.
 func TestAbortedContentHarmsNoOther(t *testing.T) {
+	t.Parallel()
 	b := newContentBus(t)
 	data := bytes.Repeat([]byte("0123456789abcdef"), 3*ChunkSize/16)
 	var wg sync.WaitGroup

@@ -16,6 +16,7 @@ import (
 // A record that is larger than the deadletter topic takes, which compression
 // makes possible, goes there by its beginning; the next ones pass.
 func TestRecordTooLargeForDeadletter(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name

@@ -88,6 +88,9 @@ func withDefaults(cfg Config) Config {
 	if cfg.Session <= 0 {
 		cfg.Session = 6 * time.Second
 	}
+	if cfg.Release <= 0 {
+		cfg.Release = 20 * time.Second
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

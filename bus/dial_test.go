@@ -56,6 +56,7 @@ func pair(t *testing.T) (server, client *tls.Config) {
 }
 
 func TestDialSpeaksTLSAndSASL(t *testing.T) {
+	t.Parallel()
 	server, client := pair(t)
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		t.Run(mechanism, func(t *testing.T) {
@@ -86,6 +87,7 @@ func TestDialSpeaksTLSAndSASL(t *testing.T) {
 }
 
 func TestEveryClientSharesTheMetrics(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	registry := prometheus.NewRegistry()
 	told, err := Dial(Config{Seeds: b.cfg.Seeds, Registerer: registry})

@@ -91,7 +91,7 @@ func (r *rig) commitZero(group, topic string, partitions int32) {
 	for p := range partitions {
 		os.Add(kadm.Offset{Topic: topic, Partition: p, At: 0, LeaderEpoch: -1})
 	}
-	eventually(r.t, 10*time.Second, "commit of offset 0", func() bool {
+	eventually(r.t, 30*time.Second, "commit of offset 0", func() bool {
 		return r.admin.CommitAllOffsets(r.t.Context(), group, os) == nil
 	})
 }

@@ -50,6 +50,7 @@ func (r *rig) publish(b *Bus, rs ...*Record) {
 }
 
 func TestHoldReleasesWhenDue(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -133,7 +134,7 @@ func TestHoldPoisonAndRetry(t *testing.T) {
 	r.publish(b, held(in, "later", past), held(in, "bad", past), held(in, "fine", past), &Record{Topic: in, Partition: 0, Value: []byte("garbage")})
 	_, run := r.hold(b, cfg)
 	r.wantOnce(b, out, 2)
-	eventually(t, 10*time.Second, "dead records", func() bool { return len(r.dead(b, in)) == 2 })
+	eventually(t, 30*time.Second, "dead records", func() bool { return len(r.dead(b, in)) == 2 })
 	run.stop(t)
 	_, _ = r.hold(b, cfg)
 	time.Sleep(500 * time.Millisecond)
@@ -172,6 +173,7 @@ func TestHoldRebalances(t *testing.T) {
 
 // Outputs may go to the topic that is held itself.
 func TestHoldReleasesToItself(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name

@@ -6,6 +6,7 @@ import "testing"
 // machine the client took about one of a hundred for empty: it aborted it, and
 // reported success. Each round is a client of its own.
 func TestFirstTransactionToATopicHolds(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	out := r.topic("", "out", 1)

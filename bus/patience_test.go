@@ -12,6 +12,7 @@ import (
 // A broker that goes away for good in the middle of a Read ends it, if the
 // caller has set how long it would wait.
 func TestReadEndsWithoutBroker(t *testing.T) {
+	t.Parallel()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)

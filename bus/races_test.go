@@ -41,6 +41,7 @@ func (r *rig) workEngine(b *Bus, cfg WorkConfig, take func(*Job)) (*engine, *run
 // The reply to the end of a transaction gets lost: once it had committed,
 // once it had not. Outputs are there once in both cases.
 func TestRaceEndOutcomeUnknown(t *testing.T) {
+	t.Parallel()
 	for _, committed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("committed=%v", committed), func(t *testing.T) {
 			r := newRig(t)
@@ -117,6 +118,7 @@ func TestRaceTransactionFaults(t *testing.T) {
 // While the group knows no member of this process, nothing is committed: such
 // a commit would be accepted without any check.
 func TestRaceNoMemberNoCommit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -215,6 +217,7 @@ func finishMarked(out string, unmarked *atomic.Int64) func(*Job) {
 
 // The replay is slow, and further assignments come while it runs.
 func TestRaceReplayInterrupted(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.needsFake()
 	b := r.bus()
@@ -308,7 +311,7 @@ func TestRaceLostAndRegained(t *testing.T) {
 	}
 	e, _ := r.workEngine(b, WorkConfig{Group: group, From: NewTopics(in)}, take)
 	for range 3 {
-		eventually(t, 10*time.Second, "a begun job", func() bool { mu.Lock(); defer mu.Unlock(); return len(lost) > 20 })
+		eventually(t, 30*time.Second, "a begun job", func() bool { mu.Lock(); defer mu.Unlock(); return len(lost) > 20 })
 		mu.Lock()
 		lost = nil
 		mu.Unlock()
@@ -343,6 +346,7 @@ func TestRaceLostAndRegained(t *testing.T) {
 // broker takes every commit, and after a clean hand-over nothing that was
 // finished comes again.
 func TestRaceMetadataFull(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -406,18 +410,19 @@ func TestRaceUnstorableOutput(t *testing.T) {
 	}
 	start(t, func(ctx context.Context) error { return b.Transform(ctx, group, NewTopics(in), step) })
 	r.wantOnce(b, out, 98)
-	eventually(t, 10*time.Second, "dead records", func() bool { return len(r.dead(b, in)) == 2 })
+	eventually(t, 30*time.Second, "dead records", func() bool { return len(r.dead(b, in)) == 2 })
 }
 
 // A partition without a commit stands still until one is made.
 func TestStoppedPartitionGoesOn(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
 	in, out := r.topic("", "in", 2), r.topic("", "out", 1)
 	r.put(b, in, 0, 20)
 	start(t, func(ctx context.Context) error { return b.Transform(ctx, group, NewTopics(in), copyTo(out)) })
-	eventually(t, 10*time.Second, "stopped partition", func() bool { return b.Stopped() != nil })
+	eventually(t, 30*time.Second, "stopped partition", func() bool { return b.Stopped() != nil })
 	if n := len(r.values(b, out)); n != 0 {
 		t.Errorf("%d outputs without a commit", n)
 	}
@@ -425,5 +430,5 @@ func TestStoppedPartitionGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.wantOnce(b, out, 20)
-	eventually(t, 10*time.Second, "going on", func() bool { return b.Stopped() == nil })
+	eventually(t, 30*time.Second, "going on", func() bool { return b.Stopped() == nil })
 }

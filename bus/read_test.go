@@ -69,6 +69,7 @@ func publishN(t *testing.T, b *Bus, topic string, n int) {
 }
 
 func TestReadIsBoundedAndComplete(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	one, two := newTopic(t, b, 3).Name, newTopic(t, b, 1).Name
 	publishN(t, b, one, 50)
@@ -157,6 +158,7 @@ func TestReadPassesTransactions(t *testing.T) {
 
 // Records trimmed under a reader's feet hold nobody up.
 func TestReadPassesTrimmedRecords(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 1).Name
 	publishN(t, b, topic, 10)
@@ -170,6 +172,7 @@ func TestReadPassesTrimmedRecords(t *testing.T) {
 }
 
 func TestFollowIsFreshOnlyWhenApplied(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 2).Name
 	publishN(t, b, topic, 20)
@@ -220,8 +223,8 @@ func waitFresh(t *testing.T, f *Follower) {
 	t.Helper()
 	now := time.Now()
 	for f.Fresh().Before(now) {
-		if time.Since(now) > 10*time.Second {
-			t.Fatal("not fresh within 10 s")
+		if time.Since(now) > 30*time.Second {
+			t.Fatal("not fresh within 30 s")
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -230,6 +233,7 @@ func waitFresh(t *testing.T, f *Follower) {
 
 // While the broker doesn't answer a follower grows stale, and goes on after.
 func TestFollowSurvivesOutage(t *testing.T) {
+	t.Parallel()
 	b, c := newTestBus(t)
 	if c == nil {
 		t.Skip("needs the broker in memory: it is made to fail")
@@ -261,6 +265,7 @@ func TestFollowSurvivesOutage(t *testing.T) {
 }
 
 func TestPublishIsBoundedByItsOwnTimer(t *testing.T) {
+	t.Parallel()
 	b, c := newTestBus(t)
 	if c == nil {
 		t.Skip("needs the broker in memory: it is frozen")

@@ -14,6 +14,7 @@ import (
 // TestReaders: on brokers with access lists a tenant reads its own topic, in
 // groups of its own, and nothing else; dismissed, not even that.
 func TestReaders(t *testing.T) {
+	t.Parallel()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.EnableACLs(),
 		kfake.Superuser("PLAIN", "qstream", "s"), kfake.User("PLAIN", "acme", "a"), kfake.User("PLAIN", "beta", "b"))
 	if err != nil {
@@ -71,6 +72,7 @@ func TestReaders(t *testing.T) {
 
 // TestNoAuthorizer: brokers without access lists are told apart from failures.
 func TestNoAuthorizer(t *testing.T) {
+	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := schemas.Sizing{}.TenantEvents("acme", 0)[0]
 	topic.Reader = "User:acme"

@@ -11,6 +11,7 @@ import (
 // The coordinator of a group may hear of a new topic later than the broker
 // that told of it.
 func TestCommitWaitsForTheCoordinatorToKnowTheTopic(t *testing.T) {
+	t.Parallel()
 	b, fake := newTestBus(t)
 	if fake == nil {
 		t.Skip("plants a fault in the broker in memory")

@@ -11,6 +11,7 @@ import (
 // A commit out of the log's range stops the partition; the one that mends it
 // stands, though the partition was owned all the while.
 func TestPartitionOutOfRangeGoesOnWhereItIsMended(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -20,7 +21,7 @@ func TestPartitionOutOfRangeGoesOnWhereItIsMended(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, func(ctx context.Context) error { return b.Transform(ctx, group, NewTopics(in), copyTo(out)) })
-	eventually(t, 10*time.Second, "stopped partition", func() bool { return b.Stopped() != nil })
+	eventually(t, 30*time.Second, "stopped partition", func() bool { return b.Stopped() != nil })
 	// Until the former owner's claim would have been committed as well.
 	time.Sleep(10 * commitTick)
 	topics := []schemas.Topic{{Name: in, Groups: []string{group}}}
@@ -29,5 +30,5 @@ func TestPartitionOutOfRangeGoesOnWhereItIsMended(t *testing.T) {
 		t.Fatalf("%+v, %v", mended, err)
 	}
 	r.wantOnce(b, out, 15)
-	eventually(t, 10*time.Second, "going on", func() bool { return b.Stopped() == nil })
+	eventually(t, 30*time.Second, "going on", func() bool { return b.Stopped() == nil })
 }

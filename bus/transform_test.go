@@ -22,6 +22,7 @@ func copyTo(topic string) Step {
 }
 
 func TestTransformCopiesOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -48,6 +49,7 @@ func TestTransformCopiesOnce(t *testing.T) {
 
 // The state counts a partition's records over restarts of the shape.
 func TestTransformKeepsState(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -69,6 +71,7 @@ func TestTransformKeepsState(t *testing.T) {
 }
 
 func TestTransformPoisonAndRetry(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -116,6 +119,7 @@ func (r *rig) dead(b *Bus, topic string) []*pb.Deadletter {
 
 // Topics may come and go while the shape runs.
 func TestTransformFollowsTopics(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -138,6 +142,7 @@ func TestTransformFollowsTopics(t *testing.T) {
 
 // What is polled ahead of a step that takes long is bounded in bytes.
 func TestTransformPollsAheadOnlySoMuch(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -168,7 +173,7 @@ func TestTransformPollsAheadOnlySoMuch(t *testing.T) {
 		}
 		return false
 	}
-	eventually(t, 10*time.Second, "pause", watch)
+	eventually(t, 30*time.Second, "pause", watch)
 	for range 25 {
 		watch()
 		time.Sleep(20 * time.Millisecond)

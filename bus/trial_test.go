@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"qstream/test/lanes"
 )
 
 // Trials with processes that are killed, frozen, added and stopped. A worker
@@ -30,6 +32,7 @@ func TestMain(m *testing.M) {
 		trialWorker()
 		return
 	}
+	lanes.Open(8)
 	goleak.VerifyTestMain(m)
 }
 

@@ -14,6 +14,7 @@ import (
 
 // What a transaction holds is decided only once it ends.
 func TestDecided(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	in := r.topic("", "in", 1)
@@ -48,6 +49,7 @@ func TestDecided(t *testing.T) {
 
 // A commit below the log's start or beyond its end is a gap, and no other is.
 func TestGaps(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name

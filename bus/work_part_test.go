@@ -10,6 +10,7 @@ import (
 // is handed out though nothing of the flood ends, and the flood's rest comes
 // when it does.
 func TestWorkHoldsLittleOfAPartition(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name

@@ -52,6 +52,7 @@ func (w *worker) repeated() (twice []string) {
 }
 
 func TestWorkFinishesOutOfOrder(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -109,6 +110,7 @@ func TestWorkRebalances(t *testing.T) {
 
 // A job that takes longer than the drain is cut and goes to the next owner.
 func TestWorkCutsAtDrain(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -132,6 +134,7 @@ func TestWorkCutsAtDrain(t *testing.T) {
 // What a job marked comes back with it to the next owner, however often the
 // partition changes hands before it is finished.
 func TestWorkMarksComeBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name
@@ -166,6 +169,7 @@ func TestWorkMarksComeBack(t *testing.T) {
 // While nothing can be committed only so much is handed out: what is finished
 // without having begun takes memory too.
 func TestWorkHandsOutNoMoreThanItCanKeep(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name

@@ -17,6 +17,7 @@ import (
 // Orders to scan again stand over snapshots of the state, name recipients of
 // messages, and are given once by each undertaking.
 func TestScanAgainStands(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	one, two := mail.NewID(time.Now()), mail.NewID(time.Now())
 	order := func(job string, held ...*pb.HeldLeg) uint64 {

@@ -69,6 +69,7 @@ func send(t *testing.T, b *bus.Bus, verb string, scope Scope) uint64 {
 }
 
 func TestCommandsAreFollowed(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	send(t, b, Suspend, Scope{Tenant: "early"})
 	commands := make(chan Command, 10)
@@ -102,6 +103,7 @@ func TestCommandsAreFollowed(t *testing.T) {
 // TestResumeHeld: held mail goes on that was born before, in the scope alone,
 // also after the state was written as a whole.
 func TestResumeHeld(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	before := time.Now().Add(-time.Hour)
 	send(t, b, ResumeHeld, Scope{Tenant: "acme"})
@@ -149,6 +151,7 @@ func TestResumeHeld(t *testing.T) {
 }
 
 func TestSendRefuses(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	for name, c := range map[string]struct {
 		command Command
@@ -172,6 +175,7 @@ func TestSendRefuses(t *testing.T) {
 // TestSendersRace: every command counts once, however many send at once, and
 // the state is snapshotted on the way.
 func TestSendersRace(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	var mu sync.Mutex
 	numbers := map[uint64]bool{}
@@ -209,6 +213,7 @@ func TestSendersRace(t *testing.T) {
 }
 
 func TestGarbageIsSkipped(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	f := follow(t, b, nil)
 	for _, value := range []string{"", "garbage", "\xff\xff", "\x08\x01\x10\x00"} {

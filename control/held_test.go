@@ -13,6 +13,7 @@ import (
 // TestOrdersStand: an order about the quarantine is known to whoever starts
 // later, also from a snapshot, the newest counts, and a day later it is gone.
 func TestOrdersStand(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	id := mail.NewID(time.Now())
 	h := Held{MessageID: id, Leg: 2, Since: 5}
@@ -74,6 +75,7 @@ func TestOrdersAreRefused(t *testing.T) {
 
 // TestManyOrdersFit: as many legs as one command may name fit its record.
 func TestManyOrdersFit(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	var held []*pb.HeldLeg
 	for range MaxHeld {

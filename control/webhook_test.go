@@ -11,6 +11,7 @@ import (
 // TestWebhookOrders: what stands about a webhook is the same to whoever
 // follows, reads, or starts from a snapshot of the state.
 func TestWebhookOrders(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	order := func(c Command) error {
 		t.Helper()

@@ -146,6 +146,7 @@ func TestOutstayedAndFoundBad(t *testing.T) {
 // An order reaches what waits, what is parked, and what is read only after it;
 // a leg of the same message that it isn't about waits on.
 func TestWaitingIsOrderedToBeScanned(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, scannedSite)
 	id := mail.NewID(time.Now())

@@ -78,6 +78,7 @@ func TestObeyed(t *testing.T) {
 // only after it; a leg of the same message that it isn't about remains, and so
 // does one that is held anew.
 func TestQuarantineIsOrdered(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, scanSite)
 	since := time.Now()
@@ -106,7 +107,7 @@ func TestQuarantineIsOrdered(t *testing.T) {
 	bustest.Want(t, b, schemas.Queue("acme", 1), 2)
 	put(1, since.Add(time.Second))
 	var left []uint32
-	for range 100 { // the order about leg 2 may still make leg 3 go round
+	for range 1000 { // the order about leg 2 may still make leg 3 go round
 		left = nil
 		err := b.Waiting(t.Context(), schemas.DelayGroup, []string{schemas.Quarantine}, bus.Look{}, func(r bus.Record) error {
 			l, err := decode(r)

@@ -112,6 +112,7 @@ func TestQuarantined(t *testing.T) {
 // The stage ends what has been kept for long enough, and holds the rest whatever
 // is flushed.
 func TestQuarantineExpires(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, scanSite)
 	old, young := heldBack(time.Now().Add(-11*24*time.Hour), 24*time.Hour), heldBack(time.Now(), 24*time.Hour)

@@ -54,7 +54,7 @@ func TestSuspendedAmidAnAttempt(t *testing.T) {
 	var sent atomic.Int64
 	w := r.start(r.b, Config{}, dots(&sent))
 	l := r.acme("bob@acme.example")
-	end := time.Now().Add(3 * time.Second)
+	end := time.Now().Add(6 * time.Second)
 	l.Attempt, l.BornMs = 1, end.Add(-time.Hour).UnixMilli()
 	r.put(l)
 	eventually(t, "a final dot", func() bool { return sent.Load() == 1 })
@@ -158,7 +158,7 @@ func TestDrainEndsUnconfirmed(t *testing.T) {
 func TestTakeoverHonoursTheJournal(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{{Line: "RCPT TO:<busy@", Reply: "450 4.2.1 busy"}}}, "")
-	w := r.start(r.broker.Dial(t, bus.Config{}), Config{}, nil)
+	w := r.start(r.broker.Dial(t, bus.Config{Release: 5 * time.Second}), Config{}, nil)
 	r.put(r.acme("first@acme.example"))
 	r.want(pb.EventType_EVENT_TYPE_DELIVERED, 1)
 	restore := r.broker.CutCommits()

@@ -342,6 +342,7 @@ func sortSpills(s []spill) {
 // or queue; the wrong step of the schedule; a step not counted; a deferred leg
 // that keeps its delivered recipients.
 func TestLifeThroughCrashes(t *testing.T) {
+	t.Parallel()
 	docs, err := directory.Parse(directory.File{Name: "life.yaml", Data: []byte(lifeDocuments)})
 	if err != nil {
 		t.Fatal(err)

@@ -138,6 +138,7 @@ func (m *sim) run(end time.Time) {
 // One slow destination among 200 healthy ones, 200 slots: with a plain window
 // of 1,000 unfinished records the rate falls from 950 to 17 a second.
 func TestTarpitLeavesOthersAtFullRate(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		share float64
 		rate  float64 // offered
@@ -189,6 +190,7 @@ func TestTarpitLeavesOthersAtFullRate(t *testing.T) {
 
 // A tenant that floods leaves another's legs at their pace.
 func TestFloodLeavesOtherTenantsAlone(t *testing.T) {
+	t.Parallel()
 	lim := Limits{Concurrency: 1000, DestinationConcurrency: 1000}
 	m := newSim(t, SchedulerConfig{Slots: 100}, func(*item) time.Duration { return time.Second })
 	end := m.now.Add(2 * time.Minute)
@@ -215,6 +217,7 @@ func TestFloodLeavesOtherTenantsAlone(t *testing.T) {
 // A tenant whose hosts never answer leaves others in the same queue their
 // turns, though it fills what it may of the queue's concurrency.
 func TestTarpitLeavesOthersOfItsQueueAlone(t *testing.T) {
+	t.Parallel()
 	lim := Limits{Concurrency: 120, DestinationConcurrency: 20, Shared: true}
 	m := newSim(t, SchedulerConfig{}, func(it *item) time.Duration {
 		if it.tenant == "stuck" {
@@ -245,6 +248,7 @@ func TestTarpitLeavesOthersOfItsQueueAlone(t *testing.T) {
 // Destinations of a tenant that hang, in whatever number, leave its others
 // alone: those that were known before, and those that are new.
 func TestHangingDestinationsLeaveOthersOfTheirTenantAlone(t *testing.T) {
+	t.Parallel()
 	lim := Limits{Concurrency: 120, DestinationConcurrency: 20}
 	for _, c := range []struct {
 		hanging int
@@ -301,6 +305,7 @@ func TestHangingDestinationsLeaveOthersOfTheirTenantAlone(t *testing.T) {
 
 // Tenants that all want everything share evenly.
 func TestTenantsShareEvenly(t *testing.T) {
+	t.Parallel()
 	m := newSim(t, SchedulerConfig{Slots: 100}, func(*item) time.Duration { return 100 * time.Millisecond })
 	end := m.now.Add(30 * time.Second)
 	for i, rate := range []float64{3000, 1000, 1000, 1000} {
@@ -322,6 +327,7 @@ func TestTenantsShareEvenly(t *testing.T) {
 // A dead destination costs few attempts; what waits for it comes back with
 // the probe.
 func TestBreakerProbes(t *testing.T) {
+	t.Parallel()
 	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return 30 * time.Second })
 	start, tries := m.now, 0
 	m.failed = func(*item) bool { tries++; return true }
@@ -340,6 +346,7 @@ func TestBreakerProbes(t *testing.T) {
 // A backlog for one healthy destination is worked off at nearly its speed,
 // although most of it is spilled at first.
 func TestBacklogDrains(t *testing.T) {
+	t.Parallel()
 	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return 200 * time.Millisecond })
 	start, other := m.now, time.Duration(0)
 	for range 20_000 {
@@ -374,6 +381,7 @@ func TestBacklogDrains(t *testing.T) {
 // all the time, and comes round neither at once nor often: each return costs
 // two records and their commits.
 func TestGreatBacklogComesRoundEvenly(t *testing.T) {
+	t.Parallel()
 	const legs = 100_000
 	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return time.Second })
 	start := m.now
@@ -402,6 +410,7 @@ func TestGreatBacklogComesRoundEvenly(t *testing.T) {
 // A backlog for as many destinations as legs, of which nothing is known, takes
 // turns: it uses what the tenant may, and comes round seldom.
 func TestBacklogForManyDestinationsTakesTurns(t *testing.T) {
+	t.Parallel()
 	const legs = 20_000
 	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return time.Second })
 	start, n := m.now, 0
@@ -424,6 +433,7 @@ func TestBacklogForManyDestinationsTakesTurns(t *testing.T) {
 // What a queue on hold has returns ever more rarely, at last once an hour, and
 // is taken within that hour once the queue is off hold.
 func TestHoldDoesNotSpin(t *testing.T) {
+	t.Parallel()
 	const legs, day = 500, 24 * time.Hour
 	m := newSim(t, SchedulerConfig{}, func(*item) time.Duration { return 10 * time.Millisecond })
 	var all []*item

@@ -21,12 +21,16 @@ import (
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 	"qstream/test/fakemx"
+	"qstream/test/lanes"
 	"qstream/transport/resolver"
 	"qstream/transport/schemes"
 	"qstream/transport/smtp"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lanes.Open(4)
+	goleak.VerifyTestMain(m)
+}
 
 // rig is a broker with a directory, a peer and deliver workers.
 type rig struct {

@@ -111,6 +111,7 @@ func TestCredentials(t *testing.T) {
 
 // What is shown never holds a secret, and can be applied all the same.
 func TestSecretsAreHidden(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	first := applyText(t, b, users)
 	clean := func(what, text string) {

@@ -52,6 +52,7 @@ func TestDiffOfLongLists(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	applyText(t, b, "kind: queue\nname: acme\n---\nkind: queue\nname: beta\n")
 	applyText(t, b, "kind: queue\nname: acme\nlifetime: 4d\n", Ref{KindQueue, "beta"})

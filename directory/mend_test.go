@@ -26,6 +26,7 @@ func putApply(t *testing.T, b *bus.Bus, a *pb.Apply) {
 // contradict each other, leave the last snapshot in force; the next apply that
 // replaces them mends it, and no queue changes its generation by that.
 func TestNotUnderstoodKeepsTheLastSnapshot(t *testing.T) {
+	t.Parallel()
 	for name, doc := range map[string]*pb.Document{
 		"a key of a later version": {Kind: KindQueue, Name: "beta", Yaml: "kind: queue\nname: beta\ncolour: red\n"},
 		"a later kind":             {Kind: "rule", Name: "beta", Yaml: "kind: rule\nname: beta\n"},
@@ -67,6 +68,7 @@ func TestNotUnderstoodKeepsTheLastSnapshot(t *testing.T) {
 // doesn't understand has nothing to decide by; it isn't ready until that is
 // mended.
 func TestNotReadyWithoutADirectory(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	applyText(t, b, "kind: queue\nname: acme\n")
 	putApply(t, b, &pb.Apply{Number: 2, Base: 1, Documents: []*pb.Document{{Kind: KindQueue, Name: "beta", Yaml: "colour: red"}}})

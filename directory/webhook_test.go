@@ -112,6 +112,7 @@ func TestOwnerOfEverything(t *testing.T) {
 // TestSubscribedSince: a subscriber begins when its document came, keeps that
 // over other changes and full records, and begins anew when it comes again.
 func TestSubscribedSince(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	now := time.UnixMilli(1_763_900_000_000)
 	put := func(c Change) *Snapshot {

@@ -16,9 +16,13 @@ import (
 	"qstream/bus/bustest"
 	"qstream/directory"
 	"qstream/schemas"
+	"qstream/test/lanes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lanes.Open(6)
+	goleak.VerifyTestMain(m)
+}
 
 const begin = "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@acme.example>\r\nDATA\r\n"
 
@@ -30,6 +34,7 @@ var huge = strings.Repeat(strings.Repeat("x", 76)+"\r\n", 20_000)
 // A broker that takes mail and doesn't answer is a matter of the edge's own
 // timer, wherever the message stands.
 func TestFrozenBrokerIsTemporary(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	apply(t, b, site)
@@ -41,7 +46,7 @@ func TestFrozenBrokerIsTemporary(t *testing.T) {
 	for name, content := range map[string]string{"small": "hello\r\n", "chunk": huge[:78*1000], "large": huge} {
 		started := time.Now()
 		dial(t, in).say(begin+content+".\r\n", append(begun, "451 4.3.0")...)
-		if took := time.Since(started); took > 5*time.Second {
+		if took := time.Since(started); took > 20*time.Second {
 			t.Errorf("%s: answered after %v", name, took)
 		}
 	}
@@ -54,6 +59,7 @@ func TestFrozenBrokerIsTemporary(t *testing.T) {
 
 // A barrier that hangs is storage that hangs after the broker has the record.
 func TestHangingDiskIsTemporary(t *testing.T) {
+	t.Parallel()
 	hang := make(chan struct{})
 	var hanging atomic.Bool
 	b := bustest.Start(t).Dial(t, bus.Config{Barrier: func(context.Context) error {
@@ -68,7 +74,7 @@ func TestHangingDiskIsTemporary(t *testing.T) {
 	for _, content := range []string{"hello\r\n", huge[:78*1000]} {
 		started := time.Now()
 		dial(t, in).say(begin+content+".\r\n", append(begun, "451 4.3.0")...)
-		if took := time.Since(started); took > 5*time.Second {
+		if took := time.Since(started); took > 20*time.Second {
 			t.Errorf("answered after %v", took)
 		}
 	}
@@ -79,6 +85,7 @@ func TestHangingDiskIsTemporary(t *testing.T) {
 }
 
 func TestFullStorageIsTemporary(t *testing.T) {
+	t.Parallel()
 	var full atomic.Bool
 	full.Store(true)
 	b := bustest.Start(t).Dial(t, bus.Config{Admit: func() error {
@@ -97,6 +104,7 @@ func TestFullStorageIsTemporary(t *testing.T) {
 }
 
 func TestBrokenBrokerIsTemporary(t *testing.T) {
+	t.Parallel()
 	b := bustest.Start(t).Dial(t, bus.Config{Barrier: func(context.Context) error { return errors.New("disk broken") }})
 	c := dial(t, serveFixed(t, b))
 	c.say("EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@acme.example>\r\nDATA\r\n", begun...)
@@ -108,6 +116,7 @@ func TestBrokenBrokerIsTemporary(t *testing.T) {
 
 // Mail that comes before the directory was read waits with its sender.
 func TestNoDirectoryIsTemporary(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	in, err := New(Config{SMTP: "127.0.0.1:0", Hostname: "edge.example"}, Deps{Bus: b, Directory: directory.Follow(b), Resolver: noNames(t)})
 	if err != nil {
@@ -132,6 +141,7 @@ func TestNoDirectoryIsTemporary(t *testing.T) {
 // A kill between the publication and the reply leaves a stored message that
 // its client will send again: the failpoint stands there.
 func TestFailpointBeforeTheReply(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	var stored int
@@ -150,6 +160,7 @@ func TestFailpointBeforeTheReply(t *testing.T) {
 
 // A client that goes away amid a large message leaves nothing behind.
 func TestCutConnection(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, stop := start(t, b, Config{MaxLarge: 1})
@@ -169,6 +180,7 @@ func TestCutConnection(t *testing.T) {
 
 // More large messages than there is memory for take turns.
 func TestLargeMessagesTakeTurns(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, Config{MaxLarge: 2})

@@ -41,9 +41,9 @@ func said(t *testing.T, in *Ingest, text string) string {
 	return string(all)
 }
 
-// TestGateLive: rules hold for the next connection after they were applied,
-// within a second.
+// TestGateLive: rules hold for the next connection after they have arrived.
 func TestGateLive(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site+everywhere)
 	in, _ := start(t, b, Config{})
@@ -56,8 +56,8 @@ func TestGateLive(t *testing.T) {
 			if got = said(t, in, outward); strings.Contains(got, want) && (want != "" || got == "") {
 				return
 			}
-			if time.Since(applied) > time.Second {
-				t.Fatalf("after a second:\n%s\nwant %q", got, want)
+			if time.Since(applied) > 20*time.Second {
+				t.Fatalf("after 20 s:\n%s\nwant %q", got, want)
 			}
 		}
 	}
@@ -72,6 +72,7 @@ func TestGateLive(t *testing.T) {
 }
 
 func TestGateVariables(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, rulesFor("rules: '127.:allow,RELAYCLIENT=\"@relay.example\",DATABYTES=\"1000\",MAXRECIPIENTS=\"2\"'\n")+everywhere)
 	in, _ := start(t, b, Config{})
@@ -93,6 +94,7 @@ func TestGateVariables(t *testing.T) {
 }
 
 func TestGateLimits(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, rulesFor("limits: {per_address: 1}\n"))
 	in, _ := start(t, b, Config{})
@@ -102,7 +104,7 @@ func TestGateLimits(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	c.say("QUIT\r\n", "221")
-	for end := time.Now().Add(5 * time.Second); !strings.HasPrefix(said(t, in, "QUIT\r\n"), "220"); {
+	for end := time.Now().Add(30 * time.Second); !strings.HasPrefix(said(t, in, "QUIT\r\n"), "220"); {
 		if time.Now().After(end) {
 			t.Fatal("the place is not given back")
 		}
@@ -110,6 +112,7 @@ func TestGateLimits(t *testing.T) {
 }
 
 func TestProxied(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, rulesFor("proxy: 127.0.0.1\nrules: '192.0.2.66:deny'\n"))
 	in, _ := start(t, b, Config{})
@@ -129,6 +132,7 @@ func TestProxied(t *testing.T) {
 }
 
 func TestXClient(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, rulesFor("xclient: 127.0.0.1\ndeny: reply\nrules: '192.0.2.66:deny'\n"))
 	in, _ := start(t, b, Config{})
@@ -160,8 +164,7 @@ func TestXClient(t *testing.T) {
 	if w := ms[1].Prepend; !strings.Contains(string(w), "with SMTP") {
 		t.Errorf("%s", w)
 	}
-	apply(t, b, "kind: rules\nname: smtp\n")
-	time.Sleep(time.Second)
+	change(t, b, in, "kind: rules\nname: smtp\n")
 	dial(t, in).say("EHLO x\r\nXCLIENT ADDR=192.0.2.1\r\n", "250", "550 5.7.0")
 }
 

@@ -39,6 +39,7 @@ func head(length int, more ...string) string {
 
 // Clients that take their time are ended, wherever they stand.
 func TestHTTPSlowClients(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	cfg := httpConfig()
@@ -73,6 +74,7 @@ func TestHTTPSlowClients(t *testing.T) {
 
 // A client that is cut off in the midst has sent nothing.
 func TestHTTPCutOff(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	in, _ := start(t, b, httpConfig())
@@ -103,6 +105,7 @@ func TestHTTPCutOff(t *testing.T) {
 // Requests come one after the other on a connection. At the end what is under
 // way is answered, and idle clients are sent away.
 func TestHTTPDrain(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	claimed, release := make(chan struct{}), make(chan struct{})
@@ -148,6 +151,7 @@ func TestHTTPDrain(t *testing.T) {
 
 // A client that a rule denies, and one that is one too many, hear so.
 func TestHTTPDoor(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t)+"\n---\nkind: rules\nname: http\nlimits: {per_address: 1}\nrules: |\n  127.0.0.1:allow\n  :deny\n")
 	in, _ := start(t, b, httpConfig())
@@ -237,6 +241,7 @@ func TestHTTPJSONMemory(t *testing.T) {
 // What stands behind a chunked body is not obeyed: with a Content-Length beside
 // it a proxy in between could have taken it for a part of the body.
 func TestHTTPNothingBehindChunks(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	in, _ := start(t, b, httpConfig())

@@ -168,6 +168,7 @@ func TestHTTPConcurrentRetries(t *testing.T) {
 // A request that is under way at one edge is 409 at the other, however long it
 // takes there.
 func TestHTTPConflict(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	held, release := make(chan struct{}), make(chan struct{})

@@ -125,6 +125,7 @@ func jsonRaw(envelope string) string {
 }
 
 func TestHTTPAnswers(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	cfg := httpConfig()
@@ -218,6 +219,7 @@ func TestHTTPAnswers(t *testing.T) {
 }
 
 func TestHTTPMessage(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	in, _ := start(t, b, httpConfig())
@@ -239,6 +241,7 @@ func TestHTTPMessage(t *testing.T) {
 
 // Several messages have a status each; one that fails doesn't end the others.
 func TestHTTPBatch(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	in, _ := start(t, b, httpConfig())
@@ -266,6 +269,7 @@ func TestHTTPBatch(t *testing.T) {
 
 // What is ours to mend is 503, wherever it comes from.
 func TestHTTPTrouble(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	apply(t, b, usersSite(t))
@@ -296,6 +300,7 @@ func TestHTTPTrouble(t *testing.T) {
 
 // Users' certificates sign them in; TLS is the service's own.
 func TestHTTPCertificate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ca, _, authority := keyPair(t, dir, "ca", nil, "ca.example")
 	cert, key, _ := keyPair(t, dir, "server", &authority, "mx.acme.example")
@@ -326,6 +331,7 @@ func TestHTTPCertificate(t *testing.T) {
 
 // The handler for programs of this host takes nothing from others.
 func TestHTTPLocal(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	in, _ := start(t, b, Config{})
@@ -362,6 +368,7 @@ func (deadlines) SetWriteDeadline(time.Time) error { return nil }
 
 // What is described is proper MIME in the end.
 func TestHTTPAttachmentArrives(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	in, _ := start(t, b, httpConfig())

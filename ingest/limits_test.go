@@ -35,6 +35,7 @@ func newIntake(t testing.TB, b *bus.Bus) *intake.Intake {
 }
 
 func TestManyRecipients(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, Config{})
@@ -55,6 +56,7 @@ func TestManyRecipients(t *testing.T) {
 }
 
 func TestSizeLimit(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, Config{MaxSize: 100_000})
@@ -72,6 +74,7 @@ func TestSizeLimit(t *testing.T) {
 }
 
 func TestHopLimit(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, Config{})
@@ -81,6 +84,7 @@ func TestHopLimit(t *testing.T) {
 }
 
 func TestBrokenTexts(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, Config{})
@@ -105,6 +109,7 @@ func TestBrokenTexts(t *testing.T) {
 }
 
 func TestPostmaster(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, strings.Replace(site, "me: mx.acme.example", "me: mx.acme.example\npostmaster: admin@acme.example", 1))
 	in, _ := start(t, b, Config{})
@@ -116,6 +121,7 @@ func TestPostmaster(t *testing.T) {
 
 // A route that refuses for now leaves the mail to its queue.
 func TestTemporaryRefusalIsTaken(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, strings.Replace(site, "error:550 5.1.1 no such user", "error:451 4.2.1 not now", 1))
 	in, _ := start(t, b, Config{})
@@ -123,6 +129,7 @@ func TestTemporaryRefusalIsTaken(t *testing.T) {
 }
 
 func TestContentClass(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, strings.Replace(site, "kind: queue\nname: acme", "kind: queue\nname: acme\ncontent_class: archive", 1))
 	in, _ := start(t, b, Config{})
@@ -133,6 +140,7 @@ func TestContentClass(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
@@ -160,6 +168,7 @@ func TestConfigIsChecked(t *testing.T) {
 
 // What runs when the end comes is finished.
 func TestEndFinishesMail(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, stop := start(t, b, Config{Grace: 20 * time.Second})

@@ -33,6 +33,7 @@ func ends(t *testing.T, r *prometheus.Registry, service string) map[string]float
 // Clients that are silent, slow or endless are ended, counted, and have sent
 // nothing.
 func TestNetstringsEnds(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	r := prometheus.NewRegistry()
@@ -69,6 +70,7 @@ func TestNetstringsEnds(t *testing.T) {
 
 // One connection too many is closed without an octet.
 func TestNetstringsConnections(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	in, _ := start(t, b, anyPort(Config{MaxConnections: 1}))

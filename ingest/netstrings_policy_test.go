@@ -10,6 +10,7 @@ import (
 
 // Content that comes before its envelope is held to the recipients' policy.
 func TestNetstringsPolicy(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site+"\n---\nkind: policy\nname: p\nbad_mime_types: TVqQAAMAA\nvariables: {DATABYTES: 1000}\n")
 	in, _ := start(t, b, anyPort(Config{}))
@@ -28,6 +29,7 @@ func TestNetstringsPolicy(t *testing.T) {
 // Content that is too large to be kept is searched where it is stored, as far
 // as its recipients ask for it.
 func TestNetstringsLargeSearched(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite+`
 ---

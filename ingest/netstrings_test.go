@@ -79,6 +79,7 @@ func qmtp(content, from string, to ...string) string {
 }
 
 func TestQMQPAnswers(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	in, _ := start(t, b, anyPort(Config{QMQPMaxSize: 40_000, MaxRecipients: 3}))
@@ -133,6 +134,7 @@ func TestQMQPAnswers(t *testing.T) {
 // A client that goes away before its answer, at whatever place, has sent
 // nothing.
 func TestQMQPEarlyClose(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	in, _ := start(t, b, anyPort(Config{}))
@@ -156,6 +158,7 @@ func TestQMQPEarlyClose(t *testing.T) {
 }
 
 func TestQMQPIsForWhoMayRelay(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, anyPort(Config{}))
@@ -170,6 +173,7 @@ func TestQMQPIsForWhoMayRelay(t *testing.T) {
 // TestRulesOfNetstrings: a rule admits to QMQP, denies without an octet, and
 // sets variables.
 func TestRulesOfNetstrings(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site+everywhere+"---\nkind: rules\nname: qmqp\nrules: '127.:allow'\n---\nkind: rules\nname: qmtp\nrules: '127.0.0.1:allow,RBLSMTPD=\"-go away\"'\n")
 	in, _ := start(t, b, anyPort(Config{}))
@@ -179,8 +183,7 @@ func TestRulesOfNetstrings(t *testing.T) {
 	if got := talk(t, connect(t, in, "qmtp"), qmtp("x\r\n", "", "a@acme.example")+"x"); answers(t, got) != "D5.7.1" {
 		t.Errorf("listed: %q", got)
 	}
-	apply(t, b, "kind: rules\nname: qmqp\nrules: '127.:deny'\n---\nkind: rules\nname: qmtp\nrules: '127.:deny'\n")
-	time.Sleep(time.Second)
+	change(t, b, in, "kind: rules\nname: qmqp\nrules: '127.:deny'\n---\nkind: rules\nname: qmtp\nrules: '127.:deny'\n")
 	for service, text := range map[string]string{"qmqp": qmqp("x\n", "", "a@acme.example"), "qmtp": qmtp("x\r\n", "", "a@acme.example")} {
 		if got := talk(t, connect(t, in, service), text); got != "" {
 			t.Errorf("%s, denied: %q", service, got)
@@ -189,6 +192,7 @@ func TestRulesOfNetstrings(t *testing.T) {
 }
 
 func TestQMTPAnswers(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	in, _ := start(t, b, anyPort(Config{QMTPMaxSize: 40_000, MaxRecipients: 3}))
@@ -235,6 +239,7 @@ func TestQMTPAnswers(t *testing.T) {
 
 // Answers wait until the client is waited for, and come as one.
 func TestQMTPCoalesces(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	in, _ := start(t, b, anyPort(Config{}))
@@ -251,6 +256,7 @@ func TestQMTPCoalesces(t *testing.T) {
 }
 
 func TestQMTPSClientCertificate(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site+"\n---\nkind: route\nname: out\nmatch: {domain: \"*\"}\nvia: \"discard:\"\n")
 	cfg := withCertificate(t, Config{})
@@ -296,6 +302,7 @@ func TestQMTPSClientCertificate(t *testing.T) {
 
 // Content above what travels inline is stored while it comes in.
 func TestQMQPLargeContent(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	in, _ := start(t, b, anyPort(Config{}))
@@ -317,6 +324,7 @@ func TestQMQPLargeContent(t *testing.T) {
 }
 
 func TestNetstringsTrouble(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	in, _ := start(t, b, anyPort(Config{PublishTimeout: 50 * time.Millisecond}))
@@ -367,6 +375,7 @@ func TestNetstringsDrain(t *testing.T) {
 func must(n int, _ error) int { return n }
 
 func TestNetstringsConfig(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	for want, cfg := range map[string]Config{
 		"qmtps needs tls_cert":  {QMTPS: ":6209"},

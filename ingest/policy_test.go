@@ -42,6 +42,7 @@ const program = "MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\n
 
 // Every stage of the dialogue, against a policy's domain and another's.
 func TestPolicies(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, policySite)
 	in, _ := start(t, b, Config{})
@@ -79,12 +80,13 @@ func TestPolicies(t *testing.T) {
 // With a DNS server that never answers, who needs it hears 451 after the
 // deadline, and others are served meanwhile.
 func TestDeadDNSDelaysNobodyElse(t *testing.T) {
+	t.Parallel()
 	dead, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dead.Close()
-	dns, err := resolver.New(resolver.Config{Servers: []string{dead.LocalAddr().String()}, Timeout: 2 * time.Second, Tries: 2})
+	dns, err := resolver.New(resolver.Config{Servers: []string{dead.LocalAddr().String()}, Timeout: 4 * time.Second, Tries: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func TestDeadDNSDelaysNobodyElse(t *testing.T) {
 		slow <- d
 	default:
 	}
-	if d := <-slow; d < 2*time.Second || d > 30*time.Second {
+	if d := <-slow; d < 4*time.Second || d > time.Minute {
 		t.Errorf("a session in need of DNS took %s", d)
 	}
 }

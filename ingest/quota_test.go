@@ -101,6 +101,7 @@ func (c *client) refused(from, to, want string) {
 // TestQuotaOverEdges: what one edge took another refuses, and one that starts
 // later; only mail of the tenant that floods, and reports still come.
 func TestQuotaOverEdges(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	apply(t, b, stranger)
@@ -165,6 +166,7 @@ func await(t testing.TB, edges ...*Ingest) {
 
 // TestQuotaReplies: every limit, where it is asked and what is answered.
 func TestQuotaReplies(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, stranger)
 	in, _ := start(t, b, Config{})
@@ -209,6 +211,7 @@ func TestQuotaReplies(t *testing.T) {
 // TestQuotaOfSubmitters: who hands mail in is told at MAIL, a user by its own
 // quota too; mail between a tenant's own domains counts for what goes out.
 func TestQuotaOfSubmitters(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, quotaSite)
 	in, _ := start(t, b, Config{})
@@ -235,6 +238,7 @@ func TestQuotaOfSubmitters(t *testing.T) {
 // TestQuotaOfNetstrings: by QMTP each recipient has its answer, by QMQP one
 // stands for all; the size is known in advance.
 func TestQuotaOfNetstrings(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, stranger)
 	in, _ := start(t, b, anyPort(Config{}))
@@ -271,6 +275,7 @@ func TestQuotaOfNetstrings(t *testing.T) {
 // TestQuotaOfUsers: a user's limits, and those of its tenant; the hardest
 // action counts.
 func TestQuotaOfUsers(t *testing.T) {
+	t.Parallel()
 	docs, err := directory.Parse(directory.File{Name: "t.yaml", Data: []byte(`
 kind: tenant
 name: acme
@@ -355,6 +360,7 @@ via: "discard:"
 
 // TestQuotaOfHTTP: a client that submits too much is told to come later.
 func TestQuotaOfHTTP(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, strings.Replace(usersSite(t), "name: alice@acme.example, tenant: acme,",
 		"name: alice@acme.example, tenant: acme, quota: {out: {messages: 2/1h}},", 1))

@@ -100,6 +100,7 @@ func isOwed(t *testing.T, m *pb.Received) {
 
 // What is found is refused at the end of content, and the session goes on.
 func TestScanBySMTP(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, guarded(site, c.Addr(), ""))
 	in, r, log := watched(t, b, Config{})
@@ -140,6 +141,7 @@ func TestScanBySMTP(t *testing.T) {
 // What isn't the message's alone to be refused for is left to the scanners, and
 // so is what the policy wants done with it.
 func TestScanForSeveral(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, guarded(site, c.Addr(), ""))
 	in, _ := start(t, b, Config{})
@@ -154,6 +156,7 @@ func TestScanForSeveral(t *testing.T) {
 }
 
 func TestScanByOtherProtocols(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, guarded(usersSite(t), c.Addr(), ""))
 	cfg := anyPort(httpConfig())
@@ -199,6 +202,7 @@ func TestScanByOtherProtocols(t *testing.T) {
 // An engine that hangs, is down or dies amid a scan refuses nothing: the mail is
 // left to the scanners, or deferred where the rule says so.
 func TestScanInTrouble(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, scan, fate, reason string
 		down                     bool // before; else it hangs
@@ -245,6 +249,7 @@ func TestScanInTrouble(t *testing.T) {
 // A message for whose scan there is no room in time is told as any limit, and left
 // or deferred.
 func TestScanIsBusy(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	text := guarded(site, c.Addr(), ", deadline: 5m")
 	apply(t, b, strings.Replace(text, "name: smtp\nscan: {policy: guard, deadline: 5m", "name: smtp\nscan: {policy: guard, deadline: 1s", 1))
@@ -266,6 +271,7 @@ func TestScanIsBusy(t *testing.T) {
 // A client that leaves amid the scan has sent nothing, also over TLS; one that
 // has said more and waits for the answer is there.
 func TestScanAndTheClientLeaves(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, guarded(site, c.Addr(), ", deadline: 5m"))
 	c.Feel(fakeclamd.Mood{Hang: true})
@@ -323,6 +329,7 @@ func running(t *testing.T, r *prometheus.Registry) float64 {
 // Many sessions with an engine that hangs leave others theirs: those of services
 // without scanning go on, and another client finds a place.
 func TestScanLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
 	const flood = 64
 	c, b := clam(t), bustest.New(t)
 	text := guarded(site, c.Addr(), ", deadline: 5m, busy: defer")
@@ -377,6 +384,7 @@ func from(t *testing.T, in *Ingest, local string) *client {
 
 // The programs that rules name are asked as s/qmail asks them.
 func TestScanByPrograms(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script := func(name, text string) string {
 		path := filepath.Join(dir, name)

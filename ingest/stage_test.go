@@ -69,6 +69,18 @@ func apply(t testing.TB, b *bus.Bus, text string) {
 	}
 }
 
+// change publishes directory documents and waits until the edge has them.
+func change(t testing.TB, b *bus.Bus, in *Ingest, text string) {
+	t.Helper()
+	before := in.snapshot().Number
+	apply(t, b, text)
+	for end := time.Now().Add(time.Minute); in.snapshot().Number == before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the edge has no newer directory after a minute")
+		}
+	}
+}
+
 // start runs an edge on a free port until stop or the test's end.
 func start(t testing.TB, b *bus.Bus, cfg Config) (in *Ingest, stop func() error) {
 	t.Helper()
@@ -206,6 +218,7 @@ func find(ms []*pb.Received, size int64) *pb.Received {
 }
 
 func TestMailIsPublished(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	in, stop := start(t, b, Config{})
@@ -258,6 +271,7 @@ func TestMailIsPublished(t *testing.T) {
 }
 
 func TestStrangersDoNotRelay(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, Config{})
@@ -277,6 +291,7 @@ func TestStrangersDoNotRelay(t *testing.T) {
 }
 
 func TestLargeContentIsStored(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, Config{})

@@ -14,6 +14,7 @@ import (
 
 // TestRuleOffers: SMTPAUTH and UCSPITLS of a rule hold for its connections.
 func TestRuleOffers(t *testing.T) {
+	t.Parallel()
 	const mail = "MAIL FROM:<a@strange.example>\r\n"
 	alice := plain("alice@acme.example", "secret")
 	for _, tt := range []struct {
@@ -59,6 +60,7 @@ func TestRuleOffers(t *testing.T) {
 // TestRuleCertificates: by UCSPITLS "?" and "@" a verified certificate lets
 // its client relay, by "@" as its own address alone.
 func TestRuleCertificates(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ca, _, authority := keyPair(t, dir, "ca", nil, "ca.example")
 	_, _, known := keyPair(t, dir, "robot", &authority, "robot.acme.example")
@@ -102,6 +104,7 @@ func TestRuleCertificates(t *testing.T) {
 
 // A recipient program finds in its environment what qmail-smtpd's would.
 func TestProgramEnvironment(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	out, program := filepath.Join(dir, "out"), filepath.Join(dir, "ask")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nenv >"+out+"\n"), 0o700); err != nil {

@@ -52,6 +52,7 @@ func withCertificate(t testing.TB, cfg Config) Config {
 }
 
 func TestTLSIsRecorded(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site)
 	in, _ := start(t, b, withCertificate(t, Config{}))

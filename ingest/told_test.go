@@ -72,6 +72,7 @@ func counted(t *testing.T, r *prometheus.Registry, name string, values ...string
 
 // TestLimitsAreTold: each limit of the edge has a metric and a line in the log.
 func TestLimitsAreTold(t *testing.T) {
+	t.Parallel()
 	const (
 		gated, refusals, ends = "qstream_ingest_gate_connections_total", "qstream_ingest_refusals_total", "qstream_ingest_smtp_ends_total"
 		mail                  = "EHLO x\r\nMAIL FROM:<a@strange.example>\r\n"

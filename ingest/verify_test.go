@@ -103,6 +103,7 @@ func checks(m *pb.Received) string {
 // TestStrangersAreVerified: what is asked and what follows is said by the
 // owner of the recipient's domain, what was found stands before the content.
 func TestStrangersAreVerified(t *testing.T) {
+	t.Parallel()
 	dns, err := fakedns.Start(verifyZone())
 	if err != nil {
 		t.Fatal(err)
@@ -166,6 +167,7 @@ func TestStrangersAreVerified(t *testing.T) {
 // TestGreylistOfTwoEdges: who was deferred by one edge may come back to
 // another.
 func TestGreylistOfTwoEdges(t *testing.T) {
+	t.Parallel()
 	dns, err := fakedns.Start("")
 	if err != nil {
 		t.Fatal(err)
@@ -194,6 +196,7 @@ func TestGreylistOfTwoEdges(t *testing.T) {
 // TestDeadNameServer: DNS that never answers delays only those who need it,
 // and never refuses for good.
 func TestDeadNameServer(t *testing.T) {
+	t.Parallel()
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +204,7 @@ func TestDeadNameServer(t *testing.T) {
 	defer silent.Close()
 	b := bustest.New(t)
 	apply(t, b, verifySite)
-	dns, err := resolver.New(resolver.Config{Servers: []string{silent.LocalAddr().String()}, Timeout: 2 * time.Second})
+	dns, err := resolver.New(resolver.Config{Servers: []string{silent.LocalAddr().String()}, Timeout: 4 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +224,7 @@ func TestDeadNameServer(t *testing.T) {
 		answered <- took
 	default:
 	}
-	if took := <-answered; took < 2*time.Second || took > 30*time.Second {
+	if took := <-answered; took < 4*time.Second || took > time.Minute {
 		t.Errorf("the other one took %v", took)
 	}
 }

@@ -126,7 +126,7 @@ func TestWildmatIsBounded(t *testing.T) {
 	if wildmat(strings.Repeat("*a", 400)+"b", strings.Repeat("a", 900)) {
 		t.Error("it matches")
 	}
-	if d := time.Since(started); d > time.Second {
+	if d := time.Since(started); d > 20*time.Second {
 		t.Error(d)
 	}
 }

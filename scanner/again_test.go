@@ -81,6 +81,7 @@ func id(n int) string { return fmt.Sprintf("01JD00000000000000000000%02d", n) }
 // is delivered; verdicts that mail on its way was given don't count, though the
 // engine tells of no new signatures.
 func TestScanAgain(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, site(c.Addr(), ""))
 	start(t, b, Config{})
@@ -134,6 +135,7 @@ var firstRecipient = []*pb.Recipient{{Number: 0}}
 // What no sensible job offers keeps nothing that is behind it from being
 // scanned: mail without an id that an order could name, and what is due in ages.
 func TestScanAgainPoison(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, site(c.Addr(), ""))
 	start(t, b, Config{})
@@ -152,6 +154,7 @@ func TestScanAgainPoison(t *testing.T) {
 // Orders that are given while another one is underway are given together, and
 // each finding has its order before it is told.
 func TestScanAgainOrdersTogether(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, site(c.Addr(), ""))
 	const all = 60
@@ -174,6 +177,7 @@ func TestScanAgainOrdersTogether(t *testing.T) {
 
 // An engine that is down puts offers off; they are scanned when it is back.
 func TestScanAgainWaitsForEngines(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	c.Down()
 	apply(t, b, site(c.Addr(), ""))
@@ -207,6 +211,7 @@ func TestScanAgainWaitsForEngines(t *testing.T) {
 // A fault between output and commit, and a stop amid scans: each offer has one
 // result, and what is bad is told once.
 func TestScanAgainFaults(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	c := clam(t)

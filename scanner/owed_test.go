@@ -50,6 +50,7 @@ func names(l *pb.Leg) (all []string) {
 // What the edge has left is scanned by its rule's policy, also where there is
 // no other, and then by the leg's own; the changes of both are made.
 func TestOwedIsScannedFirst(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, owing(clam(t).Addr(), `rules: {on: malware, action: tag, header: "X-Own: bad"}`))
 	bad := stored(t, b, "01JD0000000000000000000001", fakeclamd.Eicar)
@@ -94,6 +95,7 @@ func TestOwedIsScannedFirst(t *testing.T) {
 // An engine that is down keeps what is owed: the leg waits, and is scanned by the
 // rule's policy when it is back. A policy that is gone is owed nothing.
 func TestOwedWaits(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, owing(c.Addr(), ""))
 	clean := stored(t, b, "01JD0000000000000000000001", "hello")
@@ -126,6 +128,7 @@ func TestOwedWaits(t *testing.T) {
 // What the leg's own policy holds keeps what the rule's wants changed, and a
 // shadow is compared with the leg's own alone.
 func TestOwedAndHeld(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	text := strings.Replace(owing(clam(t).Addr(), ""), "engines: clam\nconcurrency: 100\n", "engines: clam\nconcurrency: 100\nshadow: o\n", 1)
 	apply(t, b, text+"---\nkind: scan\nname: o\nengines: []\n")

@@ -48,6 +48,7 @@ func putLegs(t testing.TB, b *bus.Bus, first, n int, body func(int) string) {
 
 // A shadow that finds more changes nothing, and the report tells all of it.
 func TestShadow(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, shadowed(c.Addr(), "engines: []", "engines: clam"))
 	_, stop := start(t, b, Config{Tell: 20 * time.Millisecond})
@@ -87,6 +88,7 @@ func TestShadow(t *testing.T) {
 
 // An engine of both is asked once; recipients may part in several ways.
 func TestShadowSharesVerdicts(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	text := shadowed(c.Addr(), "engines: clam\nrules: {on: malware, action: redirect, queue: junk}", `engines: clam
 rules:
@@ -112,6 +114,7 @@ rules:
 // A shadow whose engine hangs is full at once, and live mail goes on: nothing
 // of it waits, nothing takes its slots, and what wasn't compared is counted.
 func TestHangingShadow(t *testing.T) {
+	t.Parallel()
 	slow, well, b := clam(t), clam(t), bustest.New(t)
 	slow.Feel(fakeclamd.Mood{Hang: true})
 	// The queue is acme's alone: nothing spills that waits for the few slots.
@@ -150,6 +153,7 @@ func TestHangingShadow(t *testing.T) {
 // A shadow's engine that is down, or that its mail breaks, is nobody else's
 // trouble, not even of mail that the same engine decides about.
 func TestShadowInTrouble(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, shadowed(c.Addr(), "engines: []", "engines: clam"))
 	s, _ := start(t, b, Config{Tell: 20 * time.Millisecond})

@@ -21,9 +21,13 @@ import (
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 	"qstream/test/fakeclamd"
+	"qstream/test/lanes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lanes.Open(4)
+	goleak.VerifyTestMain(m)
+}
 
 // site is a directory with one fake clamd, a policy of some rules and three
 // tenants; beta shares acme's queue with a policy of its own.
@@ -286,6 +290,7 @@ func TestActions(t *testing.T) {
 
 // Many legs of one message are scanned once, also at the same time.
 func TestOneScanForManyLegs(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, site(c.Addr(), ""))
 	ref := stored(t, b, "01JD0000000000000000000001", "hello")
@@ -309,6 +314,7 @@ func TestOneScanForManyLegs(t *testing.T) {
 // A fault between output and commit: what was produced is aborted, and made
 // again once.
 func TestFaultBetweenOutputAndCommit(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	apply(t, b, site(clam(t).Addr(), ""))
@@ -344,6 +350,7 @@ func TestFaultBetweenOutputAndCommit(t *testing.T) {
 
 // Garbage goes to the deadletter topic; its neighbours go on.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site(clam(t).Addr(), ""))
 	bustest.Put(t, b, bus.Record{Topic: schemas.Scan("acme", 1), Partition: bus.AnyPartition, Key: []byte("acme.example"), Value: []byte("\xff garbage")})

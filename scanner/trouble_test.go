@@ -19,8 +19,9 @@ import (
 // does, until it is back; other queues go on meanwhile. The test stands for
 // delay.
 func TestEngineInTrouble(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
-	apply(t, b, site(c.Addr(), ""))
+	apply(t, b, strings.Replace(site(c.Addr(), ""), "deadline: 5s", "deadline: 3s", 1))
 	s, _ := start(t, b, Config{})
 	ref := stored(t, b, "01JD0000000000000000000001", "hello")
 	waits := func(n int) []*pb.Leg {
@@ -63,6 +64,7 @@ func TestEngineInTrouble(t *testing.T) {
 // Content that breaks the engine is poison after some tries, and nobody else's
 // mail is.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	c, b := clam(t), bustest.New(t)
 	apply(t, b, site(c.Addr(), "tries: 2"))
 	start(t, b, Config{})
@@ -85,6 +87,7 @@ func TestPoison(t *testing.T) {
 
 // A leg whose content can't be read waits.
 func TestUnreadableContent(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site(clam(t).Addr(), ""))
 	l := wanted(stored(t, b, "01JD0000000000000000000001", "hello"), "a@acme.example")
@@ -100,6 +103,7 @@ func TestUnreadableContent(t *testing.T) {
 // A changed document makes another engine of the name; one that can't be made
 // keeps its mail.
 func TestEngineChanges(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, site(clam(t).Addr(), ""))
 	startWith(t, b, Config{}, func(spec engine.Spec) (engine.Engine, error) {
@@ -127,6 +131,7 @@ func TestEngineChanges(t *testing.T) {
 // A queue whose engine hangs, with far more legs than are held, leaves the
 // others theirs.
 func TestOthersPassASlowQueue(t *testing.T) {
+	t.Parallel()
 	slow, well, b := clam(t), clam(t), bustest.New(t)
 	slow.Feel(fakeclamd.Mood{Hang: true})
 	apply(t, b, strings.ReplaceAll(site(slow.Addr(), ""), "deadline: 5s", "deadline: 10m")+fmt.Sprintf(`

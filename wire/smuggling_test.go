@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 )
@@ -13,7 +15,7 @@ import (
 // taken can end it early for whom it is passed on to, however lax that one is.
 func TestNoEndingSmuggles(t *testing.T) {
 	const before, behind = "hello", "MAIL FROM:<evil@x>\r\n.\r\nrest"
-	for _, ending := range endings(6) {
+	for _, ending := range endings() {
 		text := before + ending + behind
 		end := strings.Index(text, "\r\n.\r\n")
 		for cut := len(before); cut <= len(before)+len(ending)+3; cut++ {
@@ -31,7 +33,7 @@ func TestNoEndingSmuggles(t *testing.T) {
 // The same by BDAT, where all octets of a chunk are content.
 func TestNoChunkSmuggles(t *testing.T) {
 	const before, behind = "hello", "MAIL FROM:<evil@x>\r\n"
-	for _, ending := range endings(6) {
+	for _, ending := range endings() {
 		text := before + ending + behind
 		for cut := len(before); cut <= len(before)+len(ending); cut++ {
 			for _, policy := range []Policy{Reject, Normalise} {
@@ -42,10 +44,11 @@ func TestNoChunkSmuggles(t *testing.T) {
 	}
 }
 
-// endings are all texts of up to n of the octets that matter.
-func endings(n int) []string {
+// endings are all texts of up to five of the octets that matter, and of those
+// of six a fifth, another one each time; with QSTREAM_TEST_LONG all of them.
+func endings() []string {
 	all, last := []string{""}, []string{""}
-	for range n {
+	for range 6 {
 		var next []string
 		for _, s := range last {
 			for _, c := range []string{"\r", "\n", "\x00", ".", "x"} {
@@ -53,6 +56,10 @@ func endings(n int) []string {
 			}
 		}
 		all, last = append(all, next...), next
+	}
+	if os.Getenv("QSTREAM_TEST_LONG") == "" {
+		rand.Shuffle(len(last), func(i, j int) { last[i], last[j] = last[j], last[i] })
+		all = append(all[:len(all)-len(last)], last[:len(last)/5]...)
 	}
 	return all
 }

@@ -15,6 +15,7 @@ import (
 // What a power loss takes of an index is made anew as it was, so that records
 // of a transaction that never ended stay unseen.
 func TestIndexIsCompleted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	k, err := Start(Config{Dir: dir, MinFree: 1})
 	if err != nil {

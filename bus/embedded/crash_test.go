@@ -16,6 +16,7 @@ import (
 
 	"qstream/bus"
 	"qstream/schemas"
+	"qstream/test/lanes"
 )
 
 // childDir names the data directory of a child that this test kills.
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	lanes.Open(6)
 	goleak.VerifyTestMain(m)
 }
 
@@ -127,6 +129,7 @@ func stands(t *testing.T, dir string) map[string]int {
 }
 
 func TestKillLosesNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var told []string
 	for run := range 4 {
@@ -151,6 +154,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 
 // A torn end is what a power loss leaves of writes that nobody was told about.
 func TestTornEndsKeepWholeBatches(t *testing.T) {
+	t.Parallel()
 	tears := map[string]func(*os.File, int64) error{
 		"a byte short": func(f *os.File, size int64) error { return f.Truncate(size - 1) },
 		"zero bytes":   func(f *os.File, size int64) error { return f.Truncate(size + 200) },

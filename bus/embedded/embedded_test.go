@@ -32,6 +32,7 @@ func received(i int) *bus.Record {
 }
 
 func TestRestartKeepsWhatWasPublished(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for run := range 3 {
 		k, b := open(t, Config{Dir: dir, MinFree: 1})
@@ -58,6 +59,7 @@ func TestRestartKeepsWhatWasPublished(t *testing.T) {
 }
 
 func TestSecondProcessIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	k, b := open(t, Config{Dir: dir})
 	defer k.Close()
@@ -77,6 +79,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 }
 
 func TestSizeCapRefusesNewMailOnly(t *testing.T) {
+	t.Parallel()
 	k, b := open(t, Config{Dir: t.TempDir(), MaxBytes: 1, MinFree: 1})
 	defer k.Close()
 	defer b.Close()
@@ -155,6 +158,7 @@ func TestGroupCommitSharesFlushesAndRemembersFailure(t *testing.T) {
 
 // TestSlowSyncDelaysTheAcknowledgement is what trials of slow disks rest on.
 func TestSlowSyncDelaysTheAcknowledgement(t *testing.T) {
+	t.Parallel()
 	const slow = 300 * time.Millisecond
 	k, b := open(t, Config{Dir: t.TempDir(), MinFree: 1, SlowSync: slow})
 	defer k.Close()

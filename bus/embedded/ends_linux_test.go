@@ -21,6 +21,7 @@ import (
 // No transaction ends by halves: while the disk is full it stays open, and
 // ends as if nothing had been once there is room.
 func TestFullDiskPutsEndsOff(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t)
 	k, b := dialShort(t, Config{Dir: filepath.Join(disk, "data"), MinFree: 1})
 	defer k.Close()
@@ -73,8 +74,9 @@ func TestFullDiskPutsEndsOff(t *testing.T) {
 // Who stops while the disk is full is not held up until there is room: what
 // was begun is kept by the log, and made again after the next start.
 func TestFullDiskHoldsUpNoStop(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
-		t.Skip("gives up on a transaction, half a minute")
+		t.Skip("gives up on a transaction, which takes its time")
 	}
 	disk := smallDisk(t)
 	stands := make(standing, 1)

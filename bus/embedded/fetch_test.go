@@ -14,6 +14,7 @@ import (
 // TestReadsNothingAborted reads so many partitions at once that an answer is
 // full: what was aborted in them is never told as committed.
 func TestReadsNothingAborted(t *testing.T) {
+	t.Parallel()
 	k, b := open(t, Config{Dir: t.TempDir(), MinFree: 1})
 	defer k.Close()
 	defer b.Close()

@@ -58,6 +58,7 @@ func noise(n int) []byte {
 }
 
 func TestFullDiskRecoversByItself(t *testing.T) {
+	t.Parallel()
 	for name, spare := range map[string]int64{"to the last byte": 1, "with some to spare": 8 << 20} {
 		t.Run(name, func(t *testing.T) {
 			disk := smallDisk(t)
@@ -105,7 +106,7 @@ func dialShort(t *testing.T, cfg Config) (*Broker, *bus.Bus) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := bus.Dial(bus.Config{Seeds: k.Seeds(), Barrier: k.Barrier, Admit: k.Admit, Timeout: 3 * time.Second})
+	b, err := bus.Dial(bus.Config{Seeds: k.Seeds(), Barrier: k.Barrier, Admit: k.Admit, Timeout: 3 * time.Second, Release: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

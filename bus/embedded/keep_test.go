@@ -15,6 +15,7 @@ import (
 // Two days later only what a waiting leg refers to, and what the group hasn't
 // committed past, is still there.
 func TestKeepTrimsWhatNoLegNeeds(t *testing.T) {
+	t.Parallel()
 	k, err := Start(Config{Dir: t.TempDir(), MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +97,7 @@ func wantOldest(t *testing.T, b *bus.Bus, want map[string]int64) {
 // However old everything is, a partition goes on where it was after a start:
 // its groups' commits would lie behind its end otherwise.
 func TestTrimmedPartitionsKeepTheirEnds(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	topics := schemas.Sizing{Partitions: 1}.Fixed()
 	ends := func(b *bus.Bus) map[string]int64 {

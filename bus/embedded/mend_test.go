@@ -82,6 +82,7 @@ func TestWriteThatFailsIsMended(t *testing.T) {
 // TestProgressAfterATornEndIsKept tears the log of groups' progress, as a
 // power loss or a full disk does, and kills the broker after a later commit.
 func TestProgressAfterATornEndIsKept(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	killed(t, dir, 0, 20)
 	log := filepath.Join(dataDir(dir), "groups.log")

@@ -28,6 +28,7 @@ func mounted(t *testing.T, image string) string {
 // TestPowerLossLosesNothingAcknowledged takes what a disk has at the moment of
 // a kill, without what the system holds in memory, and goes on from there.
 func TestPowerLossLosesNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: mounts images of a disk")
 	}

@@ -87,6 +87,7 @@ func TestSpentTellsFailures(t *testing.T) {
 // TestSpentContent: what is read to its end is given back and can be read
 // again, from the disk.
 func TestSpentContent(t *testing.T) {
+	t.Parallel()
 	k, err := Start(Config{Dir: t.TempDir(), MinFree: 1})
 	if err != nil {
 		t.Fatal(err)

@@ -97,7 +97,12 @@ func honest() *fake {
 
 func client(t *testing.T, network, address string) *clamd.Client {
 	t.Helper()
-	c, err := clamd.New(clamd.Config{Network: network, Address: address, Connect: enginetest.Patience, Patience: enginetest.Patience, Idle: 2})
+	return waiting(t, network, address, enginetest.Patience)
+}
+
+func waiting(t *testing.T, network, address string, patience time.Duration) *clamd.Client {
+	t.Helper()
+	c, err := clamd.New(clamd.Config{Network: network, Address: address, Connect: patience, Patience: patience, Idle: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +112,9 @@ func client(t *testing.T, network, address string) *clamd.Client {
 
 func TestSuite(t *testing.T) {
 	enginetest.Run(t, enginetest.Maker{
-		New:    func(t *testing.T, network, address string) engine.Engine { return client(t, network, address) },
+		New: func(t *testing.T, network, address string, patience time.Duration) engine.Engine {
+			return waiting(t, network, address, patience)
+		},
 		Honest: honest().serve,
 	})
 }
@@ -115,15 +122,17 @@ func TestSuite(t *testing.T) {
 // The same when parts are looked at by themselves.
 func TestSuiteWithParts(t *testing.T) {
 	enginetest.Run(t, enginetest.Maker{
-		New:    func(t *testing.T, network, address string) engine.Engine { return byParts(t, network, address) },
+		New: func(t *testing.T, network, address string, patience time.Duration) engine.Engine {
+			return byParts(t, network, address, patience)
+		},
 		Honest: honest().serve,
 	})
 }
 
-func byParts(t *testing.T, network, address string) *clamd.Client {
+func byParts(t *testing.T, network, address string, patience time.Duration) *clamd.Client {
 	t.Helper()
 	c, err := clamd.New(clamd.Config{
-		Network: network, Address: address, Connect: enginetest.Patience, Patience: enginetest.Patience, Idle: 2, Parts: true, Dir: t.TempDir(),
+		Network: network, Address: address, Connect: patience, Patience: patience, Idle: 2, Parts: true, Dir: t.TempDir(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +187,7 @@ func TestParts(t *testing.T) {
 				}
 				return "stream: OK"
 			}
-			c := byParts(t, "tcp", enginetest.Serve(t, "tcp", f.serve))
+			c := byParts(t, "tcp", enginetest.Serve(t, "tcp", f.serve), enginetest.Patience)
 			if v := enginetest.Ask(t, c, test.mail); v.Outcome != test.want {
 				t.Errorf("%+v", v)
 			}

@@ -68,7 +68,7 @@ func TestSuite(t *testing.T) {
 			"crashes":      failing("kill -SEGV $$", engine.Trouble, nil),
 			"floods":       failing("yes", engine.Trouble, nil),
 			"hangs": failing(`trap "" TERM; sleep 1000 & wait; sleep 1000`, engine.Late, func(c *command.Config) {
-				c.Time = enginetest.Patience
+				c.Time = enginetest.Short
 			}),
 			"not there": failing("", engine.Unreachable, func(c *command.Config) { c.Program = "/nonexistent/scanner" }),
 			"not there, with limits": failing("", engine.Unreachable, func(c *command.Config) {

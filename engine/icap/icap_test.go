@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -107,7 +108,11 @@ func honest(content []byte) string {
 
 func client(t *testing.T, cfg icap.Config) *icap.Client {
 	t.Helper()
-	cfg.Service, cfg.Connect, cfg.Patience = "avscan", enginetest.Patience, enginetest.Patience
+	cfg.Service = "avscan"
+	if cfg.Patience == 0 {
+		cfg.Patience = enginetest.Patience
+	}
+	cfg.Connect = cfg.Patience
 	c, err := icap.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -119,8 +124,8 @@ func TestSuite(t *testing.T) {
 	for _, method := range []string{"RESPMOD", "REQMOD"} {
 		t.Run(method, func(t *testing.T) {
 			enginetest.Run(t, enginetest.Maker{
-				New: func(t *testing.T, network, address string) engine.Engine {
-					return client(t, icap.Config{Network: network, Address: address, Method: method})
+				New: func(t *testing.T, network, address string, patience time.Duration) engine.Engine {
+					return client(t, icap.Config{Network: network, Address: address, Method: method, Patience: patience})
 				},
 				Honest: (&server{say: honest}).serve,
 			})

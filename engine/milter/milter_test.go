@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -82,7 +83,12 @@ func (f *filter) serve(c net.Conn) {
 
 func client(t *testing.T, network, address string) *milter.Client {
 	t.Helper()
-	c, err := milter.New(milter.Config{Network: network, Address: address, Hostname: "mx.acme.example", Connect: enginetest.Patience, Patience: enginetest.Patience})
+	return waiting(t, network, address, enginetest.Patience)
+}
+
+func waiting(t *testing.T, network, address string, patience time.Duration) *milter.Client {
+	t.Helper()
+	c, err := milter.New(milter.Config{Network: network, Address: address, Hostname: "mx.acme.example", Connect: patience, Patience: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +97,9 @@ func client(t *testing.T, network, address string) *milter.Client {
 
 func TestSuite(t *testing.T) {
 	enginetest.Run(t, enginetest.Maker{
-		New:    func(t *testing.T, network, address string) engine.Engine { return client(t, network, address) },
+		New: func(t *testing.T, network, address string, patience time.Duration) engine.Engine {
+			return waiting(t, network, address, patience)
+		},
 		Honest: func(c net.Conn) { (&filter{}).serve(c) },
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -46,7 +47,12 @@ func honest(_ *http.Request, content []byte) (int, string) {
 
 func client(t *testing.T, network, address string) *rspamd.Client {
 	t.Helper()
-	c, err := rspamd.New(rspamd.Config{Network: network, Address: address, Connect: enginetest.Patience, Patience: enginetest.Patience})
+	return waiting(t, network, address, enginetest.Patience)
+}
+
+func waiting(t *testing.T, network, address string, patience time.Duration) *rspamd.Client {
+	t.Helper()
+	c, err := rspamd.New(rspamd.Config{Network: network, Address: address, Connect: patience, Patience: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +61,9 @@ func client(t *testing.T, network, address string) *rspamd.Client {
 
 func TestSuite(t *testing.T) {
 	enginetest.Run(t, enginetest.Maker{
-		New:    func(t *testing.T, network, address string) engine.Engine { return client(t, network, address) },
+		New: func(t *testing.T, network, address string, patience time.Duration) engine.Engine {
+			return waiting(t, network, address, patience)
+		},
 		Honest: serve(honest),
 	})
 }

@@ -130,7 +130,7 @@ func TestSuite(t *testing.T) {
 	}
 	late := failing(`trap "" TERM; sleep 1000 & wait; sleep 1000`, engine.Late)
 	late.New = func(t *testing.T) engine.Engine {
-		return scanner(t, wrapper.Config{Program: script(t, `trap "" TERM; sleep 1000 & wait; sleep 1000`), Time: enginetest.Patience})
+		return scanner(t, wrapper.Config{Program: script(t, `trap "" TERM; sleep 1000 & wait; sleep 1000`), Time: enginetest.Short})
 	}
 	// Nothing is read, and the outputs are closed at once.
 	cases := map[string]enginetest.Failing{

@@ -71,6 +71,7 @@ func eventually(t *testing.T, k *Keys, key Key, want func(*Former) bool) *Former
 }
 
 func TestClaims(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	one, two := follow(t, b, Config{Edge: "one"}), follow(t, b, Config{Edge: "two"})
 	key := KeyOf("user a", "k")
@@ -112,6 +113,7 @@ func TestClaims(t *testing.T) {
 // A claim that is given up is anybody's at once, with its ids; one whose owner
 // is gone when its lease is over. What was published under it is found.
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	const lease = 8 * time.Second // a loaded machine publishes within a quarter of it
 	one, two := follow(t, b, Config{Lease: lease}), follow(t, b, Config{Lease: lease})
@@ -154,6 +156,7 @@ func TestTakeover(t *testing.T) {
 // Keys that find no room are refused, known ones are not; a day later there is
 // room again.
 func TestRoom(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	k := follow(t, b, Config{MaxKeys: 3})
 	for i := range 3 {
@@ -185,6 +188,7 @@ func TestRoom(t *testing.T) {
 
 // An edge that doesn't follow knows nothing, and says so.
 func TestBehind(t *testing.T) {
+	t.Parallel()
 	k, err := New(Config{Bus: bustest.New(t)})
 	if err != nil {
 		t.Fatal(err)

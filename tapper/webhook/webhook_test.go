@@ -21,9 +21,13 @@ import (
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 	"qstream/tapper/sign"
+	"qstream/test/lanes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lanes.Open(4)
+	goleak.VerifyTestMain(m)
+}
 
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -225,6 +229,7 @@ func checkOrder(t testing.TB, got []post, ids []string, each int) (repeated int)
 }
 
 func TestPosted(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	e := newEndpoint(t)
@@ -252,6 +257,7 @@ func TestPosted(t *testing.T) {
 // process is started again and again; when it is back, it gets each, in the
 // order of its message, with the id that it had.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	e := newEndpoint(t)
@@ -286,6 +292,7 @@ func TestOutage(t *testing.T) {
 // TestDeadCostsOthersNothing: a webhook that hangs or fails holds back no
 // other, and a message that is refused no other message.
 func TestDeadCostsOthersNothing(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	good, bad, picky := newEndpoint(t), newEndpoint(t), newEndpoint(t)
@@ -330,6 +337,7 @@ func command(t testing.TB, b *bus.Bus, c control.Command) {
 // TestPauseAndRewind: paused it posts nothing, resumed it goes on, rewound it
 // posts again what was, with the ids that it had.
 func TestPauseAndRewind(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	e := newEndpoint(t)
@@ -372,6 +380,7 @@ func TestPauseAndRewind(t *testing.T) {
 // TestGiveUp: what an endpoint doesn't take for as long as the policy says is
 // put aside, what is behind it goes on, and it is posted again on demand.
 func TestGiveUp(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	e := newEndpoint(t)
@@ -416,6 +425,7 @@ func TestGiveUp(t *testing.T) {
 // TestStops: 410 and a policy pause a webhook; resumed, it goes on with the
 // same event.
 func TestStops(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		code int
 		more string
@@ -452,6 +462,7 @@ func TestStops(t *testing.T) {
 
 // TestChanged: another URL takes effect, with the position that was.
 func TestChanged(t *testing.T) {
+	t.Parallel()
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	e, other := newEndpoint(t), newEndpoint(t)
