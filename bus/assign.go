@@ -69,7 +69,7 @@ func (e *engine) publish(fresh []*part) error {
 	e.mu.Unlock()
 	// What was paused stays so over a new assignment.
 	e.client.ResumeFetchPartitions(resume)
-	e.pushed()
+	e.hurried()
 	return nil
 }
 
@@ -176,7 +176,7 @@ func (e *engine) release(ps []*part) {
 		p.releasing = true
 	}
 	e.mu.Unlock()
-	e.pushed()
+	e.hurried()
 	if !e.await(ps, releaseTime, func(p *part) bool { return p.released }) {
 		e.log.Warn("partitions let go without a commit", "count", len(ps))
 	}
