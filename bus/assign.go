@@ -68,7 +68,7 @@ func (e *engine) publish(fresh []*part) error {
 	e.mu.Unlock()
 	// What was paused stays so over a new assignment.
 	e.client.ResumeFetchPartitions(resume)
-	e.pushed()
+	e.hurried()
 	return nil
 }
 
@@ -175,7 +175,7 @@ func (e *engine) release(ps []*part) {
 		p.releasing = true
 	}
 	e.mu.Unlock()
-	e.pushed()
+	e.hurried()
 	if !e.await(ps, e.bus.cfg.Release, func(p *part) bool { return p.released }) {
 		e.log.Warn("partitions let go without a commit", "count", len(ps))
 	}

@@ -57,6 +57,10 @@ func (e *engine) commitLoop(ctx context.Context) {
 		case <-tick.C:
 		case <-e.kick:
 		}
+		select {
+		case <-e.hurry: // this one is for whoever waits
+		default:
+		}
 		began := time.Now()
 		done, err := e.commitOnce(ctx)
 		switch {
@@ -67,9 +71,23 @@ func (e *engine) commitLoop(ctx context.Context) {
 			e.log.Warn("commit failed, its results are kept", "attempt", failures, "err", err)
 			pause(ctx, min(time.Duration(failures)*commitTick, 2*time.Second))
 		}
-		if rest := done.rest() - time.Since(began); rest > 0 {
-			pause(ctx, rest)
-		}
+		e.rest(ctx, done, began)
+	}
+}
+
+// rest waits between transactions: no longer than a tick, if nobody asked for
+// more; what somebody waits for ends it.
+func (e *engine) rest(ctx context.Context, done *batch, began time.Time) {
+	least := done.rest()
+	if done != nil {
+		least = max(least, e.every)
+	}
+	t := time.NewTimer(least - time.Since(began))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-e.hurry:
+	case <-ctx.Done():
 	}
 }
 
@@ -474,5 +492,9 @@ func (e *engine) finish(p *part, r *result) {
 		e.waiting = r.at
 	}
 	p.results = append(p.results, r)
+	if e.every > 0 && e.pending >= e.enough {
+		e.hurried()
+		return
+	}
 	e.pushed()
 }

@@ -81,6 +81,9 @@ type engine struct {
 	begun    time.Time // of the open transaction; zero: none
 	counts   counts
 	kick     chan struct{}
+	hurry    chan struct{} // ends a rest
+	every    time.Duration // least time between two transactions
+	enough   int           // results that end a rest
 	polls    atomic.Uint64
 	pollEnd  atomic.Pointer[context.CancelFunc]
 	purging  map[string]bool
@@ -105,6 +108,7 @@ func (b *Bus) newEngine(group, stage string, from *Topics, drain time.Duration, 
 		again:   map[string]bool{},
 		changed: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
+		hurry:   make(chan struct{}, 1),
 		polled:  make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
@@ -368,9 +372,17 @@ func (e *engine) purge(topics []string) {
 }
 
 // pushed tells the commit loop that there is something to commit.
-func (e *engine) pushed() {
+func (e *engine) pushed() { poke(e.kick) }
+
+// hurried tells it that somebody waits for the commit.
+func (e *engine) hurried() {
+	poke(e.hurry)
+	e.pushed()
+}
+
+func poke(c chan struct{}) {
 	select {
-	case e.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -143,9 +143,8 @@ func (j *Job) Abandon() {
 	again := ok && !j.part.draining
 	var next *Job
 	if again {
-		j.work.held++
-		j.part.held++
 		next = &Job{Record: j.Record, work: j.work, part: j.part, marks: j.marks}
+		j.work.hold(j.part, next, 1)
 	}
 	e.mu.Unlock()
 	if again {
@@ -160,8 +159,7 @@ func (j *Job) end() (begun, ok bool) {
 	}
 	j.ended = true
 	if !j.part.dropped {
-		j.work.held--
-		j.part.held--
+		j.work.hold(j.part, j, -1)
 	}
 	if j.begun {
 		j.begun = false

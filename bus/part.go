@@ -34,6 +34,7 @@ type part struct {
 	dropped   bool
 	paused    bool
 	held      int             // jobs handed out and not ended
+	bytes     int             // of their values
 	begun     int             // jobs that passed Begin and have not ended
 	revoked   context.Context // ends when draining starts
 	revoke    context.CancelFunc
@@ -86,12 +87,7 @@ func newPart(topic string, partition int32) *part {
 func (p *part) key() topicPartition { return topicPartition{p.topic, p.partition} }
 
 // poke wakes the part's own goroutine, if it has one.
-func (p *part) poke() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
+func (p *part) poke() { poke(p.wake) }
 
 // stop begins the drain.
 func (p *part) stop() {

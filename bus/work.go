@@ -17,12 +17,19 @@ const (
 type WorkConfig struct {
 	Group   string
 	From    *Topics
-	MaxHeld int           // jobs handed out and unfinished, per process; default 16384
-	MaxPart int           // the same of one partition, so that a flood in it leaves the others theirs; default MaxHeld
-	MaxOpen int           // jobs begun or finished and not yet committed; default 1000
-	Drain   time.Duration // how long a revoke waits for begun jobs; default 45 s
-	Ready   func() bool   // Begin waits while it is false (clock, freshness); nil: always
-	Stage   string        // named in deadletter records
+	MaxHeld int // jobs handed out and unfinished, per process; default 16384
+	MaxPart int // the same of one partition, so that a flood in it leaves the others theirs; default MaxHeld
+	// MaxBytes bounds the values of the jobs handed out and unfinished, per
+	// process, beside one more; default unbounded.
+	MaxBytes int
+	MaxOpen  int // jobs begun or finished and not yet committed; default 1000
+	// Every is the least time between two commits, unless half of MaxOpen waits
+	// for one or a partition is given up. What was finished since the last is done
+	// again after a crash. Default: as soon as may be.
+	Every time.Duration
+	Drain time.Duration // how long a revoke waits for begun jobs; default 45 s
+	Ready func() bool   // Begin waits while it is false (clock, freshness); nil: always
+	Stage string        // named in deadletter records
 }
 
 // Work hands each record to take as a Job, which may finish in any order.
@@ -57,24 +64,37 @@ func (b *Bus) newWork(ctx context.Context, cfg WorkConfig, take func(*Job)) (*en
 		cfg.Drain = drainDefault
 	}
 	e := b.newEngine(cfg.Group, cfg.Stage, cfg.From, cfg.Drain, cfg.MaxOpen)
+	e.every, e.enough = cfg.Every, cfg.MaxOpen/2
 	e.shape = &work{engine: e, cfg: cfg, take: take}
 	j, err := e.newJournal(ctx)
 	e.journal = j
 	return e, err
 }
 
-// work is the shape of jobs. held is under the engine's lock.
+// work is the shape of jobs. held and bytes are under the engine's lock.
 type work struct {
 	engine *engine
 	cfg    WorkConfig
 	take   func(*Job)
 	held   int // handed out and not ended
+	bytes  int // of their values
 }
 
 func (w *work) opened(*part) {}
 
 // closed frees the room of jobs that were forgotten at the revoke.
-func (w *work) closed(p *part) { w.held, p.held = w.held-p.held, 0 }
+func (w *work) closed(p *part) {
+	w.held, p.held = w.held-p.held, 0
+	w.bytes, p.bytes = w.bytes-p.bytes, 0
+}
+
+// hold counts a job that is handed out, n = 1, or ended, n = -1. The lock is
+// held.
+func (w *work) hold(p *part, j *Job, n int) {
+	size := n * len(j.Record.Value)
+	w.held, p.held = w.held+n, p.held+n
+	w.bytes, p.bytes = w.bytes+size, p.bytes+size
+}
 
 func (w *work) marker(*part, []*result) (Record, bool) { return Record{}, false }
 
@@ -83,7 +103,8 @@ func (w *work) full(p *part) bool { return len(p.backlog) > 0 || w.capped(p) }
 // capped says that no more may be handed out. What is finished counts as long
 // as it isn't committed: it is in memory.
 func (w *work) capped(p *part) bool {
-	return w.held >= w.cfg.MaxHeld || w.cfg.MaxPart > 0 && p.held >= w.cfg.MaxPart || w.engine.loaded() || crowded(p)
+	return w.held >= w.cfg.MaxHeld || w.cfg.MaxPart > 0 && p.held >= w.cfg.MaxPart ||
+		w.cfg.MaxBytes > 0 && w.bytes >= w.cfg.MaxBytes || w.engine.loaded() || crowded(p)
 }
 
 // crowded says that more unfinished records would not fit into the metadata.
@@ -122,9 +143,8 @@ func (w *work) next(p *part) *Job {
 		if !p.track.add(r.Offset) {
 			continue
 		}
-		w.held++
-		p.held++
 		j := &Job{Record: fromClient(r), work: w, part: p, marks: p.journal.marks[r.Offset]}
+		w.hold(p, j, 1)
 		delete(p.journal.marks, r.Offset)
 		return j
 	}

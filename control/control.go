@@ -92,6 +92,10 @@ type Command struct {
 
 	Webhook string    // for verbs about webhooks
 	Since   time.Time // for RewindWebhook
+	// Before is for PauseWebhook: what it is about began before the command of
+	// this number. If the webhook was resumed by that or a later one, that stands.
+	// 0: the pause holds.
+	Before uint64
 }
 
 var verbs = map[string]pb.Verb{

@@ -44,6 +44,8 @@ func Send(ctx context.Context, b *bus.Bus, c Command) (number uint64, err error)
 			return head.state.Number, nil
 		case c.Verb == PauseWebhook && head.state.Webhook(c.Webhook).Paused():
 			return head.state.Number, nil
+		case c.Verb == PauseWebhook && c.Before > 0 && head.state.Webhook(c.Webhook).Resumed >= c.Before:
+			return 0, fmt.Errorf("%w: %s", ErrResumed, c.Webhook)
 		case c.Verb == ResumeWebhook && !head.state.Webhook(c.Webhook).Paused():
 			return 0, fmt.Errorf("%w: %s", ErrNotPaused, c.Webhook)
 		case c.Verb == Resume && !standing:

@@ -22,6 +22,9 @@ const (
 var (
 	// ErrNotPaused is a resume of a webhook that goes on.
 	ErrNotPaused = errors.New("the webhook is not paused")
+	// ErrResumed is a pause for a reason that began before somebody resumed the
+	// webhook: it changes nothing.
+	ErrResumed = errors.New("the webhook was resumed since")
 	// ErrWebhook is a command about a webhook that names none, or no time.
 	ErrWebhook = errors.New("webhook not possible")
 )
@@ -32,6 +35,7 @@ type Webhook struct {
 	Actor, Reason string    // of the pause
 	RewoundAt     time.Time // append time of the newest rewind; zero: none
 	Since         time.Time // to when that was
+	Resumed       uint64    // number of the newest resume; 0: none
 }
 
 // Paused reports whether nothing may be posted.
@@ -49,6 +53,8 @@ func (c Command) checkWebhook() error {
 		return fmt.Errorf("%w: %s takes a webhook, no scope", ErrScope, c.Verb)
 	case (c.Verb == RewindWebhook) == c.Since.IsZero():
 		return fmt.Errorf("%w: a time is for a rewind, which needs one", ErrWebhook)
+	case c.Before > 0 && c.Verb != PauseWebhook:
+		return fmt.Errorf("%w: only a pause comes too late", ErrWebhook)
 	}
 	return nil
 }
@@ -60,6 +66,7 @@ func (f *fold) webhooks(p *pb.Command, c Command) map[string]Webhook {
 		for _, o := range p.Webhooks {
 			after[o.Webhook] = Webhook{
 				PausedAt: timeOf(o.PausedMs), Actor: o.Actor, Reason: o.Reason, RewoundAt: timeOf(o.RewoundMs), Since: timeOf(o.SinceMs),
+				Resumed: o.Resumed,
 			}
 		}
 		return after
@@ -72,7 +79,7 @@ func (f *fold) webhooks(p *pb.Command, c Command) map[string]Webhook {
 		}
 		w.PausedAt, w.Actor, w.Reason = c.At, c.Actor, c.Reason
 	case pb.Verb_VERB_RESUME_WEBHOOK:
-		w.PausedAt, w.Actor, w.Reason = time.Time{}, "", ""
+		w.PausedAt, w.Actor, w.Reason, w.Resumed = time.Time{}, "", "", c.Number
 	case pb.Verb_VERB_REWIND_WEBHOOK:
 		w.RewoundAt, w.Since = c.At, c.Since
 	default:
@@ -92,6 +99,7 @@ func (s *State) webhookOrders() []*pb.WebhookOrder {
 	for name, w := range s.webhooks {
 		all = append(all, &pb.WebhookOrder{
 			Webhook: name, PausedMs: millis(w.PausedAt), Actor: w.Actor, Reason: w.Reason, RewoundMs: millis(w.RewoundAt), SinceMs: millis(w.Since),
+			Resumed: w.Resumed,
 		})
 	}
 	slices.SortFunc(all, func(a, b *pb.WebhookOrder) int { return cmp.Compare(a.Webhook, b.Webhook) })

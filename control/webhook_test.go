@@ -20,6 +20,7 @@ func TestWebhookOrders(t *testing.T) {
 		return err
 	}
 	since := time.UnixMilli(1_763_900_000_000)
+	const resumed = 4 // the number of the fourth command
 	for _, c := range []Command{
 		{Verb: PauseWebhook, Webhook: "crm"}, {Verb: PauseWebhook, Webhook: "other"},
 		{Verb: RewindWebhook, Webhook: "crm", Since: since}, {Verb: ResumeWebhook, Webhook: "other"},
@@ -34,8 +35,8 @@ func TestWebhookOrders(t *testing.T) {
 		if !crm.Paused() || crm.Actor != "ann@host" || crm.Reason != "why" || !crm.Since.Equal(since) || crm.RewoundAt.Before(since) {
 			t.Errorf("crm: %+v", crm)
 		}
-		if other != (Webhook{}) || len(s.webhooks) != 1 {
-			t.Errorf("other: %+v of %v", other, s.webhooks)
+		if other != (Webhook{Resumed: resumed}) {
+			t.Errorf("other: %+v, want it resumed by %d", other, resumed)
 		}
 	}
 	before, err := Read(t.Context(), b)
@@ -59,6 +60,8 @@ func TestWebhookOrders(t *testing.T) {
 		want error
 	}{
 		{Command{Verb: ResumeWebhook, Webhook: "other"}, ErrNotPaused},
+		{Command{Verb: PauseWebhook, Webhook: "other", Before: resumed}, ErrResumed},
+		{Command{Verb: ResumeWebhook, Webhook: "crm", Before: 1}, ErrWebhook},
 		{Command{Verb: PauseWebhook}, ErrWebhook},
 		{Command{Verb: Flush, Webhook: "crm"}, ErrWebhook},
 		{Command{Verb: RewindWebhook, Webhook: "crm"}, ErrWebhook},
@@ -68,5 +71,14 @@ func TestWebhookOrders(t *testing.T) {
 		if err := order(tt.c); !errors.Is(err, tt.want) {
 			t.Errorf("%+v: %v", tt.c, err)
 		}
+	}
+	if w := f.State().Webhook("other"); w.Paused() {
+		t.Errorf("a pause of before the resume counted: %+v", w)
+	}
+	if err := order(Command{Verb: PauseWebhook, Webhook: "other", Before: resumed + 1}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Read(t.Context(), b); err != nil || !s.Webhook("other").Paused() {
+		t.Errorf("a pause of after the resume didn't count: %+v, %v", s.Webhook("other"), err)
 	}
 }

@@ -400,7 +400,7 @@ func mailSamples() map[string]proto.Message {
 			Topic: "qstream.queue.acme.v1", Partition: 1, Offset: 98, AppendedMs: 1_763_900_000_000, Stage: "deliver", Error: "decode leg",
 			Key: []byte("one.example"), Value: []byte{255, 0}, Headers: []*pb.Header{{Key: "id", Value: []byte("01JD")}},
 		}}},
-		"webhook-end": settled(), "webhook-undelivered": undelivered(), "command-webhook": rewound(),
+		"webhook-end": settled(), "webhook-undelivered": undelivered(), "command-webhook": rewound(), "command-webhook-resumed": resumedHook(),
 		"deadletter-end": &pb.DeadletterRecord{What: &pb.DeadletterRecord_End{End: &pb.DeadletterEnd{Offset: 7, Action: "retry", Actor: "root@host"}}},
 	}
 	maps.Copy(all, lookedAt(envelope))
@@ -433,6 +433,13 @@ func rewound() *pb.Command {
 	return &pb.Command{
 		Number: 6, Base: 5, Verb: pb.Verb_VERB_REWIND_WEBHOOK, Webhook: "crm", SinceMs: 1_763_800_000_000, Actor: "root@host", Reason: "lost some",
 		Webhooks: []*pb.WebhookOrder{{Webhook: "crm", PausedMs: 1_763_700_000_000, Actor: "root@host", Reason: "moves", RewoundMs: 1_763_900_000_000, SinceMs: 1_763_800_000_000}},
+	}
+}
+
+func resumedHook() *pb.Command {
+	return &pb.Command{
+		Number: 101, Base: 100, Verb: pb.Verb_VERB_SNAPSHOT, Actor: "qstream",
+		Webhooks: []*pb.WebhookOrder{{Webhook: "crm", Resumed: 7}},
 	}
 }
 

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -23,6 +24,8 @@ import (
 const (
 	maxHeld    = 2000 // events in memory
 	maxPart    = 1000 // of them, of one partition
+	maxBytes   = 16 << 20
+	commitEach = 500 * time.Millisecond
 	gaugeEvery = time.Second
 	drainMore  = 5 * time.Second // beyond a post's time
 )
@@ -59,13 +62,16 @@ func (s *subscriber) run(ctx context.Context) error {
 	for range s.hook.Concurrency {
 		workers.Go(func() {
 			for d, job := s.lane.next(ctx); d != nil; d, job = s.lane.next(ctx) {
+				began := time.Now()
 				s.attempt(ctx, d, job)
+				s.deps.Spare.Rest(ctx, time.Since(began))
 			}
 		})
 	}
 	workers.Go(func() { s.gauge(ctx) })
 	err := s.deps.Bus.Work(ctx, bus.WorkConfig{
-		Group: s.begin.group, From: bus.NewTopics(topics...), MaxHeld: maxHeld, MaxPart: maxPart,
+		Group: s.begin.group, From: bus.NewTopics(topics...), MaxHeld: maxHeld, MaxPart: maxPart, MaxBytes: maxBytes,
+		Every: commitEach,
 		Drain: s.hook.Timeout + drainMore, Stage: "webhook",
 	}, s.take)
 	cancel()
@@ -119,6 +125,7 @@ func (s *subscriber) attempt(ctx context.Context, d *delivery, job *bus.Job) {
 		s.dead(d, job, d.first, 1, err.Error())
 		return
 	}
+	before := s.deps.Control.State().Number + 1
 	a := s.poster.post(ctx, id, body)
 	if a.taken {
 		s.metrics.posts.WithLabelValues(s.hook.Name, endTaken).Inc()
@@ -128,11 +135,12 @@ func (s *subscriber) attempt(ctx context.Context, d *delivery, job *bus.Job) {
 		return
 	}
 	s.metrics.posts.WithLabelValues(s.hook.Name, endFailed).Inc()
-	s.refused(ctx, d, job, a)
+	s.refused(ctx, d, job, a, before)
 }
 
-// refused decides what becomes of what the endpoint didn't take.
-func (s *subscriber) refused(ctx context.Context, d *delivery, job *bus.Job, a answer) {
+// refused decides what becomes of what the endpoint didn't take; it was posted
+// before the order of this number.
+func (s *subscriber) refused(ctx context.Context, d *delivery, job *bus.Job, a answer, before uint64) {
 	known := !d.first.IsZero()
 	since := d.first
 	if s.hook.GiveUp.Then == directory.GiveUpPause && since.Before(s.began) {
@@ -141,20 +149,20 @@ func (s *subscriber) refused(ctx context.Context, d *delivery, job *bus.Job, a a
 	over := known && s.deps.Now().Sub(since) >= s.hook.GiveUp.After
 	switch {
 	case a.gone:
-		s.pause(ctx, "its endpoint answered 410 Gone")
+		s.pause(ctx, before, "its endpoint answered 410 Gone")
 	case over && s.hook.GiveUp.Then == directory.GiveUpDead:
 		s.dead(d, job, d.first, d.failures+1, a.err)
 		return
 	case over:
-		s.pause(ctx, fmt.Sprintf("event %s was not taken for %s: %s", d.event.Id, directory.FormatDuration(s.hook.GiveUp.After), a.err))
+		s.pause(ctx, before, fmt.Sprintf("event %s was not taken for %s: %s", d.event.Id, directory.FormatDuration(s.hook.GiveUp.After), a.err))
 	}
 	if job.Revoked().Err() != nil {
 		s.lane.drop(d, job) // the next owner posts it
 		job.Abandon()
 		return
 	}
-	first, before := s.lane.failed(d, job, a)
-	if before == 0 {
+	first, times := s.lane.failed(d, job, a)
+	if times == 0 {
 		s.log.Warn("event not taken, trying again", "msg_id", d.event.MessageId, "code", a.code, "err", a.err)
 	}
 	if !known {
@@ -165,11 +173,15 @@ func (s *subscriber) refused(ctx context.Context, d *delivery, job *bus.Job, a a
 	job.Abandon() // it comes again at once, and waits
 }
 
-// pause stops the webhook for all processes until somebody resumes it.
-func (s *subscriber) pause(ctx context.Context, reason string) {
+// pause stops the webhook for all processes until somebody resumes it. Whoever
+// did so after the post had begun knows better.
+func (s *subscriber) pause(ctx context.Context, before uint64, reason string) {
 	_, err := control.Send(ctx, s.deps.Bus, control.Command{
-		Verb: control.PauseWebhook, Webhook: s.hook.Name, Actor: "qstream", Reason: mail.Printable(reason),
+		Verb: control.PauseWebhook, Webhook: s.hook.Name, Actor: "qstream", Reason: mail.Printable(reason), Before: before,
 	})
+	if errors.Is(err, control.ErrResumed) {
+		return
+	}
 	if err != nil { // the next attempt tries again
 		s.log.Error("webhook can't be paused", "err", err)
 		return

@@ -666,8 +666,10 @@ type WebhookOrder struct {
 	Actor    string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
 	Reason   string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When it was last rewound, and to when; 0: never.
-	RewoundMs     int64 `protobuf:"varint,5,opt,name=rewound_ms,json=rewoundMs,proto3" json:"rewound_ms,omitempty"`
-	SinceMs       int64 `protobuf:"varint,6,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	RewoundMs int64 `protobuf:"varint,5,opt,name=rewound_ms,json=rewoundMs,proto3" json:"rewound_ms,omitempty"`
+	SinceMs   int64 `protobuf:"varint,6,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// Number of the command that resumed it last; 0: none.
+	Resumed       uint64 `protobuf:"varint,7,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -740,6 +742,13 @@ func (x *WebhookOrder) GetRewoundMs() int64 {
 func (x *WebhookOrder) GetSinceMs() int64 {
 	if x != nil {
 		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *WebhookOrder) GetResumed() uint64 {
+	if x != nil {
+		return x.Resumed
 	}
 	return 0
 }
@@ -1188,7 +1197,7 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x03job\x18& \x01(\tR\x03job\x12\x18\n" +
 	"\awebhook\x18\x14 \x01(\tR\awebhook\x12\x19\n" +
 	"\bsince_ms\x18\x15 \x01(\x03R\asinceMs\x124\n" +
-	"\bwebhooks\x18\x16 \x03(\v2\x18.qstream.v1.WebhookOrderR\bwebhooks\"\xad\x01\n" +
+	"\bwebhooks\x18\x16 \x03(\v2\x18.qstream.v1.WebhookOrderR\bwebhooks\"\xc7\x01\n" +
 	"\fWebhookOrder\x12\x18\n" +
 	"\awebhook\x18\x01 \x01(\tR\awebhook\x12\x1b\n" +
 	"\tpaused_ms\x18\x02 \x01(\x03R\bpausedMs\x12\x14\n" +
@@ -1196,7 +1205,8 @@ const file_qstream_v1_site_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"rewound_ms\x18\x05 \x01(\x03R\trewoundMs\x12\x19\n" +
-	"\bsince_ms\x18\x06 \x01(\x03R\asinceMs\"u\n" +
+	"\bsince_ms\x18\x06 \x01(\x03R\asinceMs\x12\x18\n" +
+	"\aresumed\x18\a \x01(\x04R\aresumed\"u\n" +
 	"\aHeldLeg\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x10\n" +

@@ -5,8 +5,9 @@
 //	go run ./test/bench/subscribers -rounds 3 -seconds 10 -rate 100
 //
 // The subscribers are three readers of all received mail, as archives are,
-// three webhooks that get every event, and four readers of events. Readers and
-// endpoints are a process of their own, whose CPU is told apart. As root.
+// three webhooks that get every event, and four readers of events; flags choose
+// others, so that each part's cost can be told. Readers and endpoints are a
+// process of their own, whose CPU is told apart. As root.
 package main
 
 import (
@@ -15,12 +16,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"qstream/schemas"
 	"qstream/test/bench/load"
 	"qstream/test/bench/peer"
 	"qstream/test/fakehook"
@@ -28,9 +32,10 @@ import (
 )
 
 const (
-	hooks    = 3
+	perMail  = 3 // events of a mail that is delivered at once
 	settled  = 1500 * time.Millisecond
 	patience = 20 * time.Second
+	lagging  = 2 * time.Minute // for the last post after the last mail
 	size     = 10 << 10
 	warm     = 300
 )
@@ -41,6 +46,16 @@ type options struct {
 	seconds int
 	rate    float64
 	fast    int
+	only    bool
+	profile string
+	parts
+}
+
+// parts are which subscribers there are.
+type parts struct {
+	hooks, archives int
+	readers         []string // topics, one for each
+	apart           bool
 }
 
 func main() {
@@ -51,7 +66,15 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 8, "seconds of a run at the rate")
 	flag.Float64Var(&o.rate, "rate", 100, "mails a second of those")
 	flag.IntVar(&o.fast, "fast", 2000, "mails of a run as fast as it goes")
+	flag.IntVar(&o.hooks, "hooks", 3, "webhooks that get every event")
+	flag.IntVar(&o.archives, "archives", 0, "archives of all mail in files")
+	copies := flag.Int("copies", 3, "readers of all received mail")
+	events := flag.Int("events", 4, "readers of all events")
+	flag.BoolVar(&o.apart, "apart", false, "readers and endpoints take the processors only when nobody else does, as if on another machine")
+	flag.BoolVar(&o.only, "only", false, "no runs without subscribers")
+	flag.StringVar(&o.profile, "profile", "", "write a CPU profile of qstream at full speed here")
 	flag.Parse()
+	o.readers = append(slices.Repeat([]string{schemas.Received}, *copies), slices.Repeat([]string{schemas.Events}, *events)...)
 	if err := o.run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -63,10 +86,12 @@ type figures struct {
 	relay, cpu, readers float64 // mails a second; CPU seconds for 1,000 mails
 	p50, p99            float64 // ms from MAIL FROM to the sink's 250
 	posts               int
+	behind              time.Duration // from the last mail to the last post
 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("relay %6.1f/s  end %6.1f/%6.1f ms  CPU %.2f s/1000, readers and endpoints %.2f  posts %d", f.relay, f.p50, f.p99, f.cpu, f.readers, f.posts)
+	return fmt.Sprintf("relay %6.1f/s  end %6.1f/%6.1f ms  CPU %.2f s/1000, readers and endpoints %.2f  posts %d, the last %.1f s after the mails",
+		f.relay, f.p50, f.p99, f.cpu, f.readers, f.posts, f.behind.Seconds())
 }
 
 func (o options) run(ctx context.Context) error {
@@ -74,6 +99,9 @@ func (o options) run(ctx context.Context) error {
 	for round := range o.rounds {
 		for i := range 2 {
 			with := (i+round)%2 == 1
+			if o.only && !with {
+				continue
+			}
 			at, fast, err := o.measure(ctx, with)
 			if err != nil {
 				return err
@@ -90,13 +118,14 @@ func (o options) run(ctx context.Context) error {
 				sums[j][k].readers += f.readers
 				sums[j][k].p50 += f.p50
 				sums[j][k].p99 += f.p99
+				sums[j][k].behind = max(sums[j][k].behind, f.behind)
 			}
 		}
 	}
 	for j, name := range []string{"rate", "fast"} {
 		a, b := sums[j][0], sums[j][1]
-		fmt.Printf("%s: throughput with/without %.3f, p50 %.2f, p99 %.2f; CPU of qstream %.2f, with readers and endpoints %.2f\n",
-			name, b.relay/a.relay, b.p50/a.p50, b.p99/a.p99, b.cpu/a.cpu, (b.cpu+b.readers)/a.cpu)
+		fmt.Printf("%s: throughput with/without %.3f, p50 %.2f, p99 %.2f; CPU of qstream %.2f, with readers and endpoints %.2f; posts %.1f s behind\n",
+			name, b.relay/a.relay, b.p50/a.p50, b.p99/a.p99, b.cpu/a.cpu, (b.cpu+b.readers)/a.cpu, b.behind.Seconds())
 	}
 	return nil
 }
@@ -121,7 +150,7 @@ func (o options) measure(ctx context.Context, with bool) (at, fast figures, err 
 	var addrs []string
 	if with {
 		var done func()
-		if addrs, q.Flags, done, err = endpoints(); err != nil {
+		if addrs, q.Flags, done, err = o.documents(); err != nil {
 			return at, fast, err
 		}
 		defer done()
@@ -134,7 +163,7 @@ func (o options) measure(ctx context.Context, with bool) (at, fast figures, err 
 	if with {
 		seeds, err := brokers(q.HTTP())
 		if err == nil {
-			r, err = startReaders(seeds, addrs)
+			r, err = startReaders(o.parts, seeds, addrs)
 		}
 		if err != nil {
 			return at, fast, err
@@ -147,19 +176,25 @@ func (o options) measure(ctx context.Context, with bool) (at, fast figures, err 
 		first += uint64(n)
 		return s
 	}
-	if _, _, err := load1(ctx, q, r, sink, source(warm, 0, 10), warm); err != nil {
+	if _, _, err := o.load(ctx, q, r, sink, source(warm, 0, 10), warm); err != nil {
 		return at, fast, err
 	}
 	n := int(o.rate * float64(o.seconds))
-	if at, _, err = load1(ctx, q, r, sink, source(n, o.rate, 20), n); err != nil {
+	if at, _, err = o.load(ctx, q, r, sink, source(n, o.rate, 20), n); err != nil {
 		return at, fast, err
 	}
-	fast, _, err = load1(ctx, q, r, sink, source(o.fast, 0, 20), o.fast)
-	return at, fast, err
+	profiled := make(chan error, 1)
+	if o.profile != "" && with {
+		go func() { profiled <- profile(q.HTTP(), o.profile) }()
+	} else {
+		profiled <- nil
+	}
+	fast, _, err = o.load(ctx, q, r, sink, source(o.fast, 0, 20), o.fast)
+	return at, fast, errors.Join(err, <-profiled)
 }
 
-// load1 hands in n mails and waits until they arrived.
-func load1(ctx context.Context, q *peer.QStream, r *readers, sink *load.Sink, s *load.Source, n int) (f figures, t load.Tally, err error) {
+// load hands in n mails and waits until they arrived and were posted.
+func (o options) load(ctx context.Context, q *peer.QStream, r *readers, sink *load.Sink, s *load.Source, n int) (f figures, t load.Tally, err error) {
 	time.Sleep(settled)
 	before, err := q.Usage()
 	if err != nil {
@@ -184,6 +219,10 @@ func load1(ctx context.Context, q *peer.QStream, r *readers, sink *load.Sink, s 
 	if err != nil {
 		return f, t, err
 	}
+	behind, err := r.posted(readBefore.Posts + s.Acked()*perMail*o.hooks)
+	if err != nil {
+		return f, t, err
+	}
 	time.Sleep(settled)
 	after, err := q.Usage()
 	if err != nil {
@@ -201,15 +240,19 @@ func load1(ctx context.Context, q *peer.QStream, r *readers, sink *load.Sink, s 
 	per := func(d time.Duration) float64 { return d.Seconds() * 1000 / float64(t.Accepted) }
 	return figures{
 		relay: t.RelayRate(), cpu: per(after.CPU - before.CPU), readers: per(readAfter.CPU - readBefore.CPU),
-		p50: ms(t.EndToEnd.Quantile(0.5)), p99: ms(t.EndToEnd.Quantile(0.99)), posts: readAfter.Posts - readBefore.Posts,
+		p50: ms(t.EndToEnd.Quantile(0.5)), p99: ms(t.EndToEnd.Quantile(0.99)), posts: readAfter.Posts - readBefore.Posts, behind: behind,
 	}, t, nil
 }
 
-// endpoints are addresses of the webhooks, and the flags that apply their
-// documents.
-func endpoints() (addrs, flags []string, done func(), err error) {
+// documents are addresses of the webhooks' endpoints, and the flags that apply
+// what subscribes.
+func (p parts) documents() (addrs, flags []string, done func(), err error) {
+	dir, err := os.MkdirTemp("", "qstream-subscribers-")
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	var docs []string
-	for i := range hooks {
+	for i := range p.hooks {
 		addr, err := port.FreeAddr()
 		if err != nil {
 			return nil, nil, nil, err
@@ -217,11 +260,10 @@ func endpoints() (addrs, flags []string, done func(), err error) {
 		addrs = append(addrs, addr)
 		docs = append(docs, fmt.Sprintf("kind: webhook\nname: w%d\nall: true\nprivate: true\nurl: http://%s/hook\nsecret: %s\n", i, addr, fakehook.Secret))
 	}
-	dir, err := os.MkdirTemp("", "qstream-subscribers-")
-	if err != nil {
-		return nil, nil, nil, err
+	for i := range p.archives {
+		docs = append(docs, fmt.Sprintf("kind: archive\nname: a%d\nsink: file:%s\n", i, filepath.Join(dir, fmt.Sprint("a", i))))
 	}
-	file := filepath.Join(dir, "hooks.yaml")
+	file := filepath.Join(dir, "subscribers.yaml")
 	err = os.WriteFile(file, []byte(strings.Join(docs, "---\n")), 0o600)
 	return addrs, []string{"--apply", file}, func() { _ = os.RemoveAll(dir) }, err
 }
@@ -238,4 +280,19 @@ func brokers(addr string) ([]string, error) {
 		return nil, err
 	}
 	return told.Kafka, nil
+}
+
+// profile keeps what a qstream does for some seconds.
+func profile(addr, file string) error {
+	res, err := http.Get("http://" + addr + "/debug/pprof/profile?seconds=4")
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, res.Body)
+	return errors.Join(err, out.Close())
 }

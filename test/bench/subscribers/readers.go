@@ -16,11 +16,10 @@ import (
 	"time"
 
 	"qstream/bus"
-	"qstream/schemas"
 )
 
-// child says to a process of this program that it is the readers: brokers, and
-// the addresses of endpoints.
+// child says to a process of this program that it is the readers: brokers, topics
+// that are read, and addresses of endpoints, each parted by commas.
 const child = "QSTREAM_BENCH_READERS"
 
 // told is what the readers did and used.
@@ -44,8 +43,11 @@ func readersMain() {
 }
 
 func serveReaders(spec string) error {
-	seeds, addrs, _ := strings.Cut(spec, " ")
-	b, err := bus.Dial(bus.Config{Seeds: strings.Split(seeds, ",")})
+	var lists [3][]string
+	for i, text := range strings.Split(spec, " ") {
+		lists[i] = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+	}
+	b, err := bus.Dial(bus.Config{Seeds: lists[0]})
 	if err != nil {
 		return err
 	}
@@ -56,9 +58,7 @@ func serveReaders(spec string) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	for i, topic := range []string{
-		schemas.Received, schemas.Received, schemas.Received, schemas.Events, schemas.Events, schemas.Events, schemas.Events,
-	} {
+	for i, topic := range lists[1] {
 		f := b.Follow([]string{topic}, bus.Start{}, func(bus.Record) error { read.Add(1); return nil })
 		running.Go(func() {
 			if err := f.Run(ctx); err != nil {
@@ -66,7 +66,7 @@ func serveReaders(spec string) error {
 			}
 		})
 	}
-	for addr := range strings.FieldsSeq(addrs) {
+	for _, addr := range lists[2] {
 		s := &http.Server{Addr: addr, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			posts.Add(1)
@@ -96,13 +96,17 @@ type readers struct {
 	out *json.Decoder
 }
 
-func startReaders(seeds, addrs []string) (*readers, error) {
+func startReaders(p parts, seeds, addrs []string) (*readers, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	r := &readers{cmd: exec.Command(self)}
-	r.cmd.Env = append(os.Environ(), child+"="+strings.Join(seeds, ",")+" "+strings.Join(addrs, " "))
+	if p.apart {
+		r.cmd = exec.Command("nice", "-n", "19", self)
+	}
+	spec := strings.Join(seeds, ",") + " " + strings.Join(p.readers, ",") + " " + strings.Join(addrs, ",")
+	r.cmd.Env = append(os.Environ(), child+"="+spec)
 	r.cmd.Stderr = os.Stderr
 	if r.in, err = r.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -124,6 +128,20 @@ func (r *readers) told() (t told, err error) {
 		return t, err
 	}
 	return t, r.out.Decode(&t)
+}
+
+// posted waits until there were so many posts, and says how long that took.
+func (r *readers) posted(n int) (time.Duration, error) {
+	for began := time.Now(); r != nil; time.Sleep(50 * time.Millisecond) {
+		t, err := r.told()
+		if err != nil || t.Posts >= n {
+			return time.Since(began), err
+		}
+		if time.Since(began) > lagging {
+			return 0, fmt.Errorf("%d posts, %d expected", t.Posts, n)
+		}
+	}
+	return 0, nil
 }
 
 func (r *readers) stop() {

@@ -1,0 +1,2 @@
+ed*qstream²
+crm8
