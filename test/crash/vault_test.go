@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"qstream/mail"
 	"qstream/tapper/vault"
 	"qstream/tapper/vault/docket"
@@ -25,13 +27,14 @@ import (
 const covered = "user@acme.example"
 
 // TestVaultKilled kills the process that has the vault, again and again under
-// load: what an order covers is in the lanes once and at its sink, with
-// outcomes.
+// load, while the sink of one of two orders takes nothing: what they cover is in
+// the lanes once and at their sinks, with outcomes.
 func TestVaultKilled(t *testing.T) {
 	each(t, "embedded,kafka1", "kafka3", func(t *testing.T, broker string) {
 		v := found(t)
 		tr := start(t, broker, false, fakemx.Config{}, "--vault", v.dir, "--vault-beat", "500ms")
-		o := v.order(tr)
+		o, dead := v.order(tr), v.order(tr)
+		must(t, os.WriteFile(dead.sink, nil, 0o600)) // a file where a folder should be
 		tr.begin(10, 100, 0)
 		for i := range 4 {
 			time.Sleep(time.Duration(1500+737*i%900) * time.Millisecond) // points of no meaning
@@ -41,6 +44,49 @@ func TestVaultKilled(t *testing.T) {
 		time.Sleep(time.Second)
 		tr.end()
 		tr.settle("4 kills of a vault's process", 4*inFlight)
+		o.complete()
+		if r := dead.report(); int(r.Open) != r.Copies+r.Outcomes || r.Copies == 0 || len(r.Gaps) > 0 {
+			t.Errorf("with a sink that takes nothing: %+v", r)
+		}
+		must(t, os.Remove(dead.sink))
+		dead.complete()
+	})
+}
+
+// TestVaultBrokers kills brokers under load, each once and more than the vault
+// can do without, and starts them again: what an order covers is in the lanes
+// once and at its sink, with outcomes.
+func TestVaultBrokers(t *testing.T) {
+	each(t, "kafka1,kafka3", "", func(t *testing.T, broker string) {
+		v := found(t)
+		tr := start(t, broker, false, fakemx.Config{}, "--vault", v.dir, "--vault-beat", "500ms")
+		o := v.order(tr)
+		tr.begin(10, 50, 0)
+		waitFor(t, "the first copies", func() bool { return o.count() > 20 })
+		kills := [][]int{{0}, {1, 2}} // by then others lead the lanes of the first
+		switch {
+		case broker == "kafka1":
+			kills = [][]int{{0}}
+		case long:
+			kills = [][]int{{0}, {1}, {2}, {0, 1}, {1, 2}, {0, 2}}
+		}
+		for _, down := range kills {
+			before := tr.load.Accepted()
+			for _, i := range down {
+				must(t, tr.Kafka.Brokers[i].Kill())
+			}
+			time.Sleep(8 * time.Second) // longer than a broker's session
+			t.Logf("%d of %d brokers killed: %d mails accepted meanwhile", len(down), len(tr.Kafka.Brokers), tr.load.Accepted()-before)
+			var wg errgroup.Group
+			for _, i := range down {
+				wg.Go(func() error { return tr.Kafka.Brokers[i].Start(t.Context()) })
+			}
+			must(t, wg.Wait())
+			before = tr.load.Accepted()
+			waitFor(t, "mail to be accepted again", func() bool { return tr.load.Accepted() > before+50 })
+		}
+		tr.end()
+		tr.settle("brokers killed beside a vault", 0)
 		o.complete()
 	})
 }
@@ -70,10 +116,7 @@ func (o *ordered) complete() {
 	want := o.stored(covered)
 	var r vault.Report
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(500 * time.Millisecond) {
-		o.v.ask("ann", func(c *office.Client) error {
-			r = vault.Report{}
-			return c.Ask(o.t.Context(), office.VerbGaps, office.IDArgs{ID: o.id}, &r)
-		})
+		r = o.report()
 		if r.Unread == 0 && r.Open == 0 && r.Copies >= len(want) && r.Outcomes >= len(want) || time.Now().After(end) {
 			break
 		}
@@ -104,6 +147,16 @@ func (o *ordered) complete() {
 			o.t.Errorf("message %s has %d copies at the sink, and %d outcomes", id, copies[id], outcomes[id])
 		}
 	}
+}
+
+// report is the order's gap report.
+func (o *ordered) report() (r vault.Report) {
+	o.t.Helper()
+	o.v.ask("ann", func(c *office.Client) error {
+		r = vault.Report{}
+		return c.Ask(o.t.Context(), office.VerbGaps, office.IDArgs{ID: o.id}, &r)
+	})
+	return r
 }
 
 // object is a file at the sink of an order.
