@@ -59,8 +59,8 @@ func observe(t *testing.T, broker string, tapped bool) view {
 	tr := start(t, broker, false, fakemx.Config{}, "--vault", v.dir, "--vault-beat", "250ms")
 	v.ask("ann", nothing)
 	if tapped {
-		v.approve("user@acme.example", "maildir:"+filepath.Join(t.TempDir(), "taps"))
-		v.approve("*@acme.example", "maildir:/dev/null")
+		v.order("user@acme.example", "maildir:"+filepath.Join(t.TempDir(), "taps"))
+		v.order("*@acme.example", "maildir:/dev/null")
 	}
 	tr.begin(4, 60, mails)
 	tr.wg.Wait()
@@ -91,7 +91,7 @@ func observe(t *testing.T, broker string, tapped bool) view {
 		seen.Verbs[strings.Join(args, " ")] = numbers.ReplaceAllString(string(out)+string(errs), "N")
 	}
 	seen.Trace = tr.life()
-	seen.took = tr.took(time.Time{}, time.Now())
+	seen.took = tr.took()
 	if len(seen.Logs) < 3 || len(seen.Metrics) < 50 || len(seen.Sizes) != 1 || len(seen.Trace) < 3 || seen.Records["events"] < mails {
 		t.Errorf("too little was seen, or records of several sizes: %+v", seen)
 	}
@@ -166,40 +166,8 @@ func (tr *trial) life() []string {
 	return told
 }
 
-// took is how long mail that was accepted in a time was under way, by its
-// events: the median and the 99th percentile.
-func (tr *trial) took(from, to time.Time) []time.Duration {
-	tr.t.Helper()
-	began, all := map[string]int64{}, []time.Duration{}
-	var ended []struct {
-		id string
-		at int64
-	}
-	for _, r := range tr.tail("events") {
-		var e struct {
-			Type      string
-			MessageID string `json:"message_id"`
-			AtMs      int64  `json:"at_ms,string"`
-		}
-		must(tr.t, json.Unmarshal(r.Value, &e))
-		switch e.Type {
-		case "EVENT_TYPE_ACCEPTED":
-			began[e.MessageID] = e.AtMs
-		case "EVENT_TYPE_DELIVERED":
-			ended = append(ended, struct {
-				id string
-				at int64
-			}{e.MessageID, e.AtMs})
-		}
-	}
-	for _, e := range ended {
-		if at := time.UnixMilli(began[e.id]); !at.Before(from) && at.Before(to) {
-			all = append(all, time.Duration(e.at-began[e.id])*time.Millisecond)
-		}
-	}
-	if len(all) == 0 {
-		tr.t.Fatal("no event tells of a delivery")
-	}
-	slices.Sort(all)
-	return []time.Duration{all[len(all)/2], all[len(all)*99/100]}
+// took is how long mail was under way: the median and the 99th percentile.
+func (tr *trial) took() []time.Duration {
+	median, p99, _ := between(tr.transits(), time.Time{}, time.Now())
+	return []time.Duration{median, p99}
 }
