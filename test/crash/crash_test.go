@@ -1,7 +1,8 @@
 // Package crash kills, freezes, starves and misleads real qstream processes
 // and brokers under load, and counts what became of every accepted mail. It
 // runs on the brokers that QSTREAM_TEST_BROKERS names: embedded, kafka1, kafka3;
-// QSTREAM_TEST_LONG=1 makes the trials longer.
+// QSTREAM_TEST_LONG=1 makes the trials longer, QSTREAM_TEST_AWAY=1h the one in
+// which a vault is off.
 package crash
 
 import (

@@ -166,37 +166,8 @@ func (tr *trial) life() []string {
 	return told
 }
 
-// took is how long mail was under way, by its events.
+// took is how long mail was under way: the median and the 99th percentile.
 func (tr *trial) took() []time.Duration {
-	tr.t.Helper()
-	began, all := map[string]int64{}, []time.Duration{}
-	var ended []struct {
-		id string
-		at int64
-	}
-	for _, r := range tr.tail("events") {
-		var e struct {
-			Type      string
-			MessageID string `json:"message_id"`
-			AtMs      int64  `json:"at_ms,string"`
-		}
-		must(tr.t, json.Unmarshal(r.Value, &e))
-		switch e.Type {
-		case "EVENT_TYPE_ACCEPTED":
-			began[e.MessageID] = e.AtMs
-		case "EVENT_TYPE_DELIVERED":
-			ended = append(ended, struct {
-				id string
-				at int64
-			}{e.MessageID, e.AtMs})
-		}
-	}
-	for _, e := range ended {
-		all = append(all, time.Duration(e.at-began[e.id])*time.Millisecond)
-	}
-	if len(all) == 0 {
-		tr.t.Fatal("no event tells of a delivery")
-	}
-	slices.Sort(all)
-	return []time.Duration{all[len(all)/2], all[len(all)*99/100]}
+	median, p99, _ := between(tr.transits(), time.Time{}, time.Now())
+	return []time.Duration{median, p99}
 }
