@@ -1,6 +1,8 @@
 package directory
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -238,7 +240,7 @@ func (s *Snapshot) Scan(name string) *ScanPolicy { return s.scans[name] }
 
 // Believed is what the scan within a message's session is worth as it is
 // routed: scan itself, or, where its policy asks other engines in this snapshot,
-// that policy owed. Nobody asks more by a policy that is gone.
+// or the same with other settings, that policy owed. Nobody asks more by a policy that is gone.
 func (s *Snapshot) Believed(scan *pb.Scan) *pb.Scan {
 	if !scan.GetOfRule() || scan.Directory == s.Number {
 		return scan
@@ -247,10 +249,21 @@ func (s *Snapshot) Believed(scan *pb.Scan) *pb.Scan {
 	if p == nil {
 		return scan
 	}
-	if slices.EqualFunc(scan.Verdicts, p.Engines, func(v *pb.Verdict, engine string) bool { return v.Engine == engine }) {
+	same := slices.EqualFunc(scan.Verdicts, p.Engines, func(v *pb.Verdict, engine string) bool { return v.Engine == engine })
+	if same && (len(scan.Engines) == 0 || bytes.Equal(scan.Engines, s.EnginesOf(p))) {
 		return scan
 	}
 	return schemas.Owed(p.Name, scan.Verdicts)
+}
+
+// EnginesOf tells the engines of a policy from those that it may ask one day by
+// the same names: it is a hash of what they are made of.
+func (s *Snapshot) EnginesOf(p *ScanPolicy) []byte {
+	h := sha256.New()
+	for _, name := range p.Engines {
+		fmt.Fprintf(h, "%q\n", s.Engine(name).Spec.Settings())
+	}
+	return h.Sum(nil)[:8]
 }
 
 // scanOf is the name of the policy for a tenant's mail in a queue; empty: none.

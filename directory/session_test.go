@@ -160,3 +160,37 @@ func TestSessionScanRefused(t *testing.T) {
 		}
 	}
 }
+
+// The engines of a policy are others once one of them looks otherwise, and the
+// same whoever has to wait for them.
+func TestEnginesOfAPolicy(t *testing.T) {
+	of := func(engine string) string {
+		t.Helper()
+		docs, err := Parse(File{Name: "x", Data: []byte("kind: engine\nname: e\n" + engine + "---\nkind: scan\nname: p\nengines: [e]\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Build(docs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(s.EnginesOf(s.Scan("p")))
+	}
+	const clamd = "type: clamd\naddress: tcp://127.0.0.1:3310\n"
+	first := of(clamd)
+	if first == "" || of(clamd+"concurrency: 3\ndeadline: 5s\nkeep: 0s\nmax_age: 0s\n") != first {
+		t.Error("the same engine with more room is taken for another")
+	}
+	seen := map[string]string{first: clamd}
+	for _, other := range []string{
+		"type: clamd\naddress: tcp://127.0.0.1:3311\n", "type: clamd\naddress: unix:/127.0.0.1:3310\n", clamd + "parts: false\n", clamd + "max_size: 1000\n",
+		"type: rspamd\naddress: tcp://127.0.0.1:3310\n", "type: unpack\n", "type: unpack\nlimits: {member: 1000}\n", "type: unpack\nlimits: {total: 1000}\n",
+		"type: command\nprogram: [/bin/a, b]\n", "type: command\nprogram: [\"/bin/a b\"]\n", "type: command\nprogram: [/bin/a]\nenv: [b=c]\n",
+	} {
+		sum := of(other)
+		if was, twice := seen[sum]; twice {
+			t.Errorf("%q is taken for %q", other, was)
+		}
+		seen[sum] = other
+	}
+}

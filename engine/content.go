@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -130,6 +131,24 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.Conn.Write(p)
+}
+
+// Spoke reports whether the other side has said something that wasn't read yet;
+// it doesn't wait.
+func (c *Conn) Spoke() bool {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	said := 0
+	err = raw.Control(func(fd uintptr) {
+		said, _, _ = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	return err == nil && said > 0
 }
 
 // Close ends the connection and its tie to a context.

@@ -1,6 +1,10 @@
 package engine
 
-import "time"
+import (
+	"fmt"
+	"reflect"
+	"time"
+)
 
 // Types of engines.
 const (
@@ -69,6 +73,20 @@ type Spec struct {
 	// Dir is where clamd, unpack, command and wrapper keep files while they scan;
 	// empty: the system's temporary folder.
 	Dir string
+}
+
+// Settings are the fields that are set, "Name=value", in their order: two that
+// have the same ones make the same engine. A setting that engines get one day
+// changes nothing where it isn't used.
+func (s Spec) Settings() []string {
+	var set []string
+	v := reflect.ValueOf(s)
+	for i := range v.NumField() {
+		if f := v.Field(i); !f.IsZero() {
+			set = append(set, fmt.Sprintf("%s=%#v", v.Type().Field(i).Name, f.Interface()))
+		}
+	}
+	return set
 }
 
 // ContentOnly reports whether a type's verdicts depend on nothing but the

@@ -93,11 +93,18 @@ engines: [clam, more]
 	done := func(policy string, number uint64) *pb.Scan {
 		return &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: policy, OfRule: true, Directory: number, Action: "pass", Verdicts: []*pb.Verdict{{Engine: "clam", Outcome: "clean"}}}
 	}
+	by := func(engines []byte) *pb.Scan {
+		s := done("r", 9)
+		s.Engines = engines
+		return s
+	}
 	for name, c := range map[string]struct {
 		scan *pb.Scan
 		own  string
 		want string // the policy that is asked; empty: none
 	}{
+		"by the same engines":             {by(snap.EnginesOf(snap.Scan("r"))), "", ""},
+		"by engines that were set up so":  {by([]byte("otherwise")), "", "r"},
 		"clean":                           {done("r", 9), "", ""},
 		"clean, with the same policy":     {done("r", 9), "r", ""},
 		"clean, with another policy":      {done("r", 9), "p", "p"},

@@ -11,7 +11,8 @@ import (
 )
 
 // keptKey is what a verdict of an engine depends on that looks at nothing but
-// the content.
+// the content. An engine is the one in use, not its name: a document that is
+// changed makes another, for which nothing is kept.
 type keptKey struct {
 	sum        [32]byte // sha256 of the content
 	engine     *roster.Member

@@ -120,6 +120,7 @@ func (s *shadow) second(ctx context.Context, p pairing) (b answer, ok bool) {
 }
 
 // secondSaid is an engine's verdict: the one that decided, or one of its own.
+// Both policies are of one snapshot, where a name is one engine.
 // What fails here is never poison: nobody tries again.
 func (s *shadow) secondSaid(ctx context.Context, p pairing, name string) ruling.Said {
 	if i := slices.IndexFunc(p.answer.verdicts, func(v ruling.Said) bool { return v.Engine == name }); i >= 0 {

@@ -73,3 +73,33 @@ func lookedAfter(t *testing.T, now func() time.Time, keep time.Duration) (*roste
 	}
 	return roster.New("x", engines.New, now, slog.New(slog.DiscardHandler)).Use(snap, "x")
 }
+
+// What was kept of an engine answers for none of its name whose document says
+// something else.
+func TestVerdictsAreOfAnEngineNotOfAName(t *testing.T) {
+	ms := roster.New("x", engines.New, time.Now, slog.New(slog.DiscardHandler))
+	defer ms.Close()
+	k, scans := newKept(9), 0
+	scan := func(settings string) {
+		docs, err := directory.Parse(directory.File{Name: "x", Data: []byte("kind: engine\nname: x\ntype: unpack\n" + settings)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap, err := directory.Build(docs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, done := ms.Use(snap, "x")
+		defer done()
+		k.scan(t.Context(), keptKey{engine: m, signatures: "1"}, func() engine.Verdict {
+			scans++
+			return engine.Verdict{Outcome: engine.Clean, Signatures: "1"}
+		})
+	}
+	for i, settings := range []string{"", "", "limits: {member: 1000}\n", "limits: {member: 1000}\n", "limits: {total: 1000}\n", ""} {
+		scan(settings)
+		if want := []int{1, 1, 2, 2, 3, 4}[i]; scans != want {
+			t.Fatalf("%d scans after %q, want %d", scans, settings, want)
+		}
+	}
+}

@@ -266,6 +266,11 @@ func lookedAt(envelope *pb.Envelope) map[string]proto.Message {
 				Verdicts: verdicts(), Changes: []*pb.HeaderChange{{Kind: pb.ChangeKind_CHANGE_KIND_ADD, Name: "X-Spam", Value: []byte("yes")}},
 			},
 		},
+		"received-scanned-by": &pb.Received{
+			Id: "01JD0000000000000000000006", Session: session, Envelope: envelope, Directory: 17,
+			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},
+			Scan:    &pb.Scan{State: pb.ScanState_SCAN_STATE_DONE, Policy: "strangers", OfRule: true, Directory: 17, Action: "pass", Verdicts: verdicts(), Engines: []byte{1, 2, 3, 4, 5, 6, 7, 8}},
+		},
 		"received-left": &pb.Received{
 			Id: "01JD0000000000000000000005", Session: session, Envelope: envelope, Directory: 17,
 			Content: &pb.Content{Where: &pb.Content_Ref{Ref: ref()}, Size: 1_200_000, Sha256: ref().Sha256},

@@ -281,6 +281,39 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestHasty: a verdict that comes before the end of the message is none.
+func TestHasty(t *testing.T) {
+	for name, ask := range map[string]func(*testing.T, string, string) *clamd.Client{"whole": client, "by parts": byParts} {
+		t.Run(name, func(t *testing.T) {
+			said := make(chan struct{})
+			f := honest()
+			c := ask(t, "tcp", enginetest.Serve(t, "tcp", func(c net.Conn) {
+				in := bufio.NewReader(c)
+				for range 2 { // IDSESSION, VERSION
+					_, _ = in.ReadString(0)
+				}
+				fmt.Fprintf(c, "1: %s\x00", f.version)
+				_, _ = in.ReadString(0)
+				_, _ = io.WriteString(c, "2: stream: OK\x00")
+				close(said)
+				_, _ = f.read(in)
+			}))
+			v := c.Scan(t.Context(), io.MultiReader(strings.NewReader("Subject: x\r\n\r\n"), after(said)), enginetest.Facts(0))
+			if v.Outcome != engine.Failed || v.Reason != engine.Broken {
+				t.Errorf("%+v", v)
+			}
+		})
+	}
+}
+
+// after is content that comes when it is time.
+type after chan struct{}
+
+func (a after) Read(p []byte) (int, error) {
+	<-a
+	return 0, io.EOF
+}
+
 func TestState(t *testing.T) {
 	f := honest()
 	c := client(t, "tcp", enginetest.Serve(t, "tcp", f.serve))

@@ -22,6 +22,9 @@ const (
 // connection would fare no better.
 var errSilent = errors.New("no answer from clamd")
 
+// errHasty is a verdict on a message that clamd hasn't seen the end of.
+var errHasty = errors.New("clamd answers before it has all of the message")
+
 // session is a connection in IDSESSION, where clamd numbers the commands and
 // puts the number before each reply. One command is in flight at a time.
 type session struct {
@@ -111,14 +114,17 @@ func (u *upload) end() (string, error) {
 			return "", err
 		}
 	}
+	if u.s.conn.Spoke() {
+		return u.s.early(errHasty)
+	}
 	if _, err := u.s.conn.Write([]byte{0, 0, 0, 0}); err != nil {
 		return u.s.early(err)
 	}
 	return u.s.reply()
 }
 
-// early is what clamd said when it ended the connection before the message was
-// sent: usually that it is too large. Any other word than an error is not
+// early is what clamd said before the message was sent: usually, as it ends the
+// connection, that it is too large. Any other word than an error is not
 // believed, for clamd hasn't seen it all.
 func (s *session) early(cause error) (string, error) {
 	if errors.Is(cause, os.ErrDeadlineExceeded) {

@@ -261,6 +261,7 @@ func (s *Scanner) answer(p *directory.ScanPolicy, q Question, a asked, d decisio
 		return Answer{d, &pb.Scan{
 			State: pb.ScanState_SCAN_STATE_DONE, Policy: p.Name, OfRule: true, Directory: q.Snapshot.Number, AtMs: began.UnixMilli(),
 			Verdicts: said, Action: r.Action, Finding: r.Finding, Changes: ruling.Changes(r, a.verdicts, p),
+			Engines: q.Snapshot.EnginesOf(p),
 		}}
 	}
 	return Answer{decision: d}

@@ -6,6 +6,8 @@
 //
 // Comparisons where both agree are told as counts; of one where they don't an
 // event of its own names the message, beside its count. A scanner that is killed
-// takes with it what it hasn't told yet, some seconds of counts. Nothing here
-// decides anything about mail.
+// takes with it what it hasn't told yet, some seconds of counts. Policies and
+// engines are their names, whatever their documents said when a leg was compared:
+// who has changed one asks for the time since then. Nothing here decides anything
+// about mail.
 package compare

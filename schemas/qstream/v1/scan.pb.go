@@ -177,7 +177,10 @@ type Scan struct {
 	OfRule bool `protobuf:"varint,21,opt,name=of_rule,json=ofRule,proto3" json:"of_rule,omitempty"`
 	// What was done for the connection's rule before the leg's own policy was
 	// asked. Its changes are made, too, and stand before those of that policy.
-	Before        *Scan `protobuf:"bytes,22,opt,name=before,proto3" json:"before,omitempty"`
+	Before *Scan `protobuf:"bytes,22,opt,name=before,proto3" json:"before,omitempty"`
+	// What the engines were that the policy asked, by a hash of their settings.
+	// Only of scans within a session; empty: not told.
+	Engines       []byte `protobuf:"bytes,23,opt,name=engines,proto3" json:"engines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,6 +316,13 @@ func (x *Scan) GetOfRule() bool {
 func (x *Scan) GetBefore() *Scan {
 	if x != nil {
 		return x.Before
+	}
+	return nil
+}
+
+func (x *Scan) GetEngines() []byte {
+	if x != nil {
+		return x.Engines
 	}
 	return nil
 }
@@ -590,7 +600,7 @@ var File_qstream_v1_scan_proto protoreflect.FileDescriptor
 const file_qstream_v1_scan_proto_rawDesc = "" +
 	"\n" +
 	"\x15qstream/v1/scan.proto\x12\n" +
-	"qstream.v1\"\xc9\x03\n" +
+	"qstream.v1\"\xe3\x03\n" +
 	"\x04Scan\x12+\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x15.qstream.v1.ScanStateR\x05state\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x1c\n" +
@@ -607,7 +617,8 @@ const file_qstream_v1_scan_proto_rawDesc = "" +
 	"\bsince_ms\x18\f \x01(\x03R\asinceMs\x12\x12\n" +
 	"\x04owed\x18\x14 \x01(\tR\x04owed\x12\x17\n" +
 	"\aof_rule\x18\x15 \x01(\bR\x06ofRule\x12(\n" +
-	"\x06before\x18\x16 \x01(\v2\x10.qstream.v1.ScanR\x06before\"\xc6\x02\n" +
+	"\x06before\x18\x16 \x01(\v2\x10.qstream.v1.ScanR\x06before\x12\x18\n" +
+	"\aengines\x18\x17 \x01(\fR\aengines\"\xc6\x02\n" +
 	"\aVerdict\x12\x16\n" +
 	"\x06engine\x18\x01 \x01(\tR\x06engine\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x16\n" +
