@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +34,8 @@ const (
 	pollEvery    = 250 * time.Millisecond
 	perTenant    = 4 // requests at once
 	atOnce       = 64
+	writeBytes   = 64 << 10         // of an answer at a time
+	writeTime    = 10 * time.Second // in which who asked takes them
 )
 
 // Errors of Deps.Identify that are the client's own; others are temporary.
@@ -53,7 +56,9 @@ var (
 // Each line is {"event":{...},"cursor":"..."}; the last one {"cursor":"...",
 // "more":true} says where to go on, and whether there may be more at once. 400
 // is a question that makes no sense, 401 and 403 one by somebody else, 429 too
-// many at once, 503 no answer now. It is safe for concurrent use.
+// many at once, 503 no answer now. Who doesn't take 64 KiB in 10 s is cut off
+// within the answer, whose last line is missing then. It is safe for concurrent
+// use.
 func (t *Tenants) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) {
@@ -98,10 +103,32 @@ func (t *Tenants) serve(w http.ResponseWriter, r *http.Request) int {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
-	if _, err := w.Write(a.lines.Bytes()); err == nil { // else who asked has gone
-		t.metrics.served.Add(float64(a.events))
+	if err := t.send(w, a.lines.Bytes()); err != nil {
+		t.metrics.cutOff.Inc()
+		t.deps.Log.Info("who asked for events does not take them", "tenant", tenant, "err", err)
+		return http.StatusOK
 	}
+	t.metrics.served.Add(float64(a.events))
 	return http.StatusOK
+}
+
+// send writes an answer, piece by piece, each with a deadline of its own: who
+// doesn't read would keep one of its tenant's places for ever. After an error
+// net/http closes the connection.
+func (t *Tenants) send(w http.ResponseWriter, lines []byte) error {
+	w.Header().Set("Content-Length", strconv.Itoa(len(lines))) // what is cut off is seen to be
+	control := http.NewResponseController(w)
+	for piece := range slices.Chunk(lines, writeBytes) {
+		// A recorder has no deadlines; a connection that is gone fails below.
+		_ = control.SetWriteDeadline(time.Now().Add(t.writeTime))
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // question is what is asked for.

@@ -50,6 +50,8 @@ type Tenants struct {
 	from    *bus.Topics
 	begun   atomic.Bool
 	asking  asking
+	// writeTime is how long who asks may take for a piece of an answer.
+	writeTime time.Duration
 }
 
 // New checks d; it starts nothing.
@@ -63,7 +65,7 @@ func New(d Deps) (*Tenants, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	return &Tenants{deps: d, metrics: newMetrics(d.Metrics), from: bus.NewTopics()}, nil
+	return &Tenants{deps: d, metrics: newMetrics(d.Metrics), from: bus.NewTopics(), writeTime: writeTime}, nil
 }
 
 // Run derives tenants' topics until ctx ends. While no tenant asks for one it
