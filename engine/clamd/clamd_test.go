@@ -283,7 +283,7 @@ func TestTooLarge(t *testing.T) {
 
 // TestHasty: a verdict that comes before the end of the message is none.
 func TestHasty(t *testing.T) {
-	for name, ask := range map[string]func(*testing.T, string, string) *clamd.Client{"whole": client, "by parts": byParts} {
+	for name, ask := range map[string]func(*testing.T, string, string, time.Duration) *clamd.Client{"whole": waiting, "by parts": byParts} {
 		t.Run(name, func(t *testing.T) {
 			said := make(chan struct{})
 			f := honest()
@@ -297,7 +297,7 @@ func TestHasty(t *testing.T) {
 				_, _ = io.WriteString(c, "2: stream: OK\x00")
 				close(said)
 				_, _ = f.read(in)
-			}))
+			}), enginetest.Patience)
 			v := c.Scan(t.Context(), io.MultiReader(strings.NewReader("Subject: x\r\n\r\n"), after(said)), enginetest.Facts(0))
 			if v.Outcome != engine.Failed || v.Reason != engine.Broken {
 				t.Errorf("%+v", v)
