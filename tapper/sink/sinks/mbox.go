@@ -125,7 +125,7 @@ func (s *mboxSink) torn(text string) bool {
 		return false
 	}
 	header, _, complete := strings.Cut(text, "\n\n")
-	if lost || !complete && len(text) < mboxHead {
+	if !complete && (lost || len(text) < mboxHead) {
 		return true
 	}
 	return strings.Contains(header+"\n", "\nX-Qstream-Copy: "+s.note.ID+"\n")

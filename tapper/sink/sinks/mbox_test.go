@@ -76,6 +76,7 @@ func TestForeignMailbox(t *testing.T) {
 		"one octet":   "G",
 		"a mail":      "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: mine\n\nbody\n\n",
 		"another's":   "From joe@sender.example Sun Mar  1 12:00:00 2026\nX-Qstream-Copy: acme.other\n\nbody\n\n",
+		"with zeros":  "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: mine\n\nbody\x00\n\n",
 		"long header": "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: " + strings.Repeat("mine ", 1000) + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
