@@ -69,7 +69,7 @@ func (e *engine) commitLoop(ctx context.Context) {
 		case ctx.Err() == nil:
 			failures++
 			e.log.Warn("commit failed, its results are kept", "attempt", failures, "err", err)
-			pause(ctx, min(time.Duration(failures)*commitTick, 2*time.Second))
+			Pause(ctx, min(time.Duration(failures)*commitTick, 2*time.Second))
 		}
 		e.rest(ctx, done, began)
 	}
@@ -390,7 +390,7 @@ func (b *Bus) whole(ctx context.Context, c commit, p *progress) error {
 			}
 			return nil
 		}
-		if !pause(ctx, wait) {
+		if !Pause(ctx, wait) {
 			return context.Cause(ctx)
 		}
 	}

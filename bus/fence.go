@@ -57,7 +57,7 @@ func fence(ctx context.Context, cl *kgo.Client, id string) error {
 		if !errors.Is(err, kerr.ConcurrentTransactions) && !kerr.IsRetriable(err) {
 			return fmt.Errorf("fence %s: %w", id, err)
 		}
-		if !pause(ctx, 10*time.Millisecond) {
+		if !Pause(ctx, 10*time.Millisecond) {
 			return fmt.Errorf("fence %s: %w", id, err)
 		}
 	}
@@ -86,7 +86,7 @@ func (e *engine) settleOpen(ctx context.Context, cl *kgo.Client, parts map[strin
 			}
 			wait = openAgain
 		}
-		if !pause(ctx, wait) {
+		if !Pause(ctx, wait) {
 			return err
 		}
 	}
@@ -135,7 +135,7 @@ func fetchCommits(ctx context.Context, cl *kgo.Client, group string, parts map[s
 		if err == nil {
 			return cs, nil
 		}
-		if !errors.Is(err, kerr.UnstableOffsetCommit) && !kerr.IsRetriable(err) || !pause(ctx, 20*time.Millisecond) {
+		if !errors.Is(err, kerr.UnstableOffsetCommit) && !kerr.IsRetriable(err) || !Pause(ctx, 20*time.Millisecond) {
 			return nil, fmt.Errorf("fetch commits of %s: %w", group, err)
 		}
 	}

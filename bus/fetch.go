@@ -30,7 +30,7 @@ func (b *Bus) fetch(ctx context.Context, topic string, partition int32, offset i
 	for try := range 5 {
 		if try > 0 {
 			b.routes.Delete(topic)
-			if !pause(ctx, time.Duration(try)*100*time.Millisecond) {
+			if !Pause(ctx, time.Duration(try)*100*time.Millisecond) {
 				return fetched{}, ctx.Err()
 			}
 		}

@@ -72,7 +72,7 @@ func (f *Follower) Sync(ctx context.Context) error {
 		if r != nil && r.reached(ends) {
 			return nil
 		}
-		if !pause(ctx, syncEvery) {
+		if !Pause(ctx, syncEvery) {
 			return fmt.Errorf("follow %s up to its end: %w", f.topics[0], ctx.Err())
 		}
 	}
@@ -127,7 +127,7 @@ func (f *Follower) open(ctx context.Context) (*reader, error) {
 			f.b.log.Warn("can't read yet, trying again", "topic", f.topics[0], "err", err)
 			warned = true
 		}
-		if !pause(ctx, freshEvery) {
+		if !Pause(ctx, freshEvery) {
 			return nil, ctx.Err()
 		}
 	}
@@ -146,7 +146,7 @@ func (f *Follower) ask(ctx context.Context, r *reader) {
 			f.askOnce(ctx, r)
 		}
 		f.confirm(r)
-		if !pause(ctx, freshEvery) {
+		if !Pause(ctx, freshEvery) {
 			return
 		}
 	}

@@ -52,7 +52,7 @@ func (e *engine) newJournal(ctx context.Context) (*journal, error) {
 	ctx, cancel := context.WithTimeout(ctx, journalStart)
 	defer cancel()
 	parts, err := e.bus.partitions(ctx, []string{schemas.Journal})
-	for err != nil && pause(ctx, time.Second) {
+	for err != nil && Pause(ctx, time.Second) {
 		parts, err = e.bus.partitions(ctx, []string{schemas.Journal})
 	}
 	if err != nil {
@@ -194,7 +194,7 @@ func (j *journal) replay(ctx context.Context, parts []*part) {
 			return
 		}
 		j.engine.log.Warn("journal not replayed, trying again", "err", err)
-		pause(ctx, 100*time.Millisecond)
+		Pause(ctx, 100*time.Millisecond)
 	}
 }
 

@@ -163,18 +163,6 @@ func (o offsets) keys() map[string][]int32 {
 	return m
 }
 
-// pause waits, or returns false when ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
 // committed are a group's commits; partitions without one are left out.
 func (b *Bus) committed(ctx context.Context, group string, parts map[string][]int32) (offsets, error) {
 	admin, err := b.admin()
@@ -187,7 +175,7 @@ func (b *Bus) committed(ctx context.Context, group string, parts map[string][]in
 	}
 	got, err := admin.FetchOffsetsForTopics(ctx, group, names...)
 	// The coordinator of a new cluster, or after a failover, takes some seconds.
-	for try := 0; kerr.IsRetriable(err) && try < 100 && pause(ctx, 200*time.Millisecond); try++ {
+	for try := 0; kerr.IsRetriable(err) && try < 100 && Pause(ctx, 200*time.Millisecond); try++ {
 		got, err = admin.FetchOffsetsForTopics(ctx, group, names...)
 	}
 	if errors.Is(err, kerr.GroupIDNotFound) {

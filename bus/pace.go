@@ -39,7 +39,7 @@ func (p *Pace) rest(ctx context.Context) error {
 	}
 	d := min(restFactor*time.Since(p.since), longestRest, p.left)
 	p.left -= d
-	if !pause(ctx, d) {
+	if !Pause(ctx, d) {
 		return context.Cause(ctx)
 	}
 	p.start()

@@ -233,7 +233,7 @@ func (p *producer) requestCommit(ctx context.Context, req *kmsg.TxnOffsetCommitR
 		if err == nil {
 			return nil
 		}
-		if !kerr.IsRetriable(err) || errors.Is(err, kerr.UnknownTopicOrPartition) || try > 200 || !pause(ctx, producerBackoff(try)) {
+		if !kerr.IsRetriable(err) || errors.Is(err, kerr.UnknownTopicOrPartition) || try > 200 || !Pause(ctx, producerBackoff(try)) {
 			return err
 		}
 	}

@@ -187,7 +187,7 @@ func (r *reader) unstick(ctx context.Context) error {
 			return fmt.Errorf("read: no broker for %v: %w", r.patience, err)
 		}
 		r.b.log.Warn("asking for positions failed, trying again", "err", err)
-		if !pause(ctx, 100*time.Millisecond) {
+		if !Pause(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 		return nil

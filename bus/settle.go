@@ -30,7 +30,7 @@ func (b *Bus) commit(ctx context.Context, group string, at offsets) error {
 		}
 		// The coordinator of a new cluster takes some seconds, and hears of a
 		// topic made just now later than others.
-		if !kerr.IsRetriable(err) || try == commitTries || !pause(ctx, 200*time.Millisecond) {
+		if !kerr.IsRetriable(err) || try == commitTries || !Pause(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("commit offsets of %s: %w", group, err)
 		}
 	}
@@ -122,7 +122,7 @@ func (b *Bus) awaitCommit(ctx context.Context, group string, at offsets) error {
 		if try == 200 {
 			return errors.New("commit isn't seen after 10 s")
 		}
-		if !pause(ctx, 50*time.Millisecond) {
+		if !Pause(ctx, 50*time.Millisecond) {
 			return ctx.Err()
 		}
 	}
@@ -161,7 +161,7 @@ func commitInTransaction(ctx context.Context, c *kgo.Client, req *kmsg.TxnOffset
 		if !errors.Is(err, kerr.ConcurrentTransactions) || try == 100 {
 			return err
 		}
-		if !pause(ctx, 10*time.Millisecond) {
+		if !Pause(ctx, 10*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

@@ -121,7 +121,7 @@ func (b *Bus) awaitTopics(ctx context.Context, topics []string) error {
 		if err == nil || try == 50 || ctx.Err() != nil {
 			return err
 		}
-		if !pause(ctx, 100*time.Millisecond) {
+		if !Pause(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

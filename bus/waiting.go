@@ -117,7 +117,7 @@ func (b *Bus) Decided(ctx context.Context, topics []string) (map[string]map[int3
 		if committed.reached(ends) {
 			return ends, nil
 		}
-		if !pause(ctx, decidedLook) {
+		if !Pause(ctx, decidedLook) {
 			return nil, fmt.Errorf("wait for the end of open transactions: %w", context.Cause(ctx))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
+	"qstream/directory"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -94,12 +95,12 @@ func (f *life) limits(c *courier, destination string) {
 // twentieth, and never past the end. What an earlier owner left comes back soon.
 func (f *life) scheduled(tr *trip, rest *pb.Leg) {
 	due, end := time.UnixMilli(rest.DueMs), time.UnixMilli(rest.BornMs).Add(simLifetime)
-	wait := cutWait
+	wait := directory.CutWait
 	if rest.Attempt > tr.leg.Attempt {
 		wait = []time.Duration{20 * time.Second, 100 * time.Second, 5 * time.Minute}[min(int(rest.Attempt), 3)-1]
 	}
 	first := tr.ended.Add(wait).Truncate(time.Millisecond)
-	if due.Before(first) && !due.Equal(end) || due.After(first.Add(wait/20+time.Millisecond)) || due.After(end) && wait != cutWait {
+	if due.Before(first) && !due.Equal(end) || due.After(first.Add(wait/20+time.Millisecond)) || due.After(end) && wait != directory.CutWait {
 		f.fail("%s waits until %v after attempt %d at %v", stepOf(rest), due, rest.Attempt, tr.ended)
 	}
 }

@@ -14,14 +14,9 @@ import (
 	"qstream/transport"
 )
 
-const (
-	// unconfirmedWait is how long a leg waits whose final dot went unanswered:
-	// the peer may still be at it.
-	unconfirmedWait = 10 * time.Minute
-	// cutWait is the wait of recipients that were cut off beside others that
-	// had an outcome; nothing was tried with them.
-	cutWait = 10 * time.Second
-)
+// unconfirmedWait is how long a leg waits whose final dot went unanswered: the
+// peer may still be at it.
+const unconfirmedWait = 10 * time.Minute
 
 // fate is what became of one recipient.
 type fate struct {
@@ -102,7 +97,7 @@ func (t *trip) rest() *pb.Leg {
 	l := onward(t.leg, t.plan, t.number)
 	l.Recipients, l.Spills, l.Owed, l.Reason = left, 0, false, pb.Reason_REASON_DEFERRED
 	if cut {
-		l.DueMs = t.ended.Add(cutWait).UnixMilli()
+		l.DueMs = t.ended.Add(directory.CutWait).UnixMilli()
 		return l
 	}
 	l.Attempt++

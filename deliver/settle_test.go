@@ -166,7 +166,7 @@ func TestRest(t *testing.T) {
 		{"one busy", []transport.Outcome{ok, busy}, time.Minute, 2, 30 * time.Minute, pb.Reason_REASON_DEFERRED, 1},
 		{"near its end", []transport.Outcome{busy, busy}, 45 * time.Minute, 2, 15 * time.Minute, pb.Reason_REASON_DEFERRED, 2},
 		{"no reply to the dot", []transport.Outcome{lost, lost}, time.Minute, 2, 30 * time.Minute, pb.Reason_REASON_UNCONFIRMED, 2},
-		{"cut beside others", []transport.Outcome{ok, cut}, time.Minute, 1, cutWait, pb.Reason_REASON_DEFERRED, 1},
+		{"cut beside others", []transport.Outcome{ok, cut}, time.Minute, 1, directory.CutWait, pb.Reason_REASON_DEFERRED, 1},
 		{"fewer outcomes than recipients", []transport.Outcome{ok}, time.Minute, 2, 30 * time.Minute, pb.Reason_REASON_DEFERRED, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -23,6 +23,10 @@ const (
 	maxSteps         = 64
 )
 
+// CutWait is the wait of recipients that were cut off beside others that had an
+// outcome: nothing was tried with them, so no schedule says when.
+const CutWait = 10 * time.Second
+
 // maxAge bounds what a wrong birth can do; no mail gets that old.
 const maxAge = maxDuration
 

@@ -135,7 +135,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 		if reset {
 			continue // what is thrown away fails only once
 		}
-		pause(ctx, l.cfg.Retry)
+		bus.Pause(ctx, l.cfg.Retry)
 	}
 	return nil
 }
@@ -219,15 +219,4 @@ func (v *view) resume(ctx context.Context) error {
 	}
 	v.follower = v.deps.Bus.Follow([]string{schemas.Events}, bus.Start{Offset: map[string]map[int32]int64{schemas.Events: start}}, v.take)
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"qstream/bus"
 	"qstream/schemas"
 )
 
@@ -17,7 +18,7 @@ func (v *view) pruning(ctx context.Context) error {
 		if err := v.prune(ctx); err != nil {
 			return err
 		}
-		if !pause(ctx, pruneEvery) {
+		if !bus.Pause(ctx, pruneEvery) {
 			return nil
 		}
 	}

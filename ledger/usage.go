@@ -35,7 +35,7 @@ func (f figure) same(g figure) bool { return f.Wait == g.Wait && f.oldest == g.o
 // What goes wrong is tried again: edges that hear nothing limit nothing.
 func (v *view) telling(ctx context.Context) error {
 	writer, told := "ledger "+mail.NewID(v.deps.Now()), map[fold.Owner]figure{}
-	for warned := false; pause(ctx, v.cfg.Tell); {
+	for warned := false; bus.Pause(ctx, v.cfg.Tell); {
 		snap := v.deps.Directory.Snapshot()
 		if snap == nil || !snap.Quotas() {
 			continue

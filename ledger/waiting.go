@@ -25,7 +25,7 @@ const (
 // them: no event tells of them yet.
 func (v *view) noting(ctx context.Context) error {
 	w := waiting{v: v, stuck: map[string]map[int32]int64{}, noted: map[string]map[int32]int64{}}
-	for warned := false; pause(ctx, v.cfg.Look); {
+	for warned := false; bus.Pause(ctx, v.cfg.Look); {
 		err := w.look(ctx)
 		if err != nil && ctx.Err() == nil && !warned {
 			v.deps.Log.Warn("can't see what waits for the router, trying again", "stage", stageName, "err", err)

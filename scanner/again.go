@@ -88,7 +88,7 @@ func (s *Scanner) runAgain(job *bus.Job, o *pb.Rescan) {
 	defer cancel()
 	defer context.AfterFunc(job.Revoked(), cancel)()
 	// None is put off for longer than againLast, whatever a record says.
-	if !pause(ctx, min(time.UnixMilli(o.DueMs).Sub(s.deps.Now()), againLast)) || !s.past.slots.Enter(ctx, o.Leg.Tenant, s.cfg.Again) {
+	if !bus.Pause(ctx, min(time.UnixMilli(o.DueMs).Sub(s.deps.Now()), againLast)) || !s.past.slots.Enter(ctx, o.Leg.Tenant, s.cfg.Again) {
 		return
 	}
 	defer s.past.slots.Leave(o.Leg.Tenant)
@@ -100,24 +100,13 @@ func (s *Scanner) runAgain(job *bus.Job, o *pb.Rescan) {
 	out, err := s.scanAgain(ctx, o)
 	if err != nil && ctx.Err() == nil {
 		s.deps.Log.Error("what waits can't be held back", "stage", stageName, "msg_id", o.Leg.MessageId, "tenant", o.Leg.Tenant, "err", err)
-		pause(ctx, time.Second)
+		bus.Pause(ctx, time.Second)
 	}
 	if err != nil || ctx.Err() != nil {
 		job.Abandon()
 		return
 	}
 	job.Finish(out...)
-}
-
-// pause waits; false: ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
 }
 
 // past asks about what was offered: with verdicts that its job made, and engine

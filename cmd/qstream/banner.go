@@ -33,6 +33,9 @@ func (c *upCmd) banner(w io.Writer, r Running, s *directory.Snapshot) error {
 		line("broker", "%s", strings.Join(r.Kafka, ", "))
 	}
 	line("directory", "number %d: %s", s.Number, holds(s))
+	for _, copied := range c.copies(s) {
+		line(copied[0], "%s", copied[1])
+	}
 	if inbox := filepath.Join(r.Data, "inbox"); delivers(s, inbox) {
 		line("inbox", "%s: all mail ends here, nothing goes to the Internet", inbox)
 	}
@@ -48,6 +51,32 @@ func (c *upCmd) banner(w io.Writer, r Running, s *directory.Snapshot) error {
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// copies are what is kept beside the way of mail, copies and proofs: each with
+// its name.
+func (c *upCmd) copies(s *directory.Snapshot) (lines [][2]string) {
+	add := func(name, format string, args ...any) {
+		lines = append(lines, [2]string{name, fmt.Sprintf(format, args...)})
+	}
+	archives := s.Archives()
+	for i, a := range archives {
+		if i == mostArchives {
+			add("", "and %d more: qstream tap archive list", len(archives)-i)
+			break
+		}
+		add("archive", "%s, to %s", a.Name, shown(a.Sink.String()))
+	}
+	if c.CheckpointKey != "" {
+		add("custody", "a chain over the log, signed by the key in %s", c.CheckpointKey)
+	}
+	if c.Vault != "" {
+		add("vault", "%s, lawful taps: its records are the same with and without orders", c.Vault)
+	}
+	return lines
+}
+
+// mostArchives bounds what the banner names.
+const mostArchives = 5
 
 // command is how this program was called, for a shell: by a path, from the
 // search path, or by "go run", which puts it into a folder of its own.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"qstream/bus"
@@ -19,6 +20,9 @@ type quarantineCmd struct {
 	Forward quarantineForwardCmd `cmd:"" help:"Send copies of held mail to an address; it remains held."`
 	Digest  quarantineDigestCmd  `cmd:"" help:"Tell recipients by mail what is held back from them; for cron."`
 }
+
+// errNoneHeld is a question, or an order, that nothing held back is meant by.
+var errNoneHeld = errors.New("nothing is held back that is meant by that")
 
 // heldFlags say which legs, and which of their recipients, are meant.
 type heldFlags struct {
@@ -64,7 +68,7 @@ func (f heldFlags) find(ctx context.Context, p *Process, sys *System, everything
 		legs, err = quarantine.All(ctx, b, s)
 	}
 	if err == nil && len(legs) == 0 {
-		err = notFoundf("nothing is held back that is meant by that")
+		err = notFoundf("%w", errNoneHeld)
 	}
 	if err != nil {
 		b.Close()

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"qstream/bus"
+	"qstream/directory"
+	"qstream/mail"
 	"qstream/scanner/compare"
 )
 
@@ -38,7 +42,7 @@ func (c *scanCompareCmd) Run(ctx context.Context, p *Process) error {
 	case err != nil:
 		return err
 	case len(r.Totals) == 0:
-		return notFoundf("nothing was compared that is meant by that")
+		return c.nothing(ctx, b)
 	case c.JSON:
 		return printJSON(p.Stdout, r)
 	}
@@ -51,6 +55,39 @@ func (c *scanCompareCmd) Run(ctx context.Context, p *Process) error {
 		}
 	}
 	return nil
+}
+
+// nothing says why there is nothing to report: a policy that there isn't may
+// have been there, so it is only asked for when it was compared with nothing.
+func (c *scanCompareCmd) nothing(ctx context.Context, b *bus.Bus) error {
+	none := notFoundf("nothing was compared that is meant by that")
+	if c.Policy == "" {
+		return none
+	}
+	s, err := directory.Read(ctx, b)
+	if wrong := (directory.Errors)(nil); errors.As(err, &wrong) {
+		return none
+	} else if err != nil {
+		return err
+	}
+	if s.Scan(c.Policy) != nil {
+		return none
+	}
+	var names []string
+	for _, d := range s.Documents() {
+		if d.Ref.Kind == directory.KindScan {
+			names = append(names, d.Ref.Name)
+		}
+	}
+	if len(names) == 0 {
+		return notFoundf("there is no scan policy %s; there is none at all", mail.Printable(c.Policy))
+	}
+	const most = 20
+	more := ""
+	if n := len(names) - most; n > 0 {
+		names, more = names[:most], fmt.Sprintf(" and %d more", n)
+	}
+	return notFoundf("there is no scan policy %s; there are %s%s", mail.Printable(c.Policy), strings.Join(names, ", "), more)
 }
 
 // printComparison prints what two policies made of the same mail, for people.

@@ -45,7 +45,7 @@ type archived struct {
 }
 
 func (c *tapArchiveListCmd) Run(ctx context.Context, p *Process) error {
-	shown, err := archives(ctx, c.System, func(a *directory.Archive) bool { return c.Tenant == "" || a.Tenant == c.Tenant })
+	shown, err := archives(ctx, c.System, c.Tenant, func(a *directory.Archive) bool { return c.Tenant == "" || a.Tenant == c.Tenant })
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ type tapArchiveShowCmd struct {
 }
 
 func (c *tapArchiveShowCmd) Run(ctx context.Context, p *Process) error {
-	shown, err := archives(ctx, c.System, func(a *directory.Archive) bool { return a.Name == c.Name })
+	shown, err := archives(ctx, c.System, "", func(a *directory.Archive) bool { return a.Name == c.Name })
 	switch {
 	case err != nil:
 		return err
@@ -84,13 +84,16 @@ func (c *tapArchiveShowCmd) Run(ctx context.Context, p *Process) error {
 }
 
 // archives are those of the directory that are meant, with what the broker
-// tells.
-func archives(ctx context.Context, system System, meant func(*directory.Archive) bool) ([]archived, error) {
+// tells. A tenant that is named must be there.
+func archives(ctx context.Context, system System, tenant string, meant func(*directory.Archive) bool) ([]archived, error) {
 	b, err := system.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
+	if err := (scopeFlags{Tenant: tenant}).known(ctx, b); err != nil {
+		return nil, err
+	}
 	snapshot, err := directory.Read(ctx, b)
 	if err != nil {
 		return nil, err
@@ -131,10 +134,10 @@ func archiveTable(w io.Writer, shown []archived, now time.Time) error {
 	for _, a := range shown {
 		oldest, failing := "-", "-"
 		if a.Oldest != nil {
-			oldest = age(now, *a.Oldest)
+			oldest = age(*a.Oldest, now)
 		}
 		if a.Failing != nil {
-			failing = age(now, *a.Failing)
+			failing = age(*a.Failing, now)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", a.Name, a.of(), a.Direction, a.Lag, oldest, failing, a.Sink, a.Error)
 	}

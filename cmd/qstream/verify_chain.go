@@ -52,7 +52,7 @@ func (c *verifyChainCmd) Run(ctx context.Context, p *Process) error {
 }
 
 func (c *verifyChainCmd) print(p *Process, r *custody.Report) {
-	for _, w := range r.Wrong {
+	for _, w := range r.Summary() {
 		fmt.Fprintln(p.Stdout, "WRONG", mail.Printable(w.String()))
 	}
 	if r.Checkpoints == 0 {

@@ -12,6 +12,7 @@ package custody
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -38,10 +39,10 @@ type Report struct {
 	Checkpoints int       `json:"checkpoints"`
 	Oldest      time.Time `json:"oldest,omitzero"`
 	Newest      time.Time `json:"newest,omitzero"`
-	Ignored     int       `json:"ignored"` // that came second
-	Keys        []string  `json:"keys"`    // fingerprints of those that signed
-	Parts       []*Part   `json:"partitions"`
-	Wrong       []Wrong   `json:"wrong"`
+	Ignored     int       `json:"ignored"`    // that came second
+	Keys        []string  `json:"keys"`       // fingerprints of those that signed
+	Parts       []*Part   `json:"partitions"` // by topic and number
+	Wrong       []Wrong   `json:"wrong"`      // by topic, partition and offset
 }
 
 // Part is a partition.
@@ -64,10 +65,44 @@ type Wrong struct {
 	From      int64  `json:"from"`
 	Next      int64  `json:"next"` // the first offset behind it
 	What      string `json:"what"`
+	Signed    int64  `json:"signed,omitzero"` // records of an interval
+	There     int64  `json:"there,omitzero"`  // of these
+	Times     int    `json:"-"`               // of a summary: how many differences these are
+}
+
+func differs(topic string, partition int32, from, next int64, what string) Wrong {
+	return Wrong{Topic: topic, Partition: partition, From: from, Next: next, What: what, Times: 1}
 }
 
 func (w Wrong) String() string {
-	return fmt.Sprintf("%s/%d, offsets %d to %d: %s", w.Topic, w.Partition, w.From, w.Next-1, w.What)
+	text := fmt.Sprintf("%s/%d, offsets %d to %d", w.Topic, w.Partition, w.From, w.Next-1)
+	if w.Times > 1 {
+		text += fmt.Sprintf(", %d times", w.Times)
+	}
+	text += ": " + w.What
+	if w.Signed > 0 {
+		text += fmt.Sprintf(" (%d signed, %d there)", w.Signed, w.There)
+	}
+	return text
+}
+
+// Summary tells each kind of difference once for each partition, from the first
+// such place to the last.
+func (r *Report) Summary() []Wrong {
+	var all []Wrong
+	for _, w := range r.Wrong {
+		i := slices.IndexFunc(all, func(x Wrong) bool {
+			return x.Topic == w.Topic && x.Partition == w.Partition && x.What == w.What
+		})
+		if i < 0 {
+			all = append(all, w)
+			continue
+		}
+		x := &all[i]
+		x.From, x.Next = min(x.From, w.From), max(x.Next, w.Next)
+		x.Signed, x.There, x.Times = x.Signed+w.Signed, x.There+w.There, x.Times+w.Times
+	}
+	return all
 }
 
 // Verify compares the log with its checkpoints.
@@ -125,8 +160,11 @@ func (v *verifier) checkpoints(ctx context.Context, b *bus.Bus, o Options) error
 		case errors.Is(err, chain.ErrLost):
 			v.report.Ignored++
 			return nil
+		case errors.Is(err, chain.ErrKey):
+			v.wrong(differs(r.Topic, r.Partition, r.Offset, r.Offset+1, "a checkpoint that another key signed"))
+			return nil
 		case err != nil:
-			v.wrong(Wrong{r.Topic, r.Partition, r.Offset, r.Offset + 1, err.Error()})
+			v.wrong(differs(r.Topic, r.Partition, r.Offset, r.Offset+1, err.Error()))
 			return nil
 		}
 		at := time.UnixMilli(c.AtMs).UTC()
@@ -138,7 +176,7 @@ func (v *verifier) checkpoints(ctx context.Context, b *bus.Bus, o Options) error
 		if v.report.Checkpoints == 0 {
 			v.report.Oldest = at
 			if c.Number > 1 && o.Since.IsZero() {
-				v.wrong(Wrong{r.Topic, r.Partition, r.Offset, r.Offset + 1, fmt.Sprintf("the oldest checkpoint is number %d: those before it are gone", c.Number)})
+				v.wrong(differs(r.Topic, r.Partition, r.Offset, r.Offset+1, fmt.Sprintf("the oldest checkpoint is number %d: those before it are gone", c.Number)))
 			}
 		}
 		v.report.Checkpoints++
@@ -171,7 +209,7 @@ func (v *verifier) link(before map[chain.Part]chain.Place, l *pb.Link) {
 		v.parts[id] = p
 		v.report.Parts = append(v.report.Parts, p)
 	} else if next := before[id].Next; l.From > next {
-		v.wrong(Wrong{l.Topic, l.Partition, next, l.From, "records were deleted before anybody had hashed them"})
+		v.wrong(differs(l.Topic, l.Partition, next, l.From, "records were deleted before anybody had hashed them"))
 	}
 	p.links = append(p.links, l)
 }
@@ -208,9 +246,13 @@ func (v *verifier) compare(p *Part) {
 	found := chain.Extend(chain.PartOf(l), chain.Hash{}, l.From, l.Next, p.leaves)
 	switch n := int64(len(p.leaves)); {
 	case n != l.Count:
-		v.wrong(Wrong{l.Topic, l.Partition, l.From, l.Next, fmt.Sprintf("%d records were signed, %d are there", l.Count, n)})
+		w := differs(l.Topic, l.Partition, l.From, l.Next, "not as many records as were signed")
+		w.Signed, w.There = l.Count, n
+		v.wrong(w)
 	case !bytes.Equal(found.Root, l.Root): // which is signed, and in a head that continues the chain
-		v.wrong(Wrong{l.Topic, l.Partition, l.From, l.Next, fmt.Sprintf("one of %d records, or more, isn't what was signed", n)})
+		w := differs(l.Topic, l.Partition, l.From, l.Next, "one record, or more, isn't what was signed")
+		w.Signed, w.There = l.Count, n
+		v.wrong(w)
 	default:
 		p.Intervals++
 		p.Records += n
@@ -224,5 +266,11 @@ func (v *verifier) end() *Report {
 			v.compare(p)
 		}
 	}
+	slices.SortFunc(v.report.Parts, func(a, b *Part) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	slices.SortStableFunc(v.report.Wrong, func(a, b Wrong) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.From, b.From))
+	})
 	return &v.report
 }

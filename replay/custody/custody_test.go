@@ -1,10 +1,12 @@
 package custody
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,8 +112,47 @@ func TestChain(t *testing.T) {
 		t.Errorf("of the newest alone: %+v, %v", r, err)
 	}
 	trust := func(k ed25519.PublicKey) bool { return !k.Equal(key.Public()) }
-	if r, err := Verify(t.Context(), b, Options{Trust: trust}); err != nil || len(r.Wrong) != r.Checkpoints+len(r.Wrong) || len(r.Wrong) == 0 {
-		t.Errorf("by another key: %+v, %v", r, err)
+	sorted := func(a, b *Part) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	}
+	if len(r.Parts) < 2 || !slices.IsSortedFunc(r.Parts, sorted) {
+		t.Errorf("partitions in this order: %v", r.Parts)
+	}
+	forged, err := Verify(t.Context(), b, Options{Trust: trust})
+	if err != nil || forged.Checkpoints != 0 || len(forged.Wrong) < 2 {
+		t.Fatalf("by another key: %+v, %v", forged, err)
+	}
+	told := forged.Summary()
+	want := fmt.Sprintf("%s/0, offsets %d to %d, %d times: a checkpoint that another key signed",
+		schemas.Checkpoint, forged.Wrong[0].From, forged.Wrong[len(forged.Wrong)-1].From, len(forged.Wrong))
+	if len(told) != 1 || told[0].String() != want {
+		t.Errorf("%v, want %s", told, want)
+	}
+}
+
+// TestSummary: a kind of difference is told once for each partition, with how
+// often, from where to where, and of how many records.
+func TestSummary(t *testing.T) {
+	short := func(partition int32, from, there int64) Wrong {
+		w := differs("t", partition, from, from+10, "short")
+		w.Signed, w.There = 10, there
+		return w
+	}
+	r := Report{Wrong: []Wrong{short(0, 0, 9), differs("t", 0, 10, 20, "else"), short(0, 30, 0), short(1, 30, 1), short(0, 50, 8)}}
+	var got []string
+	for _, w := range r.Summary() {
+		got = append(got, w.String())
+	}
+	want := []string{
+		"t/0, offsets 0 to 59, 3 times: short (30 signed, 17 there)",
+		"t/0, offsets 10 to 19: else",
+		"t/1, offsets 30 to 39: short (10 signed, 1 there)",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if len(r.Wrong) != 5 || r.Wrong[0].Times != 1 {
+		t.Errorf("it changed the report: %v", r.Wrong)
 	}
 }
 

@@ -252,7 +252,7 @@ func (h *history) due(e *pb.Event, l *leg, s *directory.Snapshot) (string, bool)
 	if end.After(at) && due.After(end) {
 		due = end
 	}
-	if wait := e.DueMs - e.AtMs; wait == cutOff.Milliseconds() && due.UnixMilli() != e.DueMs {
+	if wait := e.DueMs - e.AtMs; wait == directory.CutWait.Milliseconds() && due.UnixMilli() != e.DueMs {
 		return "", false // cut off at a stop: not by the schedule
 	}
 	// The event's own time lost its fraction of a millisecond.
@@ -261,9 +261,6 @@ func (h *history) due(e *pb.Event, l *leg, s *directory.Snapshot) (string, bool)
 	}
 	return stamp(due.UnixMilli()), true
 }
-
-// cutOff is the wait of a leg whose attempt was cut off.
-const cutOff = 10 * time.Second
 
 // scanned: the policy made something of the verdicts.
 func (h *history) scanned(e *pb.Event, l *leg, o *pb.Outcome, s *directory.Snapshot, d *Decision) {

@@ -12,6 +12,9 @@ import (
 // or it is a repetition.
 var ErrLost = errors.New("doesn't follow the newest checkpoint")
 
+// ErrKey says that a key signed a checkpoint that isn't trusted.
+var ErrKey = fmt.Errorf("%w: by another key", ErrFalse)
+
 // Place is how far a partition's chain is.
 type Place struct {
 	Next int64
@@ -40,7 +43,7 @@ func (s *State) Take(value []byte) (*Signed, error) {
 		return nil, err
 	}
 	if s.Trust != nil && !s.Trust(c.Key) {
-		return nil, fmt.Errorf("checkpoint %d: %w: by another key", c.Number, ErrFalse)
+		return nil, fmt.Errorf("checkpoint %d: %w", c.Number, ErrKey)
 	}
 	if s.Parts != nil && !s.follows(c) {
 		if !s.first || c.Number != s.Number+1 {

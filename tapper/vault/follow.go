@@ -173,7 +173,7 @@ func (v *Vault) learn(ctx context.Context) error {
 			}
 			v.mu.Unlock()
 		}
-		if !pause(ctx, v.cfg.LaneBeat/4) {
+		if !bus.Pause(ctx, v.cfg.LaneBeat/4) {
 			return nil
 		}
 	}

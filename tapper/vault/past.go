@@ -19,7 +19,7 @@ func (v *Vault) reachBack(ctx context.Context) error {
 				break // again in a moment, from where the lanes say
 			}
 		}
-		if !pause(ctx, v.cfg.LaneBeat) {
+		if !bus.Pause(ctx, v.cfg.LaneBeat) {
 			return nil
 		}
 	}

@@ -282,7 +282,7 @@ func (d *delivery) try(ctx context.Context, n int, it item) error {
 // wait waits longer each time.
 func (d *delivery) wait(ctx context.Context) bool {
 	d.failing = min(max(2*d.failing, min(firstWait, d.v.cfg.LaneBeat)), lastWait)
-	return pause(ctx, d.failing)
+	return bus.Pause(ctx, d.failing)
 }
 
 // warnWithin is how long before the end of its retention content is told of
@@ -308,7 +308,7 @@ func (d *delivery) note(ctx context.Context, text string) bool {
 		if err == nil {
 			return true
 		}
-		if !pause(ctx, d.v.cfg.LaneBeat) {
+		if !bus.Pause(ctx, d.v.cfg.LaneBeat) {
 			return false
 		}
 	}

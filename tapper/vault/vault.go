@@ -176,7 +176,7 @@ func (v *Vault) work(ctx context.Context) {
 		if v.set.Active() {
 			v.stint(ctx)
 		}
-		pause(ctx, v.cfg.LaneBeat/4)
+		bus.Pause(ctx, v.cfg.LaneBeat/4)
 	}
 }
 
@@ -190,7 +190,7 @@ func (v *Vault) stint(ctx context.Context) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		for v.set.Active() && v.foreign() == foreign {
-			if !pause(ctx, v.cfg.LaneBeat/4) {
+			if !bus.Pause(ctx, v.cfg.LaneBeat/4) {
 				return nil
 			}
 		}
@@ -216,21 +216,10 @@ func (v *Vault) foreign() (n uint64) {
 // lane is the lane of a partition.
 func (v *Vault) lane(partition int32) *lane.Lane { return v.lanes[int(partition)%len(v.lanes)] }
 
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
 // await asks again and again until ok.
 func (v *Vault) await(ctx context.Context, what string, ok func() bool) error {
 	for !ok() {
-		if !pause(ctx, v.cfg.LaneBeat/10) {
+		if !bus.Pause(ctx, v.cfg.LaneBeat/10) {
 			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
 		}
 	}

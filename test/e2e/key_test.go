@@ -13,13 +13,19 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// cmdSignkey writes a fresh Ed25519 key to a file: signkey FILE.
+// cmdSignkey writes a fresh Ed25519 key to a file, and its public key to
+// another: signkey FILE [PUBLIC].
 func cmdSignkey(ts *testscript.TestScript, neg bool, args []string) {
 	_, key, err := ed25519.GenerateKey(nil)
 	ts.Check(err)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+	if len(args) > 1 {
+		der, err := x509.MarshalPKIXPublicKey(key.Public())
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
+	}
 }
 
 // signed: in time every record is under a checkpoint, and the log is what was

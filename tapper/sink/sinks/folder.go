@@ -124,7 +124,7 @@ func Verify(path string) (Checked, error) {
 		return v.Checked, err
 	}
 	if len(books) == 0 {
-		return v.Checked, fmt.Errorf("%s: no manifest", path)
+		return v.Checked, fmt.Errorf("%s: no manifest: it is no folder of a file sink", path)
 	}
 	for _, book := range books { // by day: sequences go on from one to the next
 		last, err := daybook.Lines(book, func(line []byte) error { return v.line(filepath.Dir(book), line) })

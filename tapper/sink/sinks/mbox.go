@@ -99,7 +99,7 @@ func (s *mboxSink) cut() error {
 		return err
 	}
 	defer f.Close()
-	head := make([]byte, 4096)
+	head := make([]byte, mboxHead)
 	n, err := f.ReadAt(head, s.note.Begin)
 	if err != nil && err != io.EOF {
 		return err
@@ -107,11 +107,32 @@ func (s *mboxSink) cut() error {
 	if n == 0 {
 		return nil
 	}
-	if text := string(head[:n]); !strings.HasPrefix(text, "From ") || n == len(head) && !strings.Contains(text, "\nX-Qstream-Copy: "+s.note.ID+"\n") {
+	if !s.torn(string(head[:n])) {
 		return fmt.Errorf("%s: somebody wrote behind octet %d", s.path, s.note.Begin)
 	}
 	return errors.Join(f.Truncate(s.note.Begin), f.Sync())
 }
+
+// torn reports whether text, which isn't empty, begins like what a crash may
+// leave of the copy that was being written: any number of its octets, and after
+// a loss of power zeros for those that never reached the disk. Where its header
+// would have come to the end it names the copy.
+func (s *mboxSink) torn(text string) bool {
+	const first = "From "
+	text, _, lost := strings.Cut(text, "\x00")
+	begun := min(len(text), len(first))
+	if text[:begun] != first[:begun] {
+		return false
+	}
+	header, _, complete := strings.Cut(text, "\n\n")
+	if !complete && (lost || len(text) < mboxHead) {
+		return true
+	}
+	return strings.Contains(header+"\n", "\nX-Qstream-Copy: "+s.note.ID+"\n")
+}
+
+// mboxHead are octets within which a copy's header names it.
+const mboxHead = 4096
 
 // add writes one copy, between two notes.
 func (s *mboxSink) add(ctx context.Context, c *sink.Copy, m *sink.Message) error {

@@ -203,7 +203,7 @@ func (s *Set) write(ctx context.Context, caught <-chan struct{}) error {
 			s.metrics.missed.Add(float64(missed))
 			next = next.Add(missed * s.beat)
 		}
-		if !sleep(ctx, next.Sub(s.cfg.Now())) {
+		if !bus.Pause(ctx, next.Sub(s.cfg.Now())) {
 			return nil
 		}
 		if err := s.tick(ctx, next); err != nil && ctx.Err() == nil {
@@ -282,16 +282,5 @@ func (s *Set) readBack(ctx context.Context) error {
 			return fmt.Errorf("read back what was written: %w", ctx.Err())
 		case <-changed:
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
