@@ -32,7 +32,7 @@ func said(t *testing.T, in *Ingest, text string) string {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(2 * time.Minute))
 	_, _ = io.WriteString(nc, text)
 	all, err := io.ReadAll(nc)
 	if err != nil && len(all) == 0 && !strings.Contains(err.Error(), "reset") {
@@ -186,7 +186,7 @@ func TestIdleConnections(t *testing.T) {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 		defer nc.Close()
-		_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = nc.SetDeadline(time.Now().Add(2 * time.Minute))
 		_, err = nc.Read(buf)
 		if err == nil {
 			_, _ = io.WriteString(nc, "EHLO x\r\n")

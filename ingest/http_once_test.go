@@ -61,7 +61,7 @@ func (p post) dying(t testing.TB, in *Ingest) {
 		if !ok {
 			return
 		}
-		if got.status != 503 && got.status != 409 || time.Since(began) > time.Minute {
+		if got.status != 503 && got.status != 409 || time.Since(began) > 5*time.Minute {
 			t.Fatalf("answered: %d %s", got.status, got.body)
 		}
 	}
@@ -71,7 +71,7 @@ func (p post) dying(t testing.TB, in *Ingest) {
 func (p post) until(t testing.TB, in *Ingest) (got posted, conflicts int) {
 	t.Helper()
 	for began := time.Now(); ; conflicts++ {
-		if got = p.to(t, in); got.status != 409 && got.status != 503 || time.Since(began) > time.Minute {
+		if got = p.to(t, in); got.status != 409 && got.status != 503 || time.Since(began) > 5*time.Minute {
 			return got, conflicts
 		}
 		if got.header.Get("Retry-After") == "" {
@@ -297,7 +297,7 @@ func waitFor(t *testing.T, try func() (posted, bool)) posted {
 		if ok {
 			return got
 		}
-		if time.Since(began) > time.Minute {
+		if time.Since(began) > 5*time.Minute {
 			t.Errorf("last: %s", got.body)
 			return got
 		}

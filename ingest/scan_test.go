@@ -376,7 +376,7 @@ func from(t *testing.T, in *Ingest, local string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
 	cl := newClient(t, c)
 	cl.expect("220")
 	return cl

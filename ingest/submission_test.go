@@ -81,7 +81,7 @@ func dialService(t testing.TB, in *Ingest, name string, secure *tls.Config) *cli
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(time.Minute))
+	_ = nc.SetDeadline(time.Now().Add(5 * time.Minute))
 	c := &client{Conn: nc, t: t, in: bufio.NewReader(nc)}
 	if name == ServiceSubmissions {
 		c.over(secure)
@@ -222,7 +222,7 @@ func TestClientCertificates(t *testing.T) {
 
 	nc, err := tls.Dial("tcp", in.AddrOf(ServiceSubmissions).String(), with(stranger))
 	if err == nil {
-		_ = nc.SetDeadline(time.Now().Add(time.Minute))
+		_ = nc.SetDeadline(time.Now().Add(5 * time.Minute))
 		_, err = nc.Read(make([]byte, 1))
 		nc.Close()
 	}

@@ -19,6 +19,7 @@ import (
 // TestDeleted puts mail into every place, deletes one record from each topic
 // in turn, and sees exactly its message named. Put back, it balances again.
 func TestDeleted(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, broker string) {
 		s := start(t, broker, "1h",
 			fakemx.Rule{Line: "RCPT TO:<user@later.example>", Reply: "450 4.2.0 later"},

@@ -17,6 +17,7 @@ import (
 // and makes reports, and while roles are killed and started again: nothing is
 // ever found. It makes 5 audits, with QSTREAM_TEST_LONG 40.
 func TestUnderLoad(t *testing.T) {
+	t.Parallel()
 	audits := 5
 	if os.Getenv("QSTREAM_TEST_LONG") != "" {
 		audits = 40

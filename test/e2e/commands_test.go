@@ -28,7 +28,6 @@ import (
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"sink":      cmdSink,
 	"script":    cmdScript,
-	"broker":    cmdBroker,
 	"system":    cmdSystem,
 	"said":      cmdSaid,
 	"directory": cmdDirectory,
@@ -75,17 +74,23 @@ type system struct {
 
 type systemKey struct{}
 
-func setup(e *testscript.Env, broker string) error {
-	r, err := rig.New(broker, e.WorkDir)
+func setup(e *testscript.Env, brokers *rig.Brokers) error {
+	r, err := rig.New(brokers.Kind, e.WorkDir)
 	if err != nil {
+		return err
+	}
+	if err := brokers.Lend(r); err != nil {
 		return err
 	}
 	s := &system{System: r, sinks: map[string]*sink{}, qmsinks: map[string]*fakeqm.Server{}, clamds: map[string]*fakeclamd.Server{}, hooks: map[string]*fakehook.Server{}}
 	e.Values[systemKey{}] = s
 	e.Defer(func() {
-		r.Close()
+		err := brokers.GiveBack(r)
 		for _, k := range s.sinks {
 			k.Close()
+		}
+		if err != nil { // the next scenario has other brokers
+			e.T().Log(err)
 		}
 	})
 	e.Setenv("SMTP", r.SMTP)
@@ -98,9 +103,6 @@ func setup(e *testscript.Env, broker string) error {
 }
 
 func of(ts *testscript.TestScript) *system { return ts.Value(systemKey{}).(*system) }
-
-// broker: start the broker alone, where it is Kafka.
-func cmdBroker(ts *testscript.TestScript, neg bool, args []string) { ts.Check(of(ts).StartBroker()) }
 
 // system [-roles] [FLAG...]: start a broker and qstream, in one process or,
 // with -roles and on Kafka, each role in a process of its own. The file
@@ -242,7 +244,7 @@ func cmdRetention(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // patience bounds the wait for something to happen in a system that runs.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // event TYPE [xN] [ID] [/REGEXP/]: in time the message (by default
 // the last accepted) has N events of the type that match. With "!": it has

@@ -2,7 +2,8 @@
 // on each broker that QSTREAM_TEST_BROKERS names: "embedded" (the default),
 // "kafka1", "kafka3" (one and three Apache Kafka brokers), separated by
 // commas. A scenario is a script of testscript's language with the commands
-// of commands_test.go; a fresh system and a fresh broker for each.
+// of commands_test.go. Each has a fresh system, on a broker that is fresh or,
+// where it is Kafka, has been emptied.
 package e2e
 
 import (
@@ -13,10 +14,18 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"qstream/test/lanes"
 	"qstream/test/rig"
 )
 
-func TestMain(m *testing.M) { rig.Main(m) }
+func TestMain(m *testing.M) {
+	n := 4
+	if strings.Contains(os.Getenv("QSTREAM_TEST_BROKERS"), "kafka3") {
+		n = 3 // each with three brokers' memory
+	}
+	lanes.Open(n)
+	rig.Main(m)
+}
 
 func TestScenarios(t *testing.T) {
 	brokers := os.Getenv("QSTREAM_TEST_BROKERS")
@@ -25,10 +34,16 @@ func TestScenarios(t *testing.T) {
 	}
 	for broker := range strings.SplitSeq(brokers, ",") {
 		t.Run(broker, func(t *testing.T) {
+			brokers := &rig.Brokers{Kind: broker}
+			t.Cleanup(func() {
+				if err := brokers.Close(); err != nil {
+					t.Error(err)
+				}
+			})
 			testscript.Run(t, testscript.Params{
 				Dir:   "scenarios",
 				Cmds:  commands,
-				Setup: func(e *testscript.Env) error { return setup(e, broker) },
+				Setup: func(e *testscript.Env) error { return setup(e, brokers) },
 				Condition: func(c string) (bool, error) {
 					if c == "long" {
 						return os.Getenv("QSTREAM_TEST_LONG") != "", nil

@@ -9,10 +9,14 @@ import (
 	"strconv"
 )
 
-// Open makes room for n parallel tests, or for as many as there are
-// processors if that is more. TestMain calls it first; -parallel on the command
-// line says otherwise.
+// Open makes room for n parallel tests, with the race detector for half as
+// many, since there they compute more than they wait; or for as many as there
+// are processors if that is more. TestMain calls it first; -parallel on the
+// command line says otherwise.
 func Open(n int) {
+	if raced {
+		n /= 2
+	}
 	if err := flag.Set("test.parallel", strconv.Itoa(max(n, runtime.GOMAXPROCS(0)))); err != nil {
 		panic(err)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Open(100)
+	Open(200)
 	m.Run()
 }
 

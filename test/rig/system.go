@@ -160,26 +160,6 @@ func (s *System) Role(role, name string, env []string, flags ...string) error {
 func (s *System) data() string  { return filepath.Join(s.Work, "data") }
 func (s *System) seeds() string { return strings.Join(s.Kafka.Seeds(), ",") }
 
-// StartBroker starts the Kafka cluster, if it is one and isn't there yet.
-func (s *System) StartBroker() error {
-	if s.Broker == "embedded" || s.Kafka != nil {
-		return nil
-	}
-	n := 1
-	if s.Broker == "kafka3" {
-		n = 3
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 4*Patience)
-	defer cancel()
-	c, err := kafka.Start(ctx, kafka.Options{
-		Brokers: n, Dir: filepath.Join(s.Work, "kafka"),
-		Front: s.Front,
-		Extra: []string{"log.retention.check.interval.ms=1000", "log.initial.task.delay.ms=1000"},
-	})
-	s.Kafka = c
-	return err
-}
-
 // Start runs "qstream args..." as the named process and waits until /readyz
 // says yes.
 func (s *System) Start(name string, env []string, args ...string) error {
