@@ -2,6 +2,7 @@ package bustest
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -21,4 +22,18 @@ func (b *Broker) Freeze() (thaw func()) {
 		return nil, nil, false
 	})
 	return sync.OnceFunc(func() { close(frozen) })
+}
+
+// PlaceFetches counts the fetches that ask for a place, as Bus.At and Bus.Open
+// do, from now on; those of readers belong to a session, and end it.
+func (b *Broker) PlaceFetches() (n func() int64) {
+	var count atomic.Int64
+	b.Cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster.KeepControl()
+		if f, ok := r.(*kmsg.FetchRequest); ok && f.SessionEpoch < 0 && len(f.Topics) > 0 {
+			count.Add(1)
+		}
+		return nil, nil, false
+	})
+	return count.Load
 }

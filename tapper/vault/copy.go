@@ -39,8 +39,12 @@ func (d *delivery) copy(ctx context.Context, n int, it item) (sink.Copy, error) 
 	return encrypt(ctx, c, d.tap.Order.Encrypt, d.v.cfg.Me)
 }
 
-// record is what stands at a place of a topic.
+// record is what stands at a place of a topic: read a moment ago, or else
+// fetched.
 func (d *delivery) record(ctx context.Context, source uint32, offset int64) (bus.Record, error) {
+	if r, ok := d.v.window.at(source, offset); ok {
+		return r, nil
+	}
 	kind, partition := lane.Split(source)
 	found, r := false, bus.Record{}
 	err := d.v.apart.At(ctx, kinds[kind], map[int32][]int64{partition: {offset}}, func(at bus.Record) error {

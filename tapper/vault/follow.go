@@ -227,34 +227,29 @@ func (v *Vault) past(ctx context.Context, t *order.Tap) ([]map[uint32]int64, err
 // hand gives a record to its lane; only: the one order that is asked for.
 func (v *Vault) hand(ctx context.Context, stream uint32, r bus.Record, only string) error {
 	l := v.lane(r.Partition)
-	switch r.Topic {
-	case schemas.Events:
+	source := sourceOf(r)
+	if stream == 0 {
+		v.window.put(r)
+	}
+	if r.Topic == schemas.Events {
 		e := &pb.Event{}
-		source := lane.Source(lane.OfEvents, r.Partition)
 		if proto.Unmarshal(r.Value, e) != nil {
 			l.Passed(stream, source, r.Offset+1)
 			return nil
 		}
 		return l.Event(ctx, stream, source, r.Offset, e)
-	case schemas.Received, schemas.Reinject:
-		m, err := Mail(r)
-		kind := lane.OfReceived
-		if r.Topic == schemas.Reinject {
-			kind = lane.OfReinject
-		}
-		source := lane.Source(kind, r.Partition)
-		if err != nil {
-			l.Passed(stream, source, r.Offset+1)
-			return nil
-		}
-		return l.Message(ctx, stream, source, r.Offset, m.Id, func() []lane.Match {
-			v.mu.Lock()
-			matcher := v.matcher
-			v.mu.Unlock()
-			return Matches(matcher, m, v.owner(), only)
-		})
 	}
-	return nil
+	m, err := Mail(r)
+	if err != nil {
+		l.Passed(stream, source, r.Offset+1)
+		return nil
+	}
+	return l.Message(ctx, stream, source, r.Offset, m.Id, func() []lane.Match {
+		v.mu.Lock()
+		matcher := v.matcher
+		v.mu.Unlock()
+		return Matches(matcher, m, v.owner(), only)
+	})
 }
 
 func (v *Vault) owner() func(string) string {

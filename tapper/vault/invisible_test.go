@@ -28,6 +28,7 @@ type seen struct {
 	ticks   map[string]int    // records of the vault's topics
 	metrics map[string]float64
 	logs    []string
+	fetches int64 // of single places: what is read as it comes asks for none
 }
 
 // look runs a system with a vault over the same mail, with orders that cover
@@ -35,6 +36,7 @@ type seen struct {
 func look(t *testing.T, orders int) seen {
 	t.Helper()
 	s := newSystem(t)
+	fetches := s.broker.PlaceFetches()
 	var text lockedBuffer
 	registry := prometheus.NewRegistry()
 	logs := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -69,6 +71,7 @@ func look(t *testing.T, orders int) seen {
 	for _, id := range ids[min(1, len(ids)):] {
 		p.complete(id, 100)
 	}
+	fetched := fetches()
 	// As long again, so that both systems have written for a while.
 	before := len(bustest.Records(t, s.bus, schemas.VaultLane(15)))
 	eventually(t, "the lanes go on", func() bool { return len(bustest.Records(t, s.bus, schemas.VaultLane(15))) > before+20 })
@@ -77,7 +80,7 @@ func look(t *testing.T, orders int) seen {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	return seen{topics: topicsOf(t, s), ticks: ticksOf(t, s), metrics: metrics, logs: text.lines()}
+	return seen{topics: topicsOf(t, s), ticks: ticksOf(t, s), metrics: metrics, logs: text.lines(), fetches: fetched}
 }
 
 // topicsOf describes every topic: of the vault's the form of the records, of
@@ -180,6 +183,9 @@ func TestInvisible(t *testing.T) {
 				t.Errorf("%d records on %s, %d on a lane that has no partition, %d on one that has", n, topic, empty, full)
 			}
 		}
+	}
+	if with.fetches > without.fetches+5 { // a reader that stands still may ask once
+		t.Errorf("%d fetches of single places with orders, %d without: brokers meter what sinks are given", with.fetches, without.fetches)
 	}
 	compareMetrics(t, without.metrics, with.metrics)
 	if !slices.Equal(with.logs, without.logs) {

@@ -77,6 +77,7 @@ type Vault struct {
 	set    *sealed.Set
 	lanes  []*lane.Lane
 	runner *runner
+	window *window
 
 	mu      sync.Mutex
 	matcher *order.Matcher
@@ -99,7 +100,7 @@ func New(cfg Config, d Deps) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Vault{cfg: cfg, deps: d, folder: folder, opened: make(chan struct{})}
+	v := &Vault{cfg: cfg, deps: d, folder: folder, opened: make(chan struct{}), window: newWindow(windowBytes)}
 	if v.docket, err = docket.New(docket.Config{
 		Bus: d.Bus, Folder: folder, Every: cfg.Beat, Size: cfg.Size, Now: d.Now,
 	}); err != nil {
