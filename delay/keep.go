@@ -2,7 +2,6 @@ package delay
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"qstream/bus"
@@ -62,15 +61,8 @@ func (d *Delay) kept() kept {
 
 // retention asks the broker, so that what was configured there counts.
 func (d *Delay) retention(ctx context.Context) (kept, error) {
-	classes := []string{schemas.DefaultClass}
-	for _, q := range d.deps.Directory.Snapshot().Queues() {
-		if q.ContentClass != "" {
-			classes = append(classes, q.ContentClass)
-		}
-	}
-	slices.Sort(classes)
 	topics := []string{schemas.Received, schemas.Reinject}
-	for _, class := range slices.Compact(classes) {
+	for _, class := range d.deps.Directory.Snapshot().ContentClasses() {
 		topics = append(topics, schemas.Content(class))
 	}
 	var k kept

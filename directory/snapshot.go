@@ -161,6 +161,19 @@ func (s *Snapshot) Queue(name string) *Queue { return s.queues[name] }
 // Queues are the live queues by name, implicit ones included. Don't change them.
 func (s *Snapshot) Queues() []*Queue { return s.queueList }
 
+// ContentClasses are the retention classes that content may be stored in: the
+// default one and those that queues name, sorted.
+func (s *Snapshot) ContentClasses() []string {
+	classes := []string{schemas.DefaultClass}
+	for _, q := range s.queueList {
+		if q.ContentClass != "" {
+			classes = append(classes, q.ContentClass)
+		}
+	}
+	slices.Sort(classes)
+	return slices.Compact(classes)
+}
+
 // Tenant finds a tenant by name; nil if none.
 func (s *Snapshot) Tenant(name string) *Tenant { return s.tenants[name] }
 

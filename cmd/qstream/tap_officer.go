@@ -17,6 +17,8 @@ type tapOfficerCmd struct {
 	List   tapOfficerListCmd   `cmd:"" help:"List the officers, and changes that wait for a second one."`
 	Add    tapOfficerAddCmd    `cmd:"" help:"Add an officer: counts once a second officer does the same."`
 	Remove tapOfficerRemoveCmd `cmd:"" help:"Remove an officer: counts once a second officer does the same."`
+
+	Withdraw tapOfficerWithdrawCmd `cmd:"" help:"Take back what waits for a second officer; one is enough."`
 }
 
 // tapOfficerListCmd lists the officers.
@@ -26,9 +28,14 @@ type tapOfficerListCmd struct {
 }
 
 func (c *tapOfficerListCmd) Run(ctx context.Context, p *Process) error {
-	var all office.OfficersAnswer
-	if err := c.ask(ctx, p, office.VerbOfficers, nil, &all); err != nil {
+	o, hello, err := c.open(ctx, p)
+	if err != nil {
 		return err
+	}
+	defer o.Close()
+	var all office.OfficersAnswer
+	if err := o.Ask(ctx, office.VerbOfficers, nil, &all); err != nil {
+		return officeError(err)
 	}
 	if c.JSON {
 		return printJSON(p.Stdout, all)
@@ -42,7 +49,7 @@ func (c *tapOfficerListCmd) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	for _, pr := range all.Proposals {
-		if !pr.Approved.Made() && !pr.Revoked.Made() {
+		if pr.Open(hello.Now, hello.Changes) {
 			fmt.Fprintf(p.Stdout, "waits for a second officer: %s, asked for by %s\n", changeText(pr.Change), said(pr.Requested))
 		}
 	}
@@ -69,20 +76,11 @@ func (f officerFlags) agree(ctx context.Context, p *Process, c order.Change) err
 		return officeError(err)
 	}
 	for _, pr := range all.Proposals {
-		if pr.Approved.Made() || pr.Revoked.Made() || pr.Change.Base != hello.Changes || pr.Requested.By == f.As || !sameChange(pr.Change, c) ||
-			p.Now().Sub(pr.Requested.At) > order.ApproveWithin {
+		if !pr.Open(hello.Now, hello.Changes) || pr.Requested.By == f.As || !sameChange(pr.Change, c) {
 			continue
 		}
-		text, err := pr.Change.Canonical()
-		if err != nil {
+		if err := answerChange(ctx, p, o, order.Approve, pr); err != nil {
 			return err
-		}
-		s, err := o.Signer().Answer(p.Now(), order.Approve, order.SubjectOfficer, pr.Change.ID, order.Hash(text))
-		if err != nil {
-			return err
-		}
-		if _, err := o.Say(ctx, s); err != nil {
-			return officeError(err)
 		}
 		fmt.Fprintf(p.Stdout, "done: %s, as %s asked for\n", changeText(c), pr.Requested.By)
 		return nil
@@ -97,6 +95,20 @@ func (f officerFlags) agree(ctx context.Context, p *Process, c order.Change) err
 	}
 	fmt.Fprintf(p.Stdout, "asked for: %s; a second officer has to do the same within 7 days\n", changeText(c))
 	return nil
+}
+
+// answerChange approves or revokes what an officer asked for.
+func answerChange(ctx context.Context, p *Process, o *office.Client, verb string, pr *order.Proposal) error {
+	text, err := pr.Change.Canonical()
+	if err != nil {
+		return err
+	}
+	s, err := o.Signer().Answer(p.Now(), verb, order.SubjectOfficer, pr.Change.ID, order.Hash(text))
+	if err != nil {
+		return err
+	}
+	_, err = o.Say(ctx, s)
+	return officeError(err)
 }
 
 // sameChange is whether two officers mean the same.

@@ -12,6 +12,7 @@ import (
 	"qstream/bus"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
+	"qstream/tapper/sink"
 )
 
 // kept is what processes told of archives: where content went that waits for
@@ -115,17 +116,9 @@ func (a *Archives) keepOf(ctx context.Context, name string) error {
 	if err != nil || retention <= 0 {
 		return err
 	}
-	until := a.deps.Now().Add(-patience(retention))
+	until := a.deps.Now().Add(-sink.Patience(retention))
 	start := bus.Start{Offset: map[string]map[int32]int64{topic: commits}, Until: until}
 	return a.deps.Bus.Read(ctx, []string{topic}, start, func(r bus.Record) error { return a.keepRecord(ctx, name, r) })
-}
-
-// patience is for how long content waits where it is.
-func patience(retention time.Duration) time.Duration {
-	if retention > 2*24*time.Hour {
-		return retention - 24*time.Hour
-	}
-	return retention / 2
 }
 
 // keepRecord copies one content and tells where. Two tappers that do it at once

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"filippo.io/age"
 	"google.golang.org/protobuf/proto"
@@ -66,6 +67,7 @@ func (d *delivery) message(ctx context.Context, c *sink.Copy, of *pb.TapCopy) er
 	if err != nil || m.Id != of.MessageId {
 		return fmt.Errorf("%w: another message is at its place", errGone)
 	}
+	d.stands = []stand{{r.Topic, r.Time}}
 	c.MessageID, c.Accepted = m.Id, m.At
 	for _, rcpt := range m.GetEnvelope().GetRecipients() {
 		if slices.Contains(of.Recipients, rcpt.Number) {
@@ -78,6 +80,9 @@ func (d *delivery) message(ctx context.Context, c *sink.Copy, of *pb.TapCopy) er
 	c.Kind = sink.Envelope
 	if of.Bare || d.tap.Order.What == order.Envelope {
 		return nil
+	}
+	if ref := content.GetRef(); ref != nil {
+		d.stands = append(d.stands, stand{ref.Topic, time.UnixMilli(ref.StoredMs)})
 	}
 	c.Kind, c.Size = sink.Full, content.GetSize()+int64(len(m.Prepend))
 	c.Open = func(ctx context.Context) (io.ReadCloser, error) {

@@ -57,6 +57,7 @@ type Audit struct {
 	match *order.Matcher
 	now   time.Time
 	lanes map[int]*laneAudit
+	kept  retentions
 	gaps  []Gap
 
 	unread int
@@ -78,7 +79,8 @@ type copied struct {
 	source   uint32
 	offset   int64
 	sequence uint64
-	at       time.Time
+	bare     bool
+	stands   []stand // as the lane says; from its message on, as that does
 	seen     bool
 }
 
@@ -151,7 +153,10 @@ func (a *Audit) tick(n int, at sealed.Place, tick *pb.TapTick) {
 		if had := l.copies[c.MessageId]; had != nil {
 			a.find(GapTwice, n, "message %s as numbers %d and %d", c.MessageId, had.sequence, c.Sequence)
 		}
-		l.copies[c.MessageId] = &copied{source: c.Source, offset: c.Offset, sequence: c.Sequence, at: at.At}
+		kind, _ := lane.Split(c.Source)
+		l.copies[c.MessageId] = &copied{
+			source: c.Source, offset: c.Offset, sequence: c.Sequence, bare: c.Bare, stands: []stand{{kinds[kind], at.At}},
+		}
 	}
 	for _, o := range tick.Outcomes {
 		if o.Number == l.number {
@@ -203,7 +208,12 @@ func (a *Audit) Mail(r bus.Record, owner func(domain string) string) {
 	n := int(r.Partition) % schemas.VaultLanes
 	l, source := a.lanes[n], lane.Source(kind, r.Partition)
 	if c := l.copies[m.Id]; c != nil {
-		c.seen = c.seen || c.source == source && c.offset == r.Offset
+		if c.source == source && c.offset == r.Offset {
+			c.seen, c.stands = true, []stand{{r.Topic, r.Time}}
+			if ref := m.GetContent().GetRef(); ref != nil && !c.bare {
+				c.stands = append(c.stands, stand{ref.Topic, time.UnixMilli(ref.StoredMs)})
+			}
+		}
 		return
 	}
 	if len(Matches(a.match, m, owner, "")) == 0 {
@@ -234,8 +244,7 @@ func (a *Audit) Report(oldest map[string]map[int32]int64) *Report {
 			if start, ok := oldest[kinds[kind]][partition]; ok && !c.seen && c.offset >= start {
 				a.find(GapMessage, n, "message %s at %s partition %d offset %d", id, kinds[kind], partition, c.offset)
 			}
-			leaves := c.at.Add(kept())
-			if c.sequence > l.acked && leaves.Sub(a.now) < warnWithin {
+			if leaves, soon := a.kept.leaves(c.stands, a.now); soon && c.sequence > l.acked {
 				a.find(GapLeaving, n, "number %d, message %s: at %s", c.sequence, id, leaves.UTC().Format(time.RFC3339))
 			}
 		}
@@ -250,12 +259,6 @@ func (a *Audit) Report(oldest map[string]map[int32]int64) *Report {
 	return rep
 }
 
-// kept is how long mail is kept at least.
-func kept() time.Duration {
-	row, _ := schemas.ByName(schemas.Received)
-	return row.Retention
-}
-
 // Gaps reads the topics and reports on an order.
 func (v *Vault) Gaps(ctx context.Context, id string) (*Report, error) {
 	select {
@@ -268,6 +271,7 @@ func (v *Vault) Gaps(ctx context.Context, id string) (*Report, error) {
 		return nil, fmt.Errorf("%w: no approved order of that id", order.ErrNone)
 	}
 	a := NewAudit(tap, v.deps.Now())
+	a.kept = v.kept()
 	// A lane's records are stamped after the approval that they follow.
 	for n := range v.lanes {
 		start := bus.Start{Since: tap.Approved.At.Add(-time.Minute)}

@@ -115,6 +115,7 @@ type delivery struct {
 	tap     *order.Tap
 	sink    sink.Sink      // nil: not made yet
 	done    map[int]uint64 // by lane: what the sink has
+	stands  []stand        // of the copy that is tried; nil: not known
 	warned  time.Time
 	failing time.Duration // the last wait; 0: none
 }
@@ -261,6 +262,7 @@ func (d *delivery) put(ctx context.Context, n int, it item) (lost, ok bool) {
 func (d *delivery) try(ctx context.Context, n int, it item) error {
 	ctx, cancel := context.WithTimeout(ctx, putTime)
 	defer cancel()
+	d.stands = nil
 	if d.sink == nil {
 		spec, err := sink.Parse(d.tap.Order.Sink)
 		if err != nil {
@@ -285,16 +287,23 @@ func (d *delivery) wait(ctx context.Context) bool {
 	return bus.Pause(ctx, d.failing)
 }
 
-// warnWithin is how long before the end of its retention content is told of
-// that a sink still hasn't.
-const warnWithin = 24 * time.Hour
+// warnEvery is how often the audit is told of a sink that fails.
+const warnEvery = 24 * time.Hour
 
 // alarm tells the audit, once a day, of copies whose content leaves the topics
 // soon.
 func (d *delivery) alarm(ctx context.Context, it item) {
 	now := d.v.deps.Now()
-	leaves := it.at.At.Add(kept())
-	if it.copy == nil || now.Sub(d.warned) < warnWithin || leaves.Sub(now) > warnWithin {
+	if it.copy == nil || now.Sub(d.warned) < warnEvery {
+		return
+	}
+	stands := d.stands
+	if stands == nil { // it couldn't be read; it was there before its lane said so
+		kind, _ := lane.Split(it.copy.Source)
+		stands = []stand{{kinds[kind], it.at.At}}
+	}
+	leaves, soon := d.v.kept().leaves(stands, now)
+	if !soon {
 		return
 	}
 	d.warned = now

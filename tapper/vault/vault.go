@@ -83,6 +83,7 @@ type Vault struct {
 	matcher *order.Matcher
 	known   time.Time     // mail accepted before is decided by the matcher
 	opened  chan struct{} // closed and made anew when known moves
+	keeps   retentions    // nil: not asked yet
 }
 
 // New checks cfg and reads the vault's folder; it starts nothing.
@@ -153,6 +154,7 @@ func (v *Vault) Run(ctx context.Context) error {
 		return v.office.Run(ctx) // it opens once the orders are known
 	})
 	g.Go(func() error { v.work(ctx); return nil })
+	g.Go(func() error { v.keep(ctx); return nil })
 	return g.Wait()
 }
 

@@ -35,6 +35,7 @@ type system struct {
 	folder docket.Folder
 	dir    *directory.Follower
 	sinks  string
+	now    func() time.Time // of tappers; by default the broker's
 
 	mu   sync.Mutex
 	sent int
@@ -54,7 +55,7 @@ func newSystem(t *testing.T) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &system{t: t, broker: bustest.Start(t), folder: folder, sinks: t.TempDir()}
+	s := &system{t: t, broker: bustest.Start(t), folder: folder, sinks: t.TempDir(), now: time.Now}
 	s.bus = s.broker.Dial(t, bus.Config{})
 	s.dir = directory.Follow(s.bus)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -77,7 +78,7 @@ func (s *system) start() *tapper {
 	s.t.Helper()
 	own := s.broker.Dial(s.t, bus.Config{})
 	v, err := New(Config{Dir: s.folder.Dir, Me: "mx.example", Beat: 2 * laneBeat, LaneBeat: laneBeat, Size: 1024}, Deps{
-		Bus: own, Directory: s.dir, Now: time.Now,
+		Bus: own, Directory: s.dir, Now: s.now,
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -100,9 +100,12 @@ type Tick struct {
 	WrittenMs int64  `protobuf:"varint,4,opt,name=written_ms,json=writtenMs,proto3" json:"written_ms,omitempty"`
 	// Where a reader may start: from this record on everything that holds is
 	// said again. Number 0: at the oldest record.
-	SweepNumber   uint64   `protobuf:"varint,5,opt,name=sweep_number,json=sweepNumber,proto3" json:"sweep_number,omitempty"`
-	SweepOffset   int64    `protobuf:"varint,6,opt,name=sweep_offset,json=sweepOffset,proto3" json:"sweep_offset,omitempty"`
-	Pieces        []*Piece `protobuf:"bytes,7,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	SweepNumber uint64   `protobuf:"varint,5,opt,name=sweep_number,json=sweepNumber,proto3" json:"sweep_number,omitempty"`
+	SweepOffset int64    `protobuf:"varint,6,opt,name=sweep_offset,json=sweepOffset,proto3" json:"sweep_offset,omitempty"`
+	Pieces      []*Piece `protobuf:"bytes,7,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	// The newest key that its writer has. No record is sealed with a key before
+	// one that counts has told of it, sealed with the key before.
+	NewestKey     uint32 `protobuf:"varint,8,opt,name=newest_key,json=newestKey,proto3" json:"newest_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,6 +187,13 @@ func (x *Tick) GetPieces() []*Piece {
 		return x.Pieces
 	}
 	return nil
+}
+
+func (x *Tick) GetNewestKey() uint32 {
+	if x != nil {
+		return x.NewestKey
+	}
+	return 0
 }
 
 // Piece is an entry of a tick, or a part of one that needs several ticks.
@@ -1095,7 +1105,7 @@ const file_qstream_v1_vault_proto_rawDesc = "" +
 	"\x06Sealed\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\aR\x03key\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x10\n" +
-	"\x03box\x18\x03 \x01(\fR\x03box\"\xe0\x01\n" +
+	"\x03box\x18\x03 \x01(\fR\x03box\"\xff\x01\n" +
 	"\x04Tick\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x18\n" +
 	"\afollows\x18\x02 \x01(\fR\afollows\x12\x16\n" +
@@ -1104,7 +1114,9 @@ const file_qstream_v1_vault_proto_rawDesc = "" +
 	"written_ms\x18\x04 \x01(\x03R\twrittenMs\x12!\n" +
 	"\fsweep_number\x18\x05 \x01(\x04R\vsweepNumber\x12!\n" +
 	"\fsweep_offset\x18\x06 \x01(\x03R\vsweepOffset\x12)\n" +
-	"\x06pieces\x18\a \x03(\v2\x11.qstream.v1.PieceR\x06pieces\"M\n" +
+	"\x06pieces\x18\a \x03(\v2\x11.qstream.v1.PieceR\x06pieces\x12\x1d\n" +
+	"\n" +
+	"newest_key\x18\b \x01(\rR\tnewestKey\"M\n" +
 	"\x05Piece\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1c\n" +
 	"\tcontinued\x18\x02 \x01(\bR\tcontinued\x12\x12\n" +

@@ -1,7 +1,9 @@
 package office
 
 import (
+	"bytes"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
 	"sync"
 	"time"
@@ -38,8 +40,9 @@ func (b *bucket) take(now time.Time, rate, burst float64) bool {
 
 // admission decides who is heard. Safe for concurrent use.
 type admission struct {
-	vault string
-	decoy ed25519.PublicKey // checked where there is no key, so that it takes as long
+	vault  string
+	office []byte            // this process: nonces are forgotten at its end
+	decoy  ed25519.PublicKey // checked where there is no key, so that it takes as long
 
 	mu       sync.Mutex
 	officers map[string]*bucket
@@ -50,7 +53,9 @@ type admission struct {
 
 func newAdmission(vault string) *admission {
 	decoy, _, _ := ed25519.GenerateKey(nil) // never fails
-	return &admission{vault: vault, decoy: decoy, officers: map[string]*bucket{}, seen: map[[nonceSize]byte]time.Time{}}
+	id := make([]byte, nonceSize)
+	_, _ = rand.Read(id) // never fails
+	return &admission{vault: vault, office: id, decoy: decoy, officers: map[string]*bucket{}, seen: map[[nonceSize]byte]time.Time{}}
 }
 
 // verdict of an admission.
@@ -76,7 +81,7 @@ func (a *admission) admit(officers order.Officers, body []byte, signature string
 	if !signed(key, body, signature) || !ok || !known {
 		return request{}, a.reject()
 	}
-	if r.Vault != a.vault && (r.Verb != VerbHello || r.Vault != "") {
+	if hello := r.Verb == VerbHello && r.Vault == "" && len(r.Office) == 0; !hello && (r.Vault != a.vault || !bytes.Equal(r.Office, a.office)) {
 		return request{}, a.reject()
 	}
 	if d := now.Sub(r.At); d > Fresh || d < -Fresh {

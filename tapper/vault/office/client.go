@@ -47,6 +47,7 @@ func ByTLS(addr string, cfg *tls.Config, name string, key ed25519.PrivateKey, no
 
 // Hello asks which vault it is. It goes before everything else.
 func (c *Client) Hello(ctx context.Context) (Hello, error) {
+	c.vault = Hello{} // a second one is about another process, perhaps
 	err := c.Ask(ctx, VerbHello, nil, &c.vault)
 	return c.vault, err
 }
@@ -66,7 +67,7 @@ func (c *Client) Ask(ctx context.Context, verb string, args, answer any) error {
 	nonce := make([]byte, nonceSize)
 	_, _ = rand.Read(nonce) // never fails
 	body, err := json.Marshal(request{
-		Format: requestFormat, Vault: c.vault.Vault, Officer: c.name, At: c.now().UTC(), Nonce: nonce, Verb: verb, Args: text,
+		Format: requestFormat, Vault: c.vault.Vault, Office: c.vault.Office, Officer: c.name, At: c.now().UTC(), Nonce: nonce, Verb: verb, Args: text,
 	})
 	if err != nil {
 		return fmt.Errorf("ask the office: %w", err)

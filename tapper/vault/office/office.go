@@ -6,7 +6,9 @@
 // whatever he sends, and learns nothing.
 // Guarantee: every order that is shown and every change is in the audit before
 // the answer, attempts that are refused too; without audit there is no answer.
-// Guarantee: a request counts once and only within Fresh of its time.
+// Guarantee: a request counts once, only within Fresh of its time, and only at
+// the process that it was made for: none that was seen before a start counts after it.
+// (A hello, which asks for that process, does nothing.)
 //
 // What it changes are statements that the officers have signed themselves: the
 // office can't make an order, and who breaks into it can't either.
@@ -50,7 +52,8 @@ const (
 // request is what an officer signs, beside what is in it.
 type request struct {
 	Format  string          `json:"format"`
-	Vault   string          `json:"vault"` // empty in a hello
+	Vault   string          `json:"vault"`  // empty in a hello
+	Office  []byte          `json:"office"` // Hello.Office; empty in a hello
 	Officer string          `json:"officer"`
 	At      time.Time       `json:"at"`
 	Nonce   []byte          `json:"nonce"`
@@ -73,6 +76,7 @@ func signed(key ed25519.PublicKey, body []byte, signature string) bool {
 // Hello tells an officer which vault it is.
 type Hello struct {
 	Vault   string    `json:"vault"`
+	Office  []byte    `json:"office"`  // the process, since its start; random
 	Changes uint64    `json:"changes"` // of the officers, for order.Change
 	Now     time.Time `json:"now"`
 }

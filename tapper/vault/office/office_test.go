@@ -302,7 +302,7 @@ func (p *tapper) body(change func(*request)) []byte {
 	p.t.Helper()
 	nonce := make([]byte, nonceSize)
 	_, _ = rand.Read(nonce)
-	r := request{Format: requestFormat, Vault: p.docket.Vault(), Officer: "ann", At: p.clock.now(), Nonce: nonce, Verb: VerbOrders, Args: json.RawMessage(`{}`)}
+	r := request{Format: requestFormat, Vault: p.docket.Vault(), Office: p.server.admit.office, Officer: "ann", At: p.clock.now(), Nonce: nonce, Verb: VerbOrders, Args: json.RawMessage(`{}`)}
 	if change != nil {
 		change(&r)
 	}
@@ -344,6 +344,8 @@ func TestStrangersLearnNothing(t *testing.T) {
 		with("no officer", "ann", func(r *request) { r.Officer = "" }),
 		with("another vault", "ann", func(r *request) { r.Vault = "x" }),
 		with("no vault", "ann", func(r *request) { r.Vault = "" }),
+		with("for another process", "ann", func(r *request) { r.Office = make([]byte, nonceSize) }),
+		with("for no process", "ann", func(r *request) { r.Office = nil }),
 		with("another format", "ann", func(r *request) { r.Format = "x" }),
 		with("no nonce", "ann", func(r *request) { r.Nonce = nil }),
 		with("too old", "ann", func(r *request) { r.At = r.At.Add(-Fresh - time.Minute) }),
@@ -379,7 +381,7 @@ func TestOfficersAreHeardAtARate(t *testing.T) {
 	ask := func(name string) verdict {
 		nonce := make([]byte, nonceSize)
 		_, _ = rand.Read(nonce)
-		body, err := json.Marshal(request{Format: requestFormat, Vault: "v", Officer: name, At: p.clock.now(), Nonce: nonce, Verb: VerbOrders})
+		body, err := json.Marshal(request{Format: requestFormat, Vault: "v", Office: a.office, Officer: name, At: p.clock.now(), Nonce: nonce, Verb: VerbOrders})
 		if err != nil {
 			t.Fatal(err)
 		}

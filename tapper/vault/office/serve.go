@@ -22,7 +22,7 @@ const mostActs = 100_000
 func (s *Server) serve(ctx context.Context, r request, client string) (any, error) {
 	if r.Verb == VerbHello {
 		b := s.cfg.Docket.Book()
-		return Hello{Vault: b.Vault(), Changes: b.Changes(), Now: s.cfg.Now().UTC()}, nil
+		return Hello{Vault: b.Vault(), Office: s.admit.office, Changes: b.Changes(), Now: s.cfg.Now().UTC()}, nil
 	}
 	if err := s.active(ctx); err != nil {
 		return nil, err

@@ -259,6 +259,18 @@ func TestOfficersChange(t *testing.T) {
 	o.take(o.answer("ann", Approve, other.ID), ErrState) // on another base
 	o.take(o.answer("ann", Revoke, other.ID), nil)
 	o.take(o.answer("ann", Revoke, other.ID), ErrState)
+	// Who asked may take it back alone; then nobody can approve it.
+	fay, _ := person("fay")
+	taken := Change{ID: newID(), Add: &fay, Base: 1}
+	o.take(o.change("bob", taken), nil)
+	if !o.book.Proposal(taken.ID).Open(o.now, 1) || o.book.Proposal(taken.ID).Open(o.now, 2) || o.book.Proposal(taken.ID).Open(o.now.Add(ApproveWithin+1), 1) {
+		t.Error("a request waits while it is fresh and on the officers of now")
+	}
+	o.take(o.answer("bob", Revoke, taken.ID), nil)
+	o.take(o.answer("ann", Approve, taken.ID), ErrState)
+	if o.book.Proposal(taken.ID).Open(o.now, 1) {
+		t.Error("it waits though it was taken back")
+	}
 	o.take(o.change("bob", Change{ID: newID(), Add: &Officer{Name: "zoe", Key: eve.Key}, Base: 1}), ErrState) // eve's key
 	o.take(o.change("bob", Change{ID: newID(), Remove: "zoe", Base: 1}), ErrState)
 	o.take(o.change("bob", Change{ID: newID(), Remove: "ann"}), ErrState) // on an old base

@@ -104,10 +104,8 @@ func (o Order) Complete() (Order, error) {
 	} else if _, err := directory.ParseSink(o.Sink); err != nil {
 		fault("sink: %w", err)
 	}
-	if o.Encrypt != "" {
-		if _, err := age.ParseX25519Recipient(o.Encrypt); err != nil {
-			fault("encrypt: want an age public key (age1...): %v", err)
-		}
+	if !o.encrypts() {
+		fault("encrypt: want an age public key (age1...)") // not what was given: it may be the private one
 	}
 	if len(faults) > 0 {
 		return o, fmt.Errorf("%w: %w", ErrInvalid, errors.Join(faults...))
@@ -118,6 +116,19 @@ func (o Order) Complete() (Order, error) {
 		return o, fmt.Errorf("%w: is longer than %d KiB; make several of it", ErrInvalid, MaxOrder>>10)
 	}
 	return o, nil
+}
+
+// encrypts tries the key, if there is one: to some nothing can be encrypted.
+func (o Order) encrypts() bool {
+	if o.Encrypt == "" {
+		return true
+	}
+	to, err := age.ParseX25519Recipient(o.Encrypt)
+	if err != nil || to.String() != o.Encrypt {
+		return false
+	}
+	_, err = to.Wrap(make([]byte, 16))
+	return err == nil
 }
 
 // plain is whether text fits and is what people can read.

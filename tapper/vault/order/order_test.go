@@ -41,6 +41,15 @@ func TestComplete(t *testing.T) {
 		{"encrypted", func(o *Order) { o.Encrypt = identity.Recipient().String() }, ""},
 		{"no age key", func(o *Order) { o.Encrypt = "age1qqqq" }, "encrypt: want an age public key"},
 		{"private age key", func(o *Order) { o.Encrypt = identity.String() }, "encrypt: want an age public key"},
+		{"an age key and more", func(o *Order) { o.Encrypt = identity.Recipient().String() + "\n" + identity.Recipient().String() }, "encrypt: want"},
+		{"an age key in capitals", func(o *Order) { o.Encrypt = strings.ToUpper(identity.Recipient().String()) }, "encrypt: want"},
+		{"a misspelt age key", func(o *Order) { o.Encrypt = identity.Recipient().String()[:61] + "b" }, "encrypt: want"},
+		{"a key of a plug-in", func(o *Order) { o.Encrypt = "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t" }, "encrypt: want"},
+		{"a key of SSH", func(o *Order) { o.Encrypt = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL" }, "encrypt: want"},
+		{"hostile age key", func(o *Order) { o.Encrypt = "age1\x1b[31m" }, "encrypt: want"},
+		{"a key to which nothing can be encrypted", func(o *Order) {
+			o.Encrypt = "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqm2awlv" // all zeros
+		}, "encrypt: want"},
 		{"no id", func(o *Order) { o.ID = "7" }, "id: want an id"},
 		{"no reference", func(o *Order) { o.Reference = "  " }, "reference: is missing"},
 		{"hostile reference", func(o *Order) { o.Reference = "a\x1b[31m" }, "reference: want at most"},

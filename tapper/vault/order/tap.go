@@ -89,3 +89,9 @@ type Proposal struct {
 	Approved  Decision `json:"approved,omitzero"`
 	Revoked   Decision `json:"revoked,omitzero"`
 }
+
+// Open is whether it waits for a second officer, and one could still agree;
+// changes is how often the officers have changed.
+func (p *Proposal) Open(now time.Time, changes uint64) bool {
+	return !p.Approved.Made() && !p.Revoked.Made() && p.Change.Base == changes && now.Sub(p.Requested.At) <= ApproveWithin
+}

@@ -25,7 +25,7 @@ const (
 	// number of the key, nonce, tag of the box.
 	sealedFixed = 1 + 4 + 1 + 1 + chacha20poly1305.NonceSizeX + 1
 	// tickFixed are the bytes of a Tick beside its pieces, at most.
-	tickFixed = 2*(2+idSize) + 4*(1+binary.MaxVarintLen64) + 1
+	tickFixed = 2*(2+idSize) + 4*(1+binary.MaxVarintLen64) + 1 + binary.MaxVarintLen32 + 1
 	// pieceFixed are the bytes of a piece beside its data, at most.
 	pieceFixed = 1 + 3 + 1 + 3 + 2 + 2
 )
@@ -53,9 +53,9 @@ func (c *codec) aead(number uint32) (cipher.AEAD, error) {
 	if a, ok := c.aeads[number]; ok {
 		return a, nil
 	}
-	key, ok := c.keys.keys[number]
+	key, ok := c.keys.key(number)
 	if !ok {
-		return nil, fmt.Errorf("%w: number %d is not there", ErrKey, number)
+		return nil, fmt.Errorf("key %d is not there", number)
 	}
 	derived, err := hkdf.Key(sha256.New, key[:], nil, "qstream sealed log "+c.topic, chacha20poly1305.KeySize)
 	if err != nil {
@@ -86,9 +86,9 @@ func boxSize(size int) int {
 // room is how many bytes a record of size bytes has for pieces.
 func room(size int) int { return boxSize(size) - chacha20poly1305.Overhead - 1 - tickFixed }
 
-// seal makes a value of size bytes; of the few sizes that no box fits, one
-// less.
-func (c *codec) seal(t *pb.Tick, size int) ([]byte, error) {
+// seal makes a value of size bytes with the key of a number; of the few sizes
+// that no box fits, one less.
+func (c *codec) seal(t *pb.Tick, size int, number uint32) ([]byte, error) {
 	plain := make([]byte, 0, boxSize(size))
 	plain, err := proto.MarshalOptions{}.MarshalAppend(plain, t)
 	if err != nil {
@@ -100,10 +100,9 @@ func (c *codec) seal(t *pb.Tick, size int) ([]byte, error) {
 	}
 	plain = append(plain, endMark)
 	plain = append(plain, make([]byte, full-len(plain))...)
-	number := c.keys.newest
 	a, err := c.aead(number)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("seal the tick: %w", err)
 	}
 	nonce := make([]byte, chacha20poly1305.NonceSizeX)
 	_, _ = rand.Read(nonce) // never fails
@@ -115,7 +114,8 @@ func (c *codec) seal(t *pb.Tick, size int) ([]byte, error) {
 	return value, nil
 }
 
-// open reads a value. The error is ErrGarbage or ErrKey.
+// open reads a value. The error is ErrGarbage, also where it claims a key that
+// isn't known: anybody may claim that.
 func (c *codec) open(value []byte) (*pb.Tick, error) {
 	s := &pb.Sealed{}
 	if err := proto.Unmarshal(value, s); err != nil {
@@ -126,7 +126,7 @@ func (c *codec) open(value []byte) (*pb.Tick, error) {
 	}
 	a, err := c.aead(s.Key)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrGarbage, err)
 	}
 	plain, err := a.Open(nil, s.Nonce, s.Box, c.bound(s.Key))
 	if err != nil {
@@ -143,6 +143,7 @@ func (c *codec) open(value []byte) (*pb.Tick, error) {
 	if err := proto.Unmarshal(plain[:end], t); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGarbage, err)
 	}
+	t.NewestKey = max(t.NewestKey, s.Key)
 	if t.Number == 0 || len(t.Writer) != idSize || t.Number > 1 && len(t.Follows) != idSize {
 		return nil, fmt.Errorf("%w: %w", ErrGarbage, errors.New("a tick without number, writer or predecessor"))
 	}

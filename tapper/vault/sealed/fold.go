@@ -20,6 +20,7 @@ type Fold struct {
 	id      [idSize]byte
 	follows uint64 // how many counted since the first that was taken as it is
 	opened  bool   // a record of the log was seen
+	newest  uint32 // key that a record that counts told of; 0: none yet
 
 	part []byte // of an entry that isn't whole yet
 	open bool
@@ -39,8 +40,8 @@ type Taken struct {
 // NewFold makes a fold of a topic.
 func NewFold(topic string, keys *Keys) *Fold { return &Fold{codec: newCodec(topic, keys)} }
 
-// Take reads a record. An error is ErrGarbage, ErrKey or ErrLost and means
-// that it changed nothing.
+// Take reads a record. An error is ErrGarbage or ErrLost and means that it
+// changed nothing.
 func (f *Fold) Take(r bus.Record) (Taken, error) {
 	t, err := f.codec.open(r.Value)
 	if err != nil {
@@ -71,6 +72,7 @@ func (f *Fold) Take(r bus.Record) (Taken, error) {
 	}
 	f.number, f.id = t.Number, done.id
 	f.sweepNumber, f.sweepOffset = t.SweepNumber, t.SweepOffset
+	f.newest = max(f.newest, t.NewestKey)
 	for _, p := range t.Pieces {
 		if entry, whole := f.join(p); whole {
 			done.Entries = append(done.Entries, entry)
@@ -99,3 +101,16 @@ func (f *Fold) join(p *pb.Piece) (entry []byte, whole bool) {
 
 // Head is the number of the newest record that counts; 0: none.
 func (f *Fold) Head() uint64 { return f.number }
+
+// Lacks is the number of a key that the log's writers have and this process
+// doesn't: what comes may not be readable here. 0: none.
+func (f *Fold) Lacks() uint32 {
+	if f.newest > f.codec.keys.top() {
+		return f.newest
+	}
+	return 0
+}
+
+// sealedBy is the key of the next record. A newer one than it is told of first,
+// so that a reader who lacks that learns it from a record that it can trust.
+func (f *Fold) sealedBy() uint32 { return max(f.newest, 1) }

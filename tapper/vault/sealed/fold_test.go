@@ -1,6 +1,7 @@
 package sealed
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -8,22 +9,25 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"qstream/bus"
+	pb "qstream/schemas/qstream/v1"
 )
 
 // writer is a process of the model: a log, a queue and what it has read.
 type writer struct {
 	log    *log
+	keys   *Keys
 	queue  *Queue
 	read   int // of the topic
 	took   []string
 	wanted []string
 }
 
-func (m *model) start(t *rapid.T, keys *Keys) *writer {
-	w := &writer{}
+func (m *model) start(keys *Keys) *writer {
+	w := &writer{keys: keys}
 	w.queue = NewQueue(func(_ Place, entry []byte) { w.took = append(w.took, string(entry)) }, nil)
 	m.writers++
 	id := make([]byte, idSize)
@@ -46,12 +50,17 @@ func (m *model) land(r bus.Record) {
 	m.topic = append(m.topic, r)
 }
 
+// readOn reads some records, as a Set does: up to one that tells of a key that
+// isn't there.
 func (w *writer) readOn(m *model, n int) {
-	for ; n > 0 && w.read < len(m.topic); n-- {
+	for ; n > 0 && w.read < len(m.topic) && !w.stands(); n-- {
 		_, _, _ = w.log.take(m.topic[w.read])
 		w.read++
 	}
 }
+
+// stands by: it lacks a key.
+func (w *writer) stands() bool { return w.log.fold.Lacks() > 0 }
 
 // say queues an entry without waiting for it.
 func (w *writer) say(entry string) {
@@ -62,11 +71,14 @@ func (w *writer) say(entry string) {
 // Several processes write without knowing of one another; records are stored
 // late, twice, or after their writer's end. Whoever reads finds the same
 // entries, none twice; and what a living process said is all there, in order.
+// Some have a newer key than others; anybody may write under keys that don't
+// exist. Who lacks a key never knows anything but what the others know, too.
 func TestEntriesCountOnce(t *testing.T) {
+	rotated := 0
 	rapid.Check(t, func(t *rapid.T) {
-		keys := testKeys2(t)
 		m := &model{}
-		ws := []*writer{m.start(t, keys), m.start(t, keys)}
+		some := func() *Keys { return nKeys(t, rapid.IntRange(1, 3).Draw(t, "keys")) }
+		ws := []*writer{m.start(some()), m.start(some())}
 		t.Repeat(map[string]func(*rapid.T){
 			"say": func(t *rapid.T) {
 				m.entries++
@@ -75,6 +87,9 @@ func TestEntriesCountOnce(t *testing.T) {
 			},
 			"write": func(t *rapid.T) {
 				w := rapid.SampledFrom(ws).Draw(t, "writer")
+				if w.stands() {
+					return
+				}
 				r, err := w.log.build(1)
 				if err != nil {
 					t.Fatal(err)
@@ -97,17 +112,30 @@ func TestEntriesCountOnce(t *testing.T) {
 					m.land(rapid.SampledFrom(m.topic).Draw(t, "record"))
 				}
 			},
+			"forge": func(t *rapid.T) {
+				m.land(bus.Record{Value: forged(t, rapid.Uint32Range(0, 5).Draw(t, "key"))})
+			},
 			"read": func(t *rapid.T) {
 				rapid.SampledFrom(ws).Draw(t, "writer").readOn(m, rapid.IntRange(1, 5).Draw(t, "records"))
 			},
 			"kill": func(t *rapid.T) {
 				if rapid.IntRange(0, 5).Draw(t, "really") == 0 {
-					ws[rapid.IntRange(0, len(ws)-1).Draw(t, "which")] = m.start(t, keys)
+					ws[rapid.IntRange(0, len(ws)-1).Draw(t, "which")] = m.start(some())
 				}
 			},
 		})
+		before := m.start(nKeys(t, 3))
+		before.readOn(m, len(m.topic))
+		for _, w := range ws {
+			if w.stands() {
+				rotated++
+			}
+			if len(w.took) > len(before.took) || !slices.Equal(w.took, before.took[:len(w.took)]) {
+				t.Fatalf("with %d keys: %d entries, not the first of %d", w.keys.top(), len(w.took), len(before.took))
+			}
+		}
 		m.settle(t, ws)
-		all := m.start(t, keys)
+		all := m.start(nKeys(t, 3))
 		all.readOn(m, len(m.topic))
 		seen := map[string]bool{}
 		for _, entry := range all.took {
@@ -131,11 +159,38 @@ func TestEntriesCountOnce(t *testing.T) {
 			}
 		}
 	})
+	if rotated == 0 {
+		t.Error("nobody ever lacked a key")
+	}
 }
 
-// settle lets one writer after the other say what it has to say.
+// nKeys are the first n of three keys.
+func nKeys(t rapid.TB, n int) *Keys {
+	keys := map[uint32][keySize]byte{}
+	for i := range n {
+		keys[uint32(i+1)] = [keySize]byte{byte(i + 1)}
+	}
+	k, err := NewKeys(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// forged is a record that claims a key, by somebody who has none.
+func forged(t rapid.TB, key uint32) []byte {
+	value, err := proto.Marshal(&pb.Sealed{Key: key, Nonce: make([]byte, 24), Box: bytes.Repeat([]byte{1}, boxSize(leastSize))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// settle lets one writer after the other say what it has to say, once it has
+// all keys.
 func (m *model) settle(t *rapid.T, ws []*writer) {
 	for _, w := range ws {
+		w.keys.newest, w.keys.keys = 3, nKeys(t, 3).keys
 		for range 1000 {
 			w.readOn(m, len(m.topic))
 			if len(w.queue.waiting) == 0 {
@@ -157,7 +212,7 @@ func (m *model) settle(t *rapid.T, ws []*writer) {
 }
 
 func TestMissingRecordsAreTold(t *testing.T) {
-	keys := testKeys(t, 1)
+	keys := nKeys(t, 1)
 	var topic []bus.Record
 	l := newLog(Topic{Name: "topic", Size: leastSize, Teller: NewQueue(func(Place, []byte) {}, nil)}, keys, make([]byte, idSize))
 	for i := range 10 {
@@ -192,7 +247,7 @@ func TestMissingRecordsAreTold(t *testing.T) {
 // Reading may start at a record that had lost its race, when the one that won
 // is gone: it must find its way.
 func TestReadingStartsAtALoser(t *testing.T) {
-	keys := testKeys(t, 1)
+	keys := nKeys(t, 1)
 	two := []*log{}
 	for i := range 2 {
 		id := make([]byte, idSize)
@@ -285,7 +340,7 @@ func (c *counters) Sweep(first bool, _ int) (entries [][]byte, done bool) {
 func TestSweepsSayEverything(t *testing.T) {
 	whole := 0
 	rapid.Check(t, func(t *rapid.T) {
-		keys := testKeys2(t)
+		keys := nKeys(t, 2)
 		c := &counters{values: map[string]int{}, added: map[string]int{}}
 		m := &model{}
 		l := newLog(Topic{Name: "topic", Size: leastSize, Teller: c}, keys, make([]byte, idSize))

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // keySize is the length of a key and of its file.
@@ -16,25 +16,29 @@ const keySize = 32
 
 const keyPrefix = "key."
 
-// Keys are the keys of a vault by number, from 1. All of them open; the newest
-// seals. They never change.
+// Keys are the keys of a vault by number, from 1 without a gap. All of them
+// open; the newest seals. None ever changes; Reload adds new ones. Safe for
+// concurrent use.
 type Keys struct {
+	dir string // empty: none
+
+	mu     sync.RWMutex
 	newest uint32
 	keys   map[uint32][keySize]byte
 }
 
 // NewKeys makes keys of what is given by number.
 func NewKeys(keys map[uint32][keySize]byte) (*Keys, error) {
-	k := &Keys{keys: map[uint32][keySize]byte{}}
-	for n, key := range keys {
-		if n == 0 {
-			return nil, errors.New("a key has number 0: they count from 1")
-		}
-		k.keys[n] = key
-		k.newest = max(k.newest, n)
-	}
-	if k.newest == 0 {
+	k := &Keys{newest: uint32(len(keys)), keys: map[uint32][keySize]byte{}}
+	if len(keys) == 0 {
 		return nil, errors.New("no key")
+	}
+	for n := range k.newest {
+		key, ok := keys[n+1]
+		if !ok {
+			return nil, fmt.Errorf("key %d is missing: old keys stay beside new ones", n+1)
+		}
+		k.keys[n+1] = key
 	}
 	return k, nil
 }
@@ -42,11 +46,44 @@ func NewKeys(keys map[uint32][keySize]byte) (*Keys, error) {
 // Numbers are the numbers of the keys, ascending.
 func (k *Keys) Numbers() []uint32 {
 	var ns []uint32
-	for n := range k.keys {
-		ns = append(ns, n)
+	for n := range k.top() {
+		ns = append(ns, n+1)
 	}
-	slices.Sort(ns)
 	return ns
+}
+
+// top is the number of the newest.
+func (k *Keys) top() uint32 {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.newest
+}
+
+func (k *Keys) key(number uint32) (key [keySize]byte, ok bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	key, ok = k.keys[number]
+	return key, ok
+}
+
+// Reload reads the folder of the keys again, for new ones.
+func (k *Keys) Reload() error {
+	if k.dir == "" {
+		return nil
+	}
+	now, err := ReadKeys(k.dir)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for n, key := range k.keys {
+		if now.keys[n] != key {
+			return fmt.Errorf("%s: key %d is another one than before", k.dir, n)
+		}
+	}
+	k.newest, k.keys = now.newest, now.keys
+	return nil
 }
 
 // ReadKeys reads the keys of a vault's folder: the files key.1, key.2... of 32
@@ -71,11 +108,17 @@ func ReadKeys(dir string) (*Keys, error) {
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("%s has no key: it is no vault", dir)
 	}
-	return NewKeys(keys)
+	k, err := NewKeys(keys)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	k.dir = dir
+	return k, nil
 }
 
 // AddKey makes a new key in a vault's folder, the first or the next, which
-// seals from the next start of a tapper on. Every tapper must have it before.
+// seals from the next start of a tapper on. A tapper that lacks it then stands
+// by.
 func AddKey(dir string) (number uint32, err error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {

@@ -12,6 +12,7 @@ type log struct {
 	Topic
 	fold   *Fold
 	closed int    // records that could not be opened
+	next   int64  // offset behind the last that was read; 0: none was
 	writer []byte // this process
 
 	mine  *written // the record that was published and not read back yet
@@ -58,7 +59,7 @@ func (l *log) build(nowMs int64) (*bus.Record, error) {
 	l.ask(room)
 	t := &pb.Tick{
 		Number: l.fold.number + 1, Writer: l.writer, WrittenMs: nowMs,
-		SweepNumber: l.fold.sweepNumber, SweepOffset: l.fold.sweepOffset,
+		SweepNumber: l.fold.sweepNumber, SweepOffset: l.fold.sweepOffset, NewestKey: l.fold.codec.keys.top(),
 	}
 	if l.fold.number > 0 {
 		t.Follows = l.fold.id[:]
@@ -68,7 +69,7 @@ func (l *log) build(nowMs int64) (*bus.Record, error) {
 	}
 	mine := &written{number: t.Number}
 	t.Pieces = l.pack(room, mine)
-	value, err := l.fold.codec.seal(t, l.Size)
+	value, err := l.fold.codec.seal(t, l.Size, l.fold.sealedBy())
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +145,7 @@ func (l *log) pack(room int, mine *written) []*pb.Piece {
 // wrote it.
 func (l *log) take(r bus.Record) (t Taken, foreign bool, err error) {
 	t, err = l.fold.Take(r)
+	l.next = r.Offset + 1
 	own := l.mine != nil && l.mine.id == idOf(r.Value)
 	if err != nil {
 		if errors.Is(err, ErrGarbage) {

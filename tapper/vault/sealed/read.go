@@ -64,18 +64,18 @@ func Seek(ctx context.Context, b *bus.Bus, keys *Keys, topic string) (offset int
 
 // Read calls take for each record of a log that counts, from start up to its
 // end at the time of the call. A record that can't be opened is passed over; a
-// log of which none can is ErrKey.
+// log of which none can, or that tells of a newer key than these, is ErrKey.
 func Read(ctx context.Context, b *bus.Bus, keys *Keys, topic string, start bus.Start, take func(Taken) error) error {
 	f := NewFold(topic, keys)
 	closed := false
 	err := b.Read(ctx, []string{topic}, start, func(r bus.Record) error {
 		t, err := f.Take(r)
-		switch {
-		case errors.Is(err, ErrKey):
-			return fmt.Errorf("%s at offset %d: %w", topic, r.Offset, err)
-		case err != nil:
+		if err != nil {
 			closed = closed || errors.Is(err, ErrGarbage)
 			return nil
+		}
+		if n := f.Lacks(); n > 0 {
+			return fmt.Errorf("%s at offset %d: %w: key %d is not there", topic, r.Offset, ErrKey, n)
 		}
 		return take(t)
 	})

@@ -6,7 +6,10 @@
 // the head doesn't count, everybody who reads sees that, its writer too. So
 // there is no transaction, no group and no commit that a broker could describe.
 // Guarantee: what was changed, repeated, brought from another topic or sealed
-// with another key doesn't count; what is missing between two records is told.
+// with another key doesn't count and stops nobody, whatever key it claims; what
+// is missing between two records is told.
+// Guarantee: who lacks a key that others seal with learns that from a record
+// that it can trust, before any is sealed so, and writes nothing until it has it.
 // Guarantee: the number, the times and the sizes of records depend on the
 // clock and on the settings alone.
 //

@@ -36,6 +36,7 @@ type Set struct {
 	beat   time.Duration // the shortest beat
 	quiet  time.Duration // how long another process must be silent
 	caught chan struct{} // closed once all is read that was there
+	once   sync.Once     // of caught
 
 	mu      sync.Mutex
 	logs    map[string]*log
@@ -44,6 +45,7 @@ type Set struct {
 	writer  []byte
 	other   time.Time // when a record of another process was last read
 	active  bool
+	lacking uint32        // a key that others have; 0: none
 	changed chan struct{} // closed and made anew whenever something was read
 	metrics *metrics
 }
@@ -100,11 +102,10 @@ func (s *Set) Writer() string { return writerName(s.writer) }
 
 func writerName(id []byte) string { return hex.EncodeToString(id) }
 
-// Run follows and writes until ctx ends. Call it once. The error is ErrKey, or
-// that of a reading.
+// Run follows and writes until ctx ends; while the folder of the keys lacks one
+// that others seal with, it stands by. Call it once. The error is ErrKey, of a
+// key that opens nothing, or that of a reading.
 func (s *Set) Run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	start, err := s.seek(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -112,6 +113,22 @@ func (s *Set) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	for {
+		err := s.follow(ctx, start)
+		if ctx.Err() != nil || !errors.Is(err, errNewer) {
+			return err
+		}
+		if !s.awaitKey(ctx) {
+			return nil
+		}
+		start = s.places(start)
+	}
+}
+
+// follow is Run up to a record that tells of a key that isn't there.
+func (s *Set) follow(ctx context.Context, start bus.Start) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	from := s.cfg.Bus.Follow(s.topics(), start, s.take)
 	var (
 		ticking sync.WaitGroup
@@ -121,7 +138,7 @@ func (s *Set) Run(ctx context.Context) error {
 		defer stop()
 		failed = s.write(ctx, from.CaughtUp())
 	})
-	err = from.Run(ctx)
+	err := from.Run(ctx)
 	stop()
 	ticking.Wait()
 	return errors.Join(failed, err)
@@ -146,10 +163,6 @@ func (s *Set) take(r bus.Record) error {
 	}
 	t, foreign, err := l.take(r)
 	switch {
-	case errors.Is(err, ErrKey):
-		// A newer key seals than this process has: what it wrote would count
-		// for itself alone.
-		return fmt.Errorf("log %s: %w", r.Topic, err)
 	case errors.Is(err, ErrGarbage):
 		s.metrics.garbage.Inc()
 		s.cfg.Log.Error("record of the vault can't be opened", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset)
@@ -162,7 +175,7 @@ func (s *Set) take(r bus.Record) error {
 	if foreign {
 		s.yield(t)
 	}
-	return nil
+	return s.lack(l)
 }
 
 // yield stands back for another process that writes. Of two that both do, the
@@ -196,7 +209,7 @@ func (s *Set) write(ctx context.Context, caught <-chan struct{}) error {
 	if err := s.known(); err != nil {
 		return err
 	}
-	close(s.caught)
+	s.once.Do(func() { close(s.caught) })
 	for next := s.cfg.Now().Truncate(s.beat).Add(s.beat); ; next = next.Add(s.beat) {
 		if now := s.cfg.Now(); now.Sub(next) >= s.beat {
 			missed := now.Sub(next) / s.beat
@@ -212,16 +225,17 @@ func (s *Set) write(ctx context.Context, caught <-chan struct{}) error {
 	}
 }
 
-// known fails for a log of which no record opens: the key is another vault's.
+// known fails where every log has records and none of them opens: the keys are
+// another vault's. Garbage in some logs of a new vault doesn't mean that.
 func (s *Set) known() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.order {
-		if l.closed > 0 && !l.fold.opened {
-			return fmt.Errorf("log %s: %w", l.Name, ErrKey)
+		if l.fold.opened || l.closed == 0 {
+			return nil
 		}
 	}
-	return nil
+	return fmt.Errorf("log %s and the others: %w", s.order[0].Name, ErrKey)
 }
 
 // tick writes the logs that are due, and reads them back.
@@ -240,7 +254,7 @@ func (s *Set) tick(ctx context.Context, now time.Time) error {
 func (s *Set) build(now time.Time) ([]*bus.Record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cfg.Now().Sub(s.other) < s.quiet {
+	if s.lacking > 0 || s.cfg.Now().Sub(s.other) < s.quiet {
 		return nil, nil
 	}
 	if !s.active {

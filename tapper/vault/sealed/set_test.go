@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -94,7 +96,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // other is gone. What was said counts once, and all records are alike.
 func TestTwoProcesses(t *testing.T) {
 	b := bustest.New(t)
-	keys := testKeys(t, 1)
+	keys := nKeys(t, 1)
 	one, two := startProcess(t, b, keys), startProcess(t, b, keys)
 	eventually(t, "one of the two writes", func() bool { return one.set.Active() != two.set.Active() })
 	if two.set.Active() {
@@ -175,7 +177,7 @@ func alike(t *testing.T, b *bus.Bus, topic string) {
 // With and without anything to say, both logs get one record a beat.
 func TestTheRateIsTheClocks(t *testing.T) {
 	b := bustest.New(t)
-	p := startProcess(t, b, testKeys(t, 1))
+	p := startProcess(t, b, nKeys(t, 1))
 	eventually(t, "it writes", p.set.Active)
 	for i := range 30 {
 		if err := p.queue.Append(t.Context(), fmt.Appendf(nil, "entry %d %0900d", i, i)); err != nil {
@@ -193,7 +195,7 @@ func TestTheRateIsTheClocks(t *testing.T) {
 
 func TestWrongKeys(t *testing.T) {
 	b := bustest.New(t)
-	first := startProcess(t, b, testKeys(t, 1))
+	first := startProcess(t, b, nKeys(t, 1))
 	eventually(t, "it writes", first.set.Active)
 	if err := first.queue.Append(t.Context(), []byte("entry 1")); err != nil {
 		t.Fatal(err)
@@ -201,7 +203,7 @@ func TestWrongKeys(t *testing.T) {
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
-	other := testKeys(t, 1)
+	other := nKeys(t, 1)
 	other.keys[1] = [keySize]byte{9}
 	refused := func(name string, keys *Keys) {
 		t.Helper()
@@ -217,16 +219,163 @@ func TestWrongKeys(t *testing.T) {
 		}
 	}
 	refused("another key", other)
-	// A new key: who has both goes on, who has the old one alone is refused.
-	second := startProcess(t, b, testKeys(t, 1, 2))
-	if err := second.queue.Append(t.Context(), []byte("entry 2")); err != nil {
+}
+
+// copyKey copies a key to another folder of the vault.
+func copyKey(t *testing.T, from, to, name string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(from, name))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(to, name), text, 0o600)
+	}
+	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// folderKeys are the keys of a folder.
+func folderKeys(t *testing.T, dir string) *Keys {
+	t.Helper()
+	k, err := ReadKeys(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// entriesOf are the entries of orders that count, without sweeps'. Every record
+// but strangers' must count.
+func entriesOf(t *testing.T, b *bus.Bus, keys *Keys, strangers int) (got []string) {
+	t.Helper()
+	counted := 0
+	err := Read(t.Context(), b, keys, schemas.VaultOrders, bus.Start{}, func(taken Taken) error {
+		counted++
+		for _, e := range taken.Entries {
+			if len(e) > 0 && e[0] != '*' {
+				got = append(got, string(e))
+			}
+		}
+		if taken.Missing > 0 {
+			t.Errorf("%d records are missing before %d", taken.Missing, taken.Number)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := len(bustest.Records(t, b, schemas.VaultOrders)); counted != all-strangers {
+		t.Errorf("%d records count of %d with %d strangers'", counted, all, strangers)
+	}
+	return got
+}
+
+func (p *process) say(t *testing.T, entry string) {
+	t.Helper()
+	if err := p.queue.Append(t.Context(), []byte(entry)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// After a rotation a process whose folder lacks the new key stands by, whether
+// it runs already or starts, and goes on once the key is there. It never
+// writes before.
+func TestNewerKey(t *testing.T) {
+	b := bustest.New(t)
+	full, stale := t.TempDir(), t.TempDir()
+	if _, err := AddKey(full); err != nil {
+		t.Fatal(err)
+	}
+	copyKey(t, full, stale, "key.1")
+	first := startProcess(t, b, folderKeys(t, full))
+	first.say(t, "entry 1")
+	running := startProcess(t, b, folderKeys(t, stale))
+	eventually(t, "another one has read", func() bool { return len(running.state.entries()) == 1 })
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := running.stop(); err != nil { // it may write by now
+		t.Fatal(err)
+	}
+	if _, err := AddKey(full); err != nil {
+		t.Fatal(err)
+	}
+	second := startProcess(t, b, folderKeys(t, full))
+	running = startProcess(t, b, folderKeys(t, stale))
+	second.say(t, "entry 2")
+	eventually(t, "one that runs knows what it lacks", func() bool { return running.set.lacks() == 2 })
+	second.say(t, "entry 3")
+	starts := startProcess(t, b, folderKeys(t, stale))
+	eventually(t, "one that starts knows what it lacks", func() bool { return starts.set.lacks() == 2 })
+	if err := Read(t.Context(), b, folderKeys(t, stale), schemas.VaultOrders, bus.Start{}, func(Taken) error { return nil }); !errors.Is(err, ErrKey) {
+		t.Errorf("without the new key the log reads: %v", err)
 	}
 	if err := second.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if got := second.state.entries(); !slices.Equal(got, []string{"entry 1", "entry 2"}) {
-		t.Errorf("with both keys it says %v", got)
+	before := len(bustest.Records(t, b, schemas.VaultOrders))
+	for range 2 * patience {
+		if running.set.Active() || starts.set.Active() {
+			t.Fatal("one that lacks a key writes")
+		}
+		time.Sleep(testBeat)
 	}
-	refused("the old key alone", testKeys(t, 1))
+	if after := len(bustest.Records(t, b, schemas.VaultOrders)); after != before {
+		t.Fatalf("ones that lack a key wrote %d records", after-before)
+	}
+	copyKey(t, full, stale, "key.2")
+	eventually(t, "one of them writes", func() bool { return running.set.Active() || starts.set.Active() })
+	third := running
+	if !third.set.Active() {
+		third = starts
+	}
+	third.say(t, "entry 4")
+	for _, p := range []*process{running, starts} {
+		eventually(t, "both know everything", func() bool { return len(p.state.entries()) == 4 })
+		if err := p.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := entriesOf(t, b, folderKeys(t, full), 0); !slices.Equal(got, []string{"entry 1", "entry 2", "entry 3", "entry 4"}) {
+		t.Errorf("the log says %v", got)
+	}
+}
+
+// Records that claim keys that don't exist, before a vault's first start, while
+// it writes and before the next start, are garbage: they stop nobody.
+func TestForgedKeys(t *testing.T) {
+	b := bustest.New(t)
+	strangers := 0
+	forge := func(topics ...string) {
+		t.Helper()
+		for _, key := range []uint32{1, 2, 1 << 31} {
+			for _, topic := range topics {
+				if err := b.Publish(t.Context(), record(topic, forged(t, key))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			strangers++
+		}
+	}
+	forge(schemas.VaultOrders)
+	one := startProcess(t, b, nKeys(t, 1))
+	one.say(t, "entry 1")
+	forge(schemas.VaultOrders, schemas.VaultLane(0))
+	one.say(t, "entry 2")
+	if err := one.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for range 6 { // more than is looked at for where to start
+		forge(schemas.VaultOrders, schemas.VaultLane(0))
+	}
+	two := startProcess(t, b, nKeys(t, 1))
+	two.say(t, "entry 3")
+	if n := two.set.lacks(); n != 0 {
+		t.Errorf("it believes that there is a key %d", n)
+	}
+	if err := two.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := entriesOf(t, b, nKeys(t, 1), strangers); !slices.Equal(got, []string{"entry 1", "entry 2", "entry 3"}) {
+		t.Errorf("the log says %v", got)
+	}
 }
