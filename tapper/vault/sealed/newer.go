@@ -42,7 +42,7 @@ func (s *Set) awaitKey(ctx context.Context) bool {
 		if s.cfg.Keys.top() >= n {
 			break
 		}
-		if !sleep(ctx, s.quiet) {
+		if !bus.Pause(ctx, s.quiet) {
 			return false
 		}
 	}
