@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"qstream/bus"
 )
 
 const (
@@ -113,12 +115,7 @@ func (s *Spare) Rest(ctx context.Context, took time.Duration) {
 		return
 	}
 	s.rested.Add(d.Seconds())
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	bus.Pause(ctx, d)
 }
 
 func rest(factor float64, took time.Duration) time.Duration {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"qstream/bus"
 	"qstream/schemas"
 	"qstream/tapper/sink"
 )
@@ -75,7 +76,7 @@ func (v *Vault) keep(ctx context.Context) {
 			v.keeps = r
 			v.mu.Unlock()
 		}
-		if !pause(ctx, wait) {
+		if !bus.Pause(ctx, wait) {
 			return
 		}
 	}
