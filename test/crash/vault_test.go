@@ -85,7 +85,7 @@ func TestVaultBrokers(t *testing.T) {
 			}
 			must(t, starts.Wait())
 			before = tr.load.Accepted()
-			waitFor(t, "mail to be accepted again", func() bool { return tr.load.Accepted() > before+50 })
+			waitFor(t, "mail to be accepted again", func() bool { return tr.load.Accepted() > before+20 })
 		}
 		tr.end()
 		tr.settle("brokers killed beside a vault", 0)
