@@ -1,8 +1,8 @@
 // Package spare lets work that may wait take what other work leaves of the
 // machine's processors.
 //
-// Guarantee: while the processors have idle time, or nothing is known of them,
-// nothing rests.
+// Guarantee: while a good part of the processors is idle, or nothing is known of
+// them, nothing rests.
 // Guarantee: a rest ends within a second, whatever the load.
 //
 // It looks at the whole machine, so that a sink or a broker beside qstream

@@ -47,6 +47,7 @@ type Deps struct {
 type Webhooks struct {
 	deps    Deps
 	metrics *metrics
+	bodies  *bodies
 
 	mu      sync.Mutex
 	running map[string]*running
@@ -77,7 +78,7 @@ func New(d Deps) (*Webhooks, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	return &Webhooks{deps: d, metrics: newMetrics(d.Metrics), running: map[string]*running{}}, nil
+	return &Webhooks{deps: d, metrics: newMetrics(d.Metrics), bodies: newBodies(), running: map[string]*running{}}, nil
 }
 
 // Run posts until ctx ends.
@@ -183,7 +184,7 @@ func (w *Webhooks) start(ctx context.Context, o order) *running {
 	go func() {
 		defer close(r.done)
 		defer stop()
-		s, err := newSubscriber(w.deps, w.metrics, log, o)
+		s, err := newSubscriber(w, log, o)
 		if err == nil {
 			err = s.run(ctx)
 		}
