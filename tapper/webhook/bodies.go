@@ -14,8 +14,7 @@ const (
 )
 
 // bodies are the newest messages that were written, for the other webhooks that
-// post the same: most of a post's work on an event is to write it. Safe for
-// concurrent use.
+// post the same. Safe for concurrent use.
 type bodies struct {
 	mu     sync.Mutex
 	kept   map[place]written

@@ -64,9 +64,7 @@ func (s *subscriber) run(ctx context.Context) error {
 	for range s.hook.Concurrency {
 		workers.Go(func() {
 			for d, job := s.lane.next(ctx); d != nil; d, job = s.lane.next(ctx) {
-				began := time.Now()
 				s.attempt(ctx, d, job)
-				s.deps.Spare.Rest(ctx, time.Since(began))
 			}
 		})
 	}

@@ -26,7 +26,6 @@ import (
 	"qstream/control"
 	"qstream/directory"
 	"qstream/schemas"
-	"qstream/tapper/spare"
 )
 
 // lookEvery is how often orders are looked at, and what failed is tried again.
@@ -37,7 +36,6 @@ type Deps struct {
 	Bus       *bus.Bus
 	Directory *directory.Follower
 	Control   *control.Follower
-	Spare     *spare.Spare          // what posts rest by; nil: they never rest
 	Log       *slog.Logger          // default: discards
 	Metrics   prometheus.Registerer // default: none
 	Now       func() time.Time      // default time.Now
