@@ -6,7 +6,6 @@ import (
 
 	"qstream/tapper/archive"
 	"qstream/tapper/custody"
-	"qstream/tapper/spare"
 	"qstream/tapper/tenants"
 	"qstream/tapper/webhook"
 )
@@ -20,9 +19,6 @@ type Config struct {
 	// temporary. Nil: nobody may ask.
 	Identify func(*http.Request) (user, tenant string, err error)
 	Vault    VaultConfig
-	// Yield is for a process that handles mail, too: while the machine's
-	// processors are all busy, posts of webhooks rest.
-	Yield bool
 }
 
 // parts makes every part that the settings ask for, in the order of their start.
@@ -47,13 +43,8 @@ func (c Config) parts(d Deps) ([]named, error) {
 		return nil, err
 	}
 	parts = append(parts, named{"tenants", own})
-	var left *spare.Spare
-	if c.Yield {
-		left = spare.New(d.Metrics)
-		parts = append(parts, named{"spare", left})
-	}
 	hooks, err := webhook.New(webhook.Deps{
-		Bus: d.Bus, Directory: d.Directory, Control: d.Control, Spare: left, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+		Bus: d.Bus, Directory: d.Directory, Control: d.Control, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
 	})
 	if err != nil {
 		return nil, err

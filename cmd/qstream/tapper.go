@@ -28,11 +28,10 @@ type tapFlags struct {
 	CheckpointEvery time.Duration `placeholder:"TIME" help:"How often the log is signed (default: 1m)."`
 }
 
-func (c *tapperCmd) Run(ctx context.Context, p *Process) error { return c.run(ctx, p, c.role(false)) }
-func (c *tapperCmd) check(p *Process) error                    { return c.checkRoles(p, c.role(false)) }
+func (c *tapperCmd) Run(ctx context.Context, p *Process) error { return c.run(ctx, p, c.role()) }
+func (c *tapperCmd) check(p *Process) error                    { return c.checkRoles(p, c.role()) }
 
-// role is the tapper; beside mail in the same process it yields to that.
-func (f tapFlags) role(yield bool) role {
+func (f tapFlags) role() role {
 	return role{"tapper", func(g ground) (stage, error) {
 		identify, err := readers(g)
 		if err != nil {
@@ -42,7 +41,7 @@ func (f tapFlags) role(yield bool) role {
 		if err != nil {
 			return nil, err
 		}
-		cfg := tapper.Config{Identify: identify, Vault: vault, Custody: custody.Config{Every: f.CheckpointEvery}, Yield: yield}
+		cfg := tapper.Config{Identify: identify, Vault: vault, Custody: custody.Config{Every: f.CheckpointEvery}}
 		if f.CheckpointKey != "" {
 			key, err := bundle.ReadPrivateKey(f.CheckpointKey)
 			if err != nil {

@@ -108,7 +108,7 @@ func (c *upCmd) roles() []role {
 	f.all = len(f.Pools) == 0
 	scans := c.scanFlags.role(scanner.Config{Pools: f.Pools, AllPools: f.all})
 	return []role{
-		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), scans, f.role(c.dnsFlags), delayRole(), c.tapFlags.role(true),
+		c.askFlags.role(filepath.Join(c.Data, "ledger")), routerRole(), scans, f.role(c.dnsFlags), delayRole(), c.tapFlags.role(),
 		c.ingestFlags.role(c.dnsFlags, c.QMQP, c.QMTP),
 	}
 }

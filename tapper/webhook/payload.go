@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -75,13 +74,8 @@ func message(e *pb.Event) (id string, body []byte, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	body, err = json.Marshal(struct {
-		Type      string          `json:"type"`
-		Timestamp string          `json:"timestamp"`
-		Data      json.RawMessage `json:"data"`
-	}{directory.EventWord(e.Type), time.UnixMilli(e.AtMs).UTC().Format(time.RFC3339Nano), data})
-	if err != nil {
-		return "", nil, fmt.Errorf("write event as JSON: %w", err)
-	}
+	at := time.UnixMilli(e.AtMs).UTC().Format(time.RFC3339Nano)
+	// Word and time need no escapes, and data is JSON already.
+	body = fmt.Appendf(make([]byte, 0, len(data)+96), `{"type":"%s","timestamp":"%s","data":%s}`, directory.EventWord(e.Type), at, data)
 	return strings.ReplaceAll(e.Id, ".", "-"), body, nil
 }

@@ -34,6 +34,7 @@ const (
 type subscriber struct {
 	deps    Deps
 	metrics *metrics
+	bodies  *bodies
 	log     *slog.Logger
 	hook    *directory.Webhook
 	begin   beginning
@@ -42,12 +43,13 @@ type subscriber struct {
 	began   time.Time
 }
 
-func newSubscriber(d Deps, m *metrics, log *slog.Logger, o order) (*subscriber, error) {
+func newSubscriber(w *Webhooks, log *slog.Logger, o order) (*subscriber, error) {
+	d := w.deps
 	poster, err := NewPoster(o.hook, d.Now)
 	if err != nil {
 		return nil, err
 	}
-	return &subscriber{deps: d, metrics: m, log: log, hook: o.hook, begin: o.begin, poster: poster, lane: newLane(d.Now, chance), began: d.Now()}, nil
+	return &subscriber{deps: d, metrics: w.metrics, bodies: w.bodies, log: log, hook: o.hook, begin: o.begin, poster: poster, lane: newLane(d.Now, chance), began: d.Now()}, nil
 }
 
 // run posts until ctx ends, and what was begun is over.
@@ -62,9 +64,7 @@ func (s *subscriber) run(ctx context.Context) error {
 	for range s.hook.Concurrency {
 		workers.Go(func() {
 			for d, job := s.lane.next(ctx); d != nil; d, job = s.lane.next(ctx) {
-				began := time.Now()
 				s.attempt(ctx, d, job)
-				s.deps.Spare.Rest(ctx, time.Since(began))
 			}
 		})
 	}
@@ -120,7 +120,7 @@ func (s *subscriber) attempt(ctx context.Context, d *delivery, job *bus.Job) {
 		s.lane.drop(d, job)
 		return
 	}
-	id, body, err := message(d.event)
+	id, body, err := s.message(d)
 	if err != nil {
 		s.dead(d, job, d.first, 1, err.Error())
 		return
@@ -136,6 +136,15 @@ func (s *subscriber) attempt(ctx context.Context, d *delivery, job *bus.Job) {
 	}
 	s.metrics.posts.WithLabelValues(s.hook.Name, endFailed).Inc()
 	s.refused(ctx, d, job, a, before)
+}
+
+// message is what is posted of a delivery. Whole events are written once for all
+// webhooks; what was given up and is posted again may be of an older form.
+func (s *subscriber) message(d *delivery) (id string, body []byte, err error) {
+	if s.hook.All && len(s.hook.Recipients) == 0 && d.at.topic == schemas.Events {
+		return s.bodies.message(d.at, d.event)
+	}
+	return message(d.event)
 }
 
 // refused decides what becomes of what the endpoint didn't take; it was posted

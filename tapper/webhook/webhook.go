@@ -26,7 +26,6 @@ import (
 	"qstream/control"
 	"qstream/directory"
 	"qstream/schemas"
-	"qstream/tapper/spare"
 )
 
 // lookEvery is how often orders are looked at, and what failed is tried again.
@@ -37,7 +36,6 @@ type Deps struct {
 	Bus       *bus.Bus
 	Directory *directory.Follower
 	Control   *control.Follower
-	Spare     *spare.Spare          // what posts rest by; nil: they never rest
 	Log       *slog.Logger          // default: discards
 	Metrics   prometheus.Registerer // default: none
 	Now       func() time.Time      // default time.Now
@@ -47,6 +45,7 @@ type Deps struct {
 type Webhooks struct {
 	deps    Deps
 	metrics *metrics
+	bodies  *bodies
 
 	mu      sync.Mutex
 	running map[string]*running
@@ -77,7 +76,7 @@ func New(d Deps) (*Webhooks, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	return &Webhooks{deps: d, metrics: newMetrics(d.Metrics), running: map[string]*running{}}, nil
+	return &Webhooks{deps: d, metrics: newMetrics(d.Metrics), bodies: newBodies(), running: map[string]*running{}}, nil
 }
 
 // Run posts until ctx ends.
@@ -183,7 +182,7 @@ func (w *Webhooks) start(ctx context.Context, o order) *running {
 	go func() {
 		defer close(r.done)
 		defer stop()
-		s, err := newSubscriber(w.deps, w.metrics, log, o)
+		s, err := newSubscriber(w, log, o)
 		if err == nil {
 			err = s.run(ctx)
 		}

@@ -53,9 +53,8 @@ type options struct {
 
 // parts are which subscribers there are.
 type parts struct {
-	hooks, archives int
-	readers         []string // topics, one for each
-	apart           bool
+	hooks   int
+	readers []string // topics, one for each
 }
 
 func main() {
@@ -67,10 +66,8 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 100, "mails a second of those")
 	flag.IntVar(&o.fast, "fast", 2000, "mails of a run as fast as it goes")
 	flag.IntVar(&o.hooks, "hooks", 3, "webhooks that get every event")
-	flag.IntVar(&o.archives, "archives", 0, "archives of all mail in files")
 	copies := flag.Int("copies", 3, "readers of all received mail")
 	events := flag.Int("events", 4, "readers of all events")
-	flag.BoolVar(&o.apart, "apart", false, "readers and endpoints take the processors only when nobody else does, as if on another machine")
 	flag.BoolVar(&o.only, "only", false, "no runs without subscribers")
 	flag.StringVar(&o.profile, "profile", "", "write a CPU profile of qstream at full speed here")
 	flag.Parse()
@@ -121,6 +118,9 @@ func (o options) run(ctx context.Context) error {
 				sums[j][k].behind = max(sums[j][k].behind, f.behind)
 			}
 		}
+	}
+	if o.only {
+		return nil
 	}
 	for j, name := range []string{"rate", "fast"} {
 		a, b := sums[j][0], sums[j][1]
@@ -247,6 +247,9 @@ func (o options) load(ctx context.Context, q *peer.QStream, r *readers, sink *lo
 // documents are addresses of the webhooks' endpoints, and the flags that apply
 // what subscribes.
 func (p parts) documents() (addrs, flags []string, done func(), err error) {
+	if p.hooks == 0 {
+		return nil, nil, func() {}, nil
+	}
 	dir, err := os.MkdirTemp("", "qstream-subscribers-")
 	if err != nil {
 		return nil, nil, nil, err
@@ -259,9 +262,6 @@ func (p parts) documents() (addrs, flags []string, done func(), err error) {
 		}
 		addrs = append(addrs, addr)
 		docs = append(docs, fmt.Sprintf("kind: webhook\nname: w%d\nall: true\nprivate: true\nurl: http://%s/hook\nsecret: %s\n", i, addr, fakehook.Secret))
-	}
-	for i := range p.archives {
-		docs = append(docs, fmt.Sprintf("kind: archive\nname: a%d\nsink: file:%s\n", i, filepath.Join(dir, fmt.Sprint("a", i))))
 	}
 	file := filepath.Join(dir, "subscribers.yaml")
 	err = os.WriteFile(file, []byte(strings.Join(docs, "---\n")), 0o600)

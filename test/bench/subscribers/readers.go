@@ -102,9 +102,6 @@ func startReaders(p parts, seeds, addrs []string) (*readers, error) {
 		return nil, err
 	}
 	r := &readers{cmd: exec.Command(self)}
-	if p.apart {
-		r.cmd = exec.Command("nice", "-n", "19", self)
-	}
 	spec := strings.Join(seeds, ",") + " " + strings.Join(p.readers, ",") + " " + strings.Join(addrs, ",")
 	r.cmd.Env = append(os.Environ(), child+"="+spec)
 	r.cmd.Stderr = os.Stderr
