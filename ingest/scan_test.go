@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -196,6 +197,34 @@ func TestScanByOtherProtocols(t *testing.T) {
 	}
 	for _, m := range received(t, b, 3) {
 		isDone(t, m)
+	}
+}
+
+// What programs of this host hand in by HTTP is scanned by the rule that HTTP has
+// for their address.
+func TestScanOfThisHost(t *testing.T) {
+	c, b := clam(t), bustest.New(t)
+	text := strings.Replace(guarded(usersSite(t), c.Addr(), ""), "name: http\nscan: {policy: guard}\nrules: '127.:allow'",
+		"name: http\nscan: {policy: guard}\nrules: '127.0.0.2:allow,SCANPOLICY=\"\"'", 1)
+	apply(t, b, text)
+	in, _ := start(t, b, Config{})
+	bad := "Subject: x\n\n" + fakeclamd.Eicar + "\n"
+	for _, tt := range []struct {
+		from, body string
+		want       int
+	}{{"127.0.0.1:4000", bad, 403}, {"127.0.0.1:4000", note, 202}, {"127.0.0.2:4000", bad, 202}} {
+		r := post{query: "?from=x@any.example&to=y@acme.example", body: tt.body, user: "-"}.request(t, "http://127.0.0.1:8025")
+		r.RemoteAddr, r.Host = tt.from, "127.0.0.1:8025"
+		w := httptest.NewRecorder()
+		in.Local().ServeHTTP(deadlines{w}, r)
+		if w.Code != tt.want {
+			t.Errorf("%s: %d %s", tt.from, w.Code, w.Body)
+		}
+	}
+	all := received(t, b, 2)
+	isDone(t, all[0])
+	if all[1].Scan != nil {
+		t.Errorf("scanned without a policy: %v", all[1].Scan)
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"io"
 	"time"
 
+	"qstream/directory"
 	"qstream/directory/roster"
 	"qstream/ingest/scan"
 	"qstream/mail"
+	"qstream/qmail"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
@@ -23,10 +25,7 @@ type Scanner interface {
 // the connection wants it. What it returns goes with the message; an error is
 // what the client is told.
 func (s *Session) scan(m *message, prepend []byte) (*pb.Scan, error) {
-	if s.client.Gate == nil {
-		return nil, nil
-	}
-	wanted := s.tx.snap.SessionScan(s.client.Gate.Service, s.client.Gate.Rule)
+	wanted := s.wantedScan()
 	if wanted.Policy == "" {
 		return nil, nil
 	}
@@ -59,6 +58,20 @@ func (s *Session) scan(m *message, prepend []byte) (*pb.Scan, error) {
 		return nil, s.refused("scan", answer(a.Reply()))
 	}
 	return nil, s.refused("scan_later", answer(a.Reply()))
+}
+
+// wantedScan is how the session's mail is scanned, by the rule that was found for
+// it. A program of this host passes no gate: its is the one that HTTP has for its
+// address.
+func (s *Session) wantedScan() directory.SessionScan {
+	if g := s.client.Gate; g != nil {
+		return s.tx.snap.SessionScan(g.Service, g.Rule)
+	}
+	if s.client.Protocol != pb.Protocol_PROTOCOL_HTTP {
+		return directory.SessionScan{}
+	}
+	rule, _ := s.tx.snap.ConnRules(directory.ServiceHTTP).Rules.Find(qmail.Client{IP: s.client.Addr.Addr()})
+	return s.tx.snap.SessionScan(directory.ServiceHTTP, rule)
 }
 
 // open reads content that has come in; large content must be committed.

@@ -28,6 +28,9 @@ type Config struct {
 	Grace          time.Duration // for what runs at the end
 }
 
+// lastWord is how long a dialogue that is ended by force has to tell its client.
+const lastWord = 2 * time.Second
+
 // Dialogue is one client's.
 type Dialogue interface {
 	// Run serves the client to its end; ctx ends it by force. The connection
@@ -67,7 +70,9 @@ func New(cfg Config, start func(net.Conn) Dialogue, log *slog.Logger, r promethe
 func (s *Server) Dialogue(c net.Conn) Dialogue { return s.start(c) }
 
 // Serve accepts connections of l until ctx ends. Then it closes l, drains the
-// dialogues, and returns nil when none is left, at most Config.Grace later.
+// dialogues, and returns nil when none is left: after Config.Grace they are ended
+// by force, and those that wait for their client, rather than for us, some seconds
+// later.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var wg sync.WaitGroup
 	force, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -77,11 +82,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		wg.Go(func() { s.serve(force, c) })
 	})
 	s.drain()
-	kill := time.AfterFunc(s.cfg.Grace, func() {
-		cancel()
-		s.closeAll()
-	})
+	give := time.AfterFunc(s.cfg.Grace, cancel)
+	kill := time.AfterFunc(s.cfg.Grace+lastWord, s.closeAll)
 	wg.Wait()
+	give.Stop()
 	kill.Stop()
 	return err
 }

@@ -145,6 +145,46 @@ func (g *guest) Run(context.Context) { g.ran <- true; <-g.end }
 func (g *guest) Refuse()             { g.refused <- true }
 func (g *guest) Drain()              { close(g.end) }
 
+// waiting is a client who waits for what never comes.
+type waiting struct {
+	c     net.Conn
+	began chan bool
+}
+
+func (w waiting) Run(ctx context.Context) {
+	w.began <- true
+	<-ctx.Done()
+	_, _ = io.WriteString(w.c, "451 not now\r\n")
+}
+func (waiting) Refuse() {}
+func (waiting) Drain()  {}
+
+// Who is waited for at the end hears that nothing came of it.
+func TestEndByForceIsTold(t *testing.T) {
+	began := make(chan bool)
+	s := New(Config{Service: "test", MaxConnections: 2, Grace: time.Millisecond}, func(c net.Conn) Dialogue { return waiting{c, began} }, nil, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	<-began
+	cancel()
+	if said, err := io.ReadAll(c); string(said) != "451 not now\r\n" || err != nil {
+		t.Errorf("%q, %v", said, err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLimitOfConnections(t *testing.T) {
 	ran, refused := make(chan bool, 3), make(chan bool, 3)
 	s := New(Config{Service: "test", MaxConnections: 2, Grace: time.Minute}, func(net.Conn) Dialogue {

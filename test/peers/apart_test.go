@@ -53,14 +53,21 @@ match: {domain: "*"}
 via: maildir:%s
 `
 
-func startApart(t *testing.T, documents func(files string) string) *apart {
+// newApart runs nothing yet.
+func newApart(t *testing.T) *apart {
 	t.Helper()
 	s, err := rig.New("embedded", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	a := &apart{System: s, t: t, inbox: filepath.Join(s.Work, "inbox"), files: filepath.Join(s.Work, "unpack")}
+	return &apart{System: s, t: t, inbox: filepath.Join(s.Work, "inbox"), files: filepath.Join(s.Work, "unpack")}
+}
+
+func startApart(t *testing.T, documents func(files string) string) *apart {
+	t.Helper()
+	a := newApart(t)
+	s := a.System
 	a.check(os.Mkdir(a.files, 0o700))
 	file := filepath.Join(s.Work, "site.yaml")
 	a.check(os.WriteFile(file, []byte(documents(a.files)+fmt.Sprintf(apartSite, a.inbox)), 0o600))
@@ -83,8 +90,10 @@ func (a *apart) check(err error) {
 }
 
 // hand hands in a message and returns its id.
-func (a *apart) hand(content []byte) string {
-	id, err := rig.Hand(a.SMTP, rig.Message{From: "ann@sender.example", To: "bob@scanned.example", Content: content}, io.Discard)
+func (a *apart) hand(content []byte) string { return a.handTo("bob@scanned.example", content) }
+
+func (a *apart) handTo(to string, content []byte) string {
+	id, err := rig.Hand(a.SMTP, rig.Message{From: "ann@sender.example", To: to, Content: content}, io.Discard)
 	if err != nil {
 		a.t.Error(err)
 	}
