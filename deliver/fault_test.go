@@ -158,7 +158,7 @@ func TestDrainEndsUnconfirmed(t *testing.T) {
 func TestTakeoverHonoursTheJournal(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fakemx.Config{Rules: []fakemx.Rule{{Line: "RCPT TO:<busy@", Reply: "450 4.2.1 busy"}}}, "")
-	w := r.start(r.broker.Dial(t, bus.Config{Release: 5 * time.Second}), Config{}, nil)
+	w := r.start(r.broker.Dial(t, bus.Config{Release: 2 * time.Second}), Config{}, nil)
 	r.put(r.acme("first@acme.example"))
 	r.want(pb.EventType_EVENT_TYPE_DELIVERED, 1)
 	restore := r.broker.CutCommits()

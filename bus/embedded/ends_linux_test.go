@@ -21,7 +21,6 @@ import (
 // No transaction ends by halves: while the disk is full it stays open, and
 // ends as if nothing had been once there is room.
 func TestFullDiskPutsEndsOff(t *testing.T) {
-	t.Parallel()
 	disk := smallDisk(t)
 	k, b := dialShort(t, Config{Dir: filepath.Join(disk, "data"), MinFree: 1})
 	defer k.Close()

@@ -106,7 +106,7 @@ func dialShort(t *testing.T, cfg Config) (*Broker, *bus.Bus) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := bus.Dial(bus.Config{Seeds: k.Seeds(), Barrier: k.Barrier, Admit: k.Admit, Timeout: 3 * time.Second, Release: 5 * time.Second})
+	b, err := bus.Dial(bus.Config{Seeds: k.Seeds(), Barrier: k.Barrier, Admit: k.Admit, Timeout: 3 * time.Second, Release: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
