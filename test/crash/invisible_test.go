@@ -106,7 +106,7 @@ func observe(t *testing.T, broker string, tapped bool) view {
 	tr.wg.Wait()
 	tr.settle("beside a vault", 0)
 	after, seen := tr.describe(), tr.look()
-	seen.brokers(before, after)
+	tr.brokers(&seen, before, after)
 	return seen
 }
 
