@@ -25,7 +25,8 @@ func (b *Broker) Freeze() (thaw func()) {
 }
 
 // PlaceFetches counts the fetches that ask for a place, as Bus.At and Bus.Open
-// do, from now on; those of readers belong to a session, and end it.
+// do, from now on. Those of readers belong to a session; that which ends one
+// names no topic.
 func (b *Broker) PlaceFetches() (n func() int64) {
 	var count atomic.Int64
 	b.Cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {

@@ -36,9 +36,13 @@ var changing = regexp.MustCompile(`[0-9A-Z]{20,}|127\.0\.0\.1:\d+|/[^ ,]*/broker
 func same(text string) string { return changing.ReplaceAllString(text, "X") }
 
 // brokers adds what brokers tell, and at which rate the vault's topics grew.
-func (seen *view) brokers(before, after *described) {
+func (tr *trial) brokers(seen *view, before, after *described) {
+	tr.t.Helper()
 	if after == nil {
 		return
+	}
+	if len(after.Topics) < 30 || len(after.Groups) < 4 || len(after.Transactions) == 0 {
+		tr.t.Errorf("too little is described: %d topics, groups %v, transactions %v", len(after.Topics), after.Groups, after.Transactions)
 	}
 	for what, told := range map[string]map[string]string{
 		"topic": after.Topics, "group": after.Groups, "transactions of": after.Transactions,

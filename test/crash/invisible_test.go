@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"qstream/test/fakemx"
+	"qstream/test/rig"
 )
 
 // TestVaultShowsNothing compares runs of the built process as an operator sees
@@ -41,8 +43,9 @@ func TestVaultShowsNothing(t *testing.T) {
 	})
 }
 
-// pairs is in how many pairs of runs a trace must come again.
-const pairs = 3
+// pairs is in how many pairs of runs a trace must come again: what half of the
+// runs have by chance differs so in one trial of five hundred.
+const pairs = 5
 
 // view is what is seen of a run in which a fixed number of mails was sent.
 type view struct {
@@ -97,13 +100,28 @@ func observe(t *testing.T, broker string, tapped bool) view {
 		v.order("user@acme.example", "maildir:"+filepath.Join(t.TempDir(), "taps"))
 		v.order("*@acme.example", "maildir:/dev/null")
 	}
+	tr.beaten()
 	before := tr.describe()
 	tr.begin(4, 60, mails)
 	tr.wg.Wait()
 	tr.settle("beside a vault", 0)
 	after, seen := tr.describe(), tr.look()
-	seen.brokers(before, after)
+	tr.brokers(&seen, before, after)
 	return seen
+}
+
+// beaten waits until the vault has written for some ten seconds: to order takes
+// time, in which other things happen, too.
+func (tr *trial) beaten() {
+	tr.t.Helper()
+	for end := time.Now().Add(rig.Patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		_, text, _ := strings.Cut(tr.metrics(), "\nqstream_tapper_vault_ticks_total ")
+		text, _, _ = strings.Cut(text, "\n")
+		if n, _ := strconv.ParseFloat(text, 64); n > 3000 {
+			return
+		}
+	}
+	tr.t.Fatal("the vault hardly writes")
 }
 
 // mails is how many are sent in each run.
@@ -118,8 +136,10 @@ func (tr *trial) look() view {
 	for _, line := range logged.FindAllString(string(text), -1) {
 		seen.fact("log: %s", line)
 	}
-	for _, name := range series(tr.t, tr.Process("up").HTTP) {
-		seen.fact("metric: %s", name)
+	for line := range strings.Lines(tr.metrics()) {
+		if name, _, ok := strings.Cut(line, " "); ok && strings.HasPrefix(name, "qstream_") {
+			seen.fact("metric: %s", numbers.ReplaceAllString(name, "N"))
+		}
 	}
 	tr.records(&seen)
 	for _, args := range [][]string{{"topics", "verify"}, {"queue", "list"}, {"tap", "archive", "list"}, {"audit"}} {
@@ -163,26 +183,15 @@ func (tr *trial) records(seen *view) {
 	}
 }
 
-func distinct(lines []string) []string {
-	slices.Sort(lines)
-	return slices.Compact(lines)
-}
-
-// series are the names and labels of metrics.
-func series(t *testing.T, addr string) []string {
-	t.Helper()
-	res, err := http.Get("http://" + addr + "/metrics")
-	must(t, err)
+// metrics are what the process shows at /metrics.
+func (tr *trial) metrics() string {
+	tr.t.Helper()
+	res, err := http.Get("http://" + tr.Process("up").HTTP + "/metrics")
+	must(tr.t, err)
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	must(t, err)
-	var names []string
-	for line := range strings.Lines(string(text)) {
-		if name, _, ok := strings.Cut(line, " "); ok && strings.HasPrefix(name, "qstream_") {
-			names = append(names, numbers.ReplaceAllString(name, "N"))
-		}
-	}
-	return distinct(names)
+	must(tr.t, err)
+	return string(text)
 }
 
 type tailed struct {
