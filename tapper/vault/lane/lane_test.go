@@ -243,6 +243,28 @@ func TestForeignRecordForgetsWhatWasRead(t *testing.T) {
 	}
 }
 
+// A message that was copied while a sweep went on, before the sweep came to its
+// order, is known to who began to read there: its outcomes follow.
+func TestCopyWithinASweep(t *testing.T) {
+	l := &lone{Lane: New(0, func() string { return "me" }, nil), t: t}
+	for _, tick := range []*pb.TapTick{
+		{Whole: true, Cursors: []*pb.TapCursor{{Source: received, Next: 8}, {Source: events}}},
+		{Copies: []*pb.TapCopy{{Number: 1, Sequence: 4, MessageId: "one", Source: received, Offset: 8, Recipients: []uint32{1}}}},
+		{Taps: []*pb.TapState{{Number: 1, Order: "A", Sequence: 4}}},
+	} {
+		entry, err := proto.Marshal(tick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.count("another", entry)
+	}
+	l.Start(0, nil)
+	l.event(0, 0, "delivered", "one", pb.EventType_EVENT_TYPE_DELIVERED, 1)
+	if tick := l.say(1000); len(tick.GetOutcomes()) != 1 || tick.Outcomes[0].Sequence != 5 {
+		t.Errorf("it says %v", tick)
+	}
+}
+
 // A content that was lost to a sink is told once, however acks come.
 func TestAcks(t *testing.T) {
 	l := newLone(t)
