@@ -99,6 +99,11 @@ func (l *Lane) Take(at sealed.Place, entry []byte) {
 	l.state.apply(at, tick)
 	if at.Writer != l.self() {
 		l.foreign++
+		// What was read here and not said was matched by orders, and rests on
+		// places, that may be others now: none of it is said.
+		clear(l.streams)
+		clear(l.pending)
+		l.begins = nil
 	}
 	if !tick.Whole && len(tick.Taps) == 0 && len(tick.Tapped) == 0 {
 		l.out = false
@@ -139,9 +144,12 @@ func (l *Lane) prune() {
 	})
 	l.caught = slices.DeleteFunc(l.caught, func(n uint32) bool { return l.state.cursors(n) == nil })
 	for number, a := range l.acks {
-		if t := l.state.Taps[number]; t == nil || a.Sequence <= t.Acked {
+		t := l.state.Taps[number]
+		if t == nil || a.Sequence <= t.Acked {
 			delete(l.acks, number)
+			continue
 		}
+		a.Lost = slices.DeleteFunc(a.Lost, func(n uint64) bool { return n <= t.Acked }) // that is said
 	}
 	close(l.room)
 	l.room = make(chan struct{})
@@ -167,7 +175,7 @@ func (l *Lane) Drop() {
 
 // Foreign counts records of other processes: whenever it changes, what was
 // read here may be what they have said, by orders that this process didn't
-// know yet; reading starts again at Cursors.
+// know yet. It is forgotten; reading starts again at Cursors.
 func (l *Lane) Foreign() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -146,11 +146,11 @@ func (s *State) set(st *pb.TapState) {
 }
 
 func (s *State) copied(at sealed.Place, c *pb.TapCopy) {
-	tap := s.Taps[c.Number]
-	if tap == nil {
-		return
+	// Who began to read at a sweep may come to the order later in it; the
+	// message isn't in that sweep, if it was copied since.
+	if tap := s.Taps[c.Number]; tap != nil {
+		tap.next(c.Sequence, at.Offset)
 	}
-	tap.next(c.Sequence, at.Offset)
 	m := s.Tapped[c.MessageId]
 	if m == nil {
 		m = &Tapped{By: map[uint32]*By{}, Told: map[uint64]bool{}, AtMs: at.Written.UnixMilli()}
