@@ -75,14 +75,13 @@ func (e *engine) commitLoop(ctx context.Context) {
 	}
 }
 
-// rest waits between transactions: no longer than a tick, if nobody asked for
-// more; what somebody waits for ends it.
+// rest waits between transactions: a tick at most, and up to every where that is
+// asked for, unless somebody waits for the next.
 func (e *engine) rest(ctx context.Context, done *batch, began time.Time) {
-	least := done.rest()
-	if done != nil {
-		least = max(least, e.every)
+	if !Pause(ctx, done.rest()-time.Since(began)) || done == nil {
+		return
 	}
-	t := time.NewTimer(least - time.Since(began))
+	t := time.NewTimer(e.every - time.Since(began))
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -55,7 +55,7 @@ func TestHoldReleasesWhenDue(t *testing.T) {
 	b := r.bus()
 	group := "g." + r.name
 	in, out := r.topic(group, "in", 3), r.topic("", "out", 1)
-	soon := time.Now().Add(1500 * time.Millisecond)
+	soon := time.Now().Add(10 * time.Second)
 	var rs []*Record
 	for i := range 300 {
 		due := time.Now().Add(-time.Second)

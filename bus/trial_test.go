@@ -281,7 +281,6 @@ func TestTrialKills(t *testing.T) {
 }
 
 func TestTrialJoinsAndLeaves(t *testing.T) {
-	t.Parallel()
 	tr := newTrial(t)
 	tr.start()
 	for range trialRounds(2, 6) {

@@ -20,7 +20,7 @@ type WorkConfig struct {
 	MaxHeld int // jobs handed out and unfinished, per process; default 16384
 	MaxPart int // the same of one partition, so that a flood in it leaves the others theirs; default MaxHeld
 	// MaxBytes bounds the values of the jobs handed out and unfinished, per
-	// process, beside one more; default unbounded.
+	// process, beside one more, whatever partitions they are of; default unbounded.
 	MaxBytes int
 	MaxOpen  int // jobs begun or finished and not yet committed; default 1000
 	// Every is the least time between two commits, unless half of MaxOpen waits

@@ -349,7 +349,6 @@ func TestContentIsHeldInTime(t *testing.T) {
 // A tenant that is suspended for three times the retention of its content gets
 // all of it after the resume.
 func TestSuspendedForThreeRetentions(t *testing.T) {
-	t.Parallel()
 	const retention = 2 * time.Second
 	broker := bustest.StartSized(t, schemas.Sizing{Mail: retention})
 	b := broker.Dial(t, bus.Config{})

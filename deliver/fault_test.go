@@ -54,7 +54,7 @@ func TestSuspendedAmidAnAttempt(t *testing.T) {
 	var sent atomic.Int64
 	w := r.start(r.b, Config{}, dots(&sent))
 	l := r.acme("bob@acme.example")
-	end := time.Now().Add(6 * time.Second)
+	end := time.Now().Add(20 * time.Second)
 	l.Attempt, l.BornMs = 1, end.Add(-time.Hour).UnixMilli()
 	r.put(l)
 	eventually(t, "a final dot", func() bool { return sent.Load() == 1 })

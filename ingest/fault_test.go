@@ -38,7 +38,7 @@ func TestFrozenBrokerIsTemporary(t *testing.T) {
 	broker := bustest.Start(t)
 	b := broker.Dial(t, bus.Config{})
 	apply(t, b, site)
-	in, stop := start(t, b, Config{PublishTimeout: 300 * time.Millisecond})
+	in, stop := start(t, b, Config{PublishTimeout: 3 * time.Second})
 	// The producer has its id and the topic's leaders before the broker freezes.
 	dial(t, in).say(begin+"hello\r\n.\r\n", append(begun, "250 2.0.0")...)
 	thaw := broker.Freeze()

@@ -43,7 +43,7 @@ func TestHTTPSlowClients(t *testing.T) {
 	b := bustest.New(t)
 	apply(t, b, usersSite(t))
 	cfg := httpConfig()
-	cfg.CommandTimeout, cfg.DataTimeout = time.Second, time.Second
+	cfg.CommandTimeout, cfg.DataTimeout = 5*time.Second, 5*time.Second
 	in, _ := start(t, b, cfg)
 	var said sync.WaitGroup
 	for name, tt := range map[string]struct{ say, status string }{

@@ -274,7 +274,7 @@ func TestHTTPTrouble(t *testing.T) {
 	b := broker.Dial(t, bus.Config{})
 	apply(t, b, usersSite(t))
 	cfg := httpConfig()
-	cfg.PublishTimeout = 300 * time.Millisecond
+	cfg.PublishTimeout = 3 * time.Second
 	in, stop := start(t, b, cfg)
 	if got := (post{query: fromAlice, body: note}).to(t, in); got.status != 202 {
 		t.Fatal(got.body)

@@ -33,11 +33,10 @@ func ends(t *testing.T, r *prometheus.Registry, service string) map[string]float
 // Clients that are silent, slow or endless are ended, counted, and have sent
 // nothing.
 func TestNetstringsEnds(t *testing.T) {
-	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
 	r := prometheus.NewRegistry()
-	in, _ := startWith(t, b, anyPort(Config{CommandTimeout: 80 * time.Millisecond, DataTimeout: 80 * time.Millisecond, QMQPMaxSize: 1000}),
+	in, _ := startWith(t, b, anyPort(Config{CommandTimeout: time.Second, DataTimeout: time.Second, QMQPMaxSize: 1000}),
 		func(d *Deps) { d.Metrics = r })
 	const to = "a@acme.example"
 	for _, tt := range []struct{ service, text, end string }{

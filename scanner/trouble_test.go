@@ -21,7 +21,7 @@ import (
 func TestEngineInTrouble(t *testing.T) {
 	t.Parallel()
 	c, b := clam(t), bustest.New(t)
-	apply(t, b, strings.Replace(site(c.Addr(), ""), "deadline: 5s", "deadline: 3s", 1))
+	apply(t, b, site(c.Addr(), ""))
 	s, _ := start(t, b, Config{})
 	ref := stored(t, b, "01JD0000000000000000000001", "hello")
 	waits := func(n int) []*pb.Leg {

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"qstream/bus"
@@ -27,8 +28,8 @@ type Keeping struct {
 
 // Keep trims what is older than a day and what no waiting mail needs, at once
 // and then every hour, until ctx ends: messages, content, and legs that have
-// moved on. Events go too while more than half of the size cap is taken;
-// else, as the rest, when their retention is over: the broker's own cleaner
+// moved on. Events and greylists go too while more than half of the size cap is
+// taken; else, as the rest, when their retention is over: the broker's own cleaner
 // is off, since it may empty a partition. A kill of the process
 // undoes trimming, so that it is repeated after a start.
 func (b *Broker) Keep(ctx context.Context, k Keeping) error {
@@ -61,7 +62,7 @@ func (b *Broker) keepOnce(ctx context.Context, k Keeping) error {
 	}
 	for _, t := range topics {
 		age := t.Retention
-		if trimmed(t.Name, taken > b.cfg.MaxBytes/2) {
+		if trimmed(t, taken > b.cfg.MaxBytes/2) {
 			age = keepAge
 		}
 		if age < 0 {
@@ -78,16 +79,17 @@ func (b *Broker) keepOnce(ctx context.Context, k Keeping) error {
 	return b.Barrier(ctx)
 }
 
-// trimmed reports whether housekeeping is about a topic. The journal is small,
-// and needed by who comes back after days; history stays.
-func trimmed(topic string, tight bool) bool {
-	switch topic {
-	case schemas.Directory, schemas.Control, schemas.Deadletter, schemas.Journal:
-		return false
-	case schemas.Events:
+// trimmed reports whether a topic goes before its retention is over. What
+// orders, states and proofs are made of never does: who comes back after days
+// needs it.
+func trimmed(t schemas.Topic, tight bool) bool {
+	switch strings.TrimPrefix(t.Value, "qstream.v1.") {
+	case "Received", "Reinject", "Chunk", "Leg", "Rescan":
+		return true
+	case "Event", "Greylisted":
 		return tight
 	}
-	return true
+	return false
 }
 
 // needs are the oldest offsets that waiting mail refers to.

@@ -55,6 +55,33 @@ func TestKeepTrimsWhatNoLegNeeds(t *testing.T) {
 	wantOldest(t, b, map[string]int64{schemas.Received: 0, schemas.Content("default"): 10, schemas.Queue("acme", 1): 0})
 }
 
+// What isn't mail goes when its retention is over, and no day earlier.
+func TestKeepSparesWhatIsNoMail(t *testing.T) {
+	early := map[string]bool{
+		schemas.Received: true, schemas.Reinject: true, schemas.Content("default"): true, schemas.Hold: true,
+		schemas.Parked: true, schemas.Quarantine: true, schemas.Rescan: true,
+	}
+	for _, topic := range schemas.DelayTopics() {
+		early[topic] = true
+	}
+	tight := map[string]bool{schemas.Events: true, schemas.Greylist: true}
+	topics := schemas.FixedTopics()
+	for _, more := range [][]schemas.Topic{
+		schemas.TapTopics("a"), schemas.Sizing{}.TenantEvents("a", 0), schemas.QueueTopics("a", 1, schemas.DefaultPool, 1), schemas.ScanTopics("a", 1, schemas.DefaultPool, 1),
+	} {
+		topics = append(topics, more...)
+	}
+	early[schemas.Queue("a", 1)], early[schemas.Scan("a", 1)], tight[schemas.TenantEvents("a")] = true, true, true
+	for _, topic := range topics {
+		if got := trimmed(topic, false); got != early[topic.Name] {
+			t.Errorf("%s with room: %v", topic.Name, got)
+		}
+		if got := trimmed(topic, true); got != (early[topic.Name] || tight[topic.Name]) {
+			t.Errorf("%s without: %v", topic.Name, got)
+		}
+	}
+}
+
 // stored is content of two chunks.
 func stored(t *testing.T, b *bus.Bus, i int) *pb.ContentRef {
 	t.Helper()

@@ -151,6 +151,9 @@ func (v *Vault) Run(ctx context.Context) error {
 			return nil
 		case <-v.set.CaughtUp():
 		}
+		if err := v.docket.Whole(); err != nil {
+			return err
+		}
 		return v.office.Run(ctx) // it opens once the orders are known
 	})
 	g.Go(func() error { v.work(ctx); return nil })
@@ -187,6 +190,7 @@ func (v *Vault) work(ctx context.Context) {
 // everything starts again from what the logs say. Nothing of it is told: it may
 // depend on orders.
 func (v *Vault) stint(ctx context.Context) {
+	v.clear()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	foreign := v.foreign()
@@ -204,6 +208,17 @@ func (v *Vault) stint(ctx context.Context) {
 	g.Go(func() error { return v.reachBack(ctx) })
 	g.Go(func() error { return v.runner.run(ctx) })
 	_ = g.Wait()
+}
+
+// clear begins anew: no mail passes until this stint has told its lanes of the
+// orders, which an earlier one may not have got to say.
+func (v *Vault) clear() {
+	for _, l := range v.lanes {
+		l.Clear()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.matcher, v.known = nil, time.Time{}
 }
 
 // errYield ends a stint.

@@ -2,6 +2,7 @@ package sinks
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,7 +108,14 @@ func (s *mboxSink) cut() error {
 	if n == 0 {
 		return nil
 	}
-	if !s.torn(string(head[:n])) {
+	ours, zeros := s.torn(string(head[:n]))
+	if ours && zeros >= 0 {
+		ours, err = onlyZeros(f, s.note.Begin+int64(zeros))
+		if err != nil {
+			return err
+		}
+	}
+	if !ours {
 		return fmt.Errorf("%s: somebody wrote behind octet %d", s.path, s.note.Begin)
 	}
 	return errors.Join(f.Truncate(s.note.Begin), f.Sync())
@@ -116,19 +124,41 @@ func (s *mboxSink) cut() error {
 // torn reports whether text, which isn't empty, begins like what a crash may
 // leave of the copy that was being written: any number of its octets, and after
 // a loss of power zeros for those that never reached the disk. Where its header
-// would have come to the end it names the copy.
-func (s *mboxSink) torn(text string) bool {
+// would have come to the end it names the copy. If zeros isn't negative the
+// copy's octets end there, and nothing else may stand behind.
+func (s *mboxSink) torn(text string) (ours bool, zeros int) {
 	const first = "From "
 	text, _, lost := strings.Cut(text, "\x00")
 	begun := min(len(text), len(first))
 	if text[:begun] != first[:begun] {
-		return false
+		return false, -1
 	}
 	header, _, complete := strings.Cut(text, "\n\n")
-	if !complete && (lost || len(text) < mboxHead) {
-		return true
+	switch {
+	case !complete && lost:
+		return true, len(text)
+	case !complete && len(text) < mboxHead:
+		return true, -1
 	}
-	return strings.Contains(header+"\n", "\nX-Qstream-Copy: "+s.note.ID+"\n")
+	return strings.Contains(header+"\n", "\nX-Qstream-Copy: "+s.note.ID+"\n"), -1
+}
+
+// onlyZeros reports whether a file has nothing else from an offset on.
+func onlyZeros(f io.ReaderAt, from int64) (bool, error) {
+	page := make([]byte, 64<<10)
+	for {
+		n, err := f.ReadAt(page, from)
+		if len(bytes.Trim(page[:n], "\x00")) > 0 {
+			return false, nil
+		}
+		if err == io.EOF {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		from += int64(n)
+	}
 }
 
 // mboxHead are octets within which a copy's header names it.

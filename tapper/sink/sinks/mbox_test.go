@@ -72,12 +72,14 @@ func TestTornMailbox(t *testing.T) {
 func TestForeignMailbox(t *testing.T) {
 	c := sinktest.Full(1, sinktest.Content(1))
 	for name, text := range map[string]string{
-		"no mailbox":  "Hello\n",
-		"one octet":   "G",
-		"a mail":      "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: mine\n\nbody\n\n",
-		"another's":   "From joe@sender.example Sun Mar  1 12:00:00 2026\nX-Qstream-Copy: acme.other\n\nbody\n\n",
-		"with zeros":  "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: mine\n\nbody\x00\n\n",
-		"long header": "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: " + strings.Repeat("mine ", 1000) + "\n",
+		"no mailbox":   "Hello\n",
+		"one octet":    "G",
+		"a mail":       "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: mine\n\nbody\n\n",
+		"another's":    "From joe@sender.example Sun Mar  1 12:00:00 2026\nX-Qstream-Copy: acme.other\n\nbody\n\n",
+		"with zeros":   "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: mine\n\nbody\x00\n\n",
+		"behind zeros": strings.Repeat("\x00", 100) + "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: mine\n\nbody\n\n",
+		"far behind":   "From qs" + strings.Repeat("\x00", 200_000) + "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: mine\n\nbody\n\n",
+		"long header":  "From joe@sender.example Sun Mar  1 12:00:00 2026\nSubject: " + strings.Repeat("mine ", 1000) + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := mailbox(t, text, c.ID, 0)

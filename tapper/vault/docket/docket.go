@@ -65,6 +65,7 @@ type Docket struct {
 	said  map[string]error
 	sweep sweep
 	read  reading
+	begun bool          // a record was read
 	on    chan struct{} // closed and made anew whenever an order changed
 }
 

@@ -254,6 +254,21 @@ func TestEndedOrdersAreForgotten(t *testing.T) {
 	}
 }
 
+// What was read without a beginning is neither believed nor said again.
+func TestAPartIsNoBook(t *testing.T) {
+	d, err := New(Config{Bus: bustest.New(t), Folder: newFolder(t)})
+	must(t, err)
+	d.take(sealed.Place{Number: 7}, encoded(t, &pb.TapEntry{}))
+	if entries, done := d.again(true, 3000); len(entries) > 0 || done || !errors.Is(d.Whole(), ErrPartial) {
+		t.Errorf("%d entries say again what isn't known; %v", len(entries), d.Whole())
+	}
+	d.take(sealed.Place{Number: 8}, encoded(t, &pb.TapEntry{Says: &pb.TapEntry_Begin{Begin: &pb.TapSweep{AsOf: 7}}}))
+	d.take(sealed.Place{Number: 9}, encoded(t, &pb.TapEntry{Says: &pb.TapEntry_End{End: &pb.TapSwept{}}}))
+	if entries, _ := d.again(true, 3000); len(entries) == 0 || d.Whole() != nil {
+		t.Errorf("after a whole sweep: %d entries, %v", len(entries), d.Whole())
+	}
+}
+
 // What isn't signed by officers changes nothing, even if the log has it.
 func TestForgeriesInTheLog(t *testing.T) {
 	b := bustest.New(t)

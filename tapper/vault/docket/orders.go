@@ -3,11 +3,13 @@ package docket
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 	"qstream/tapper/vault/order"
 	"qstream/tapper/vault/sealed"
@@ -62,6 +64,7 @@ type live struct {
 // reading is what a reader that began at a sweep needs until its end: what was
 // said before that end, and what the sweep says.
 type reading struct {
+	later bool // it didn't begin with the first record of all
 	done  bool // a whole sweep was read
 	open  bool
 	asOf  uint64
@@ -79,6 +82,9 @@ func (d *Docket) take(at sealed.Place, entry []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.at, d.known = at.Number, at.At
+	if !d.begun {
+		d.begun, d.read.later = true, at.Number > 1
+	}
 	switch says := e.Says.(type) {
 	case *pb.TapEntry_Said:
 		d.hear(live{at.Number, order.Entry{At: at.At, Signed: signedOf(says.Said)}}, string(says.Said.GetNonce()))
@@ -91,6 +97,21 @@ func (d *Docket) take(at sealed.Place, entry []byte) {
 	case *pb.TapEntry_End:
 		d.swept(says.End.GetStatements())
 	}
+}
+
+// ErrPartial is a log of which neither the beginning is there nor a place that
+// says again what held: who is an officer, and what was ordered, isn't known.
+var ErrPartial = errors.New("the beginning of the vault's orders is missing, and nothing says them again: bring back the records of " + schemas.VaultOrders)
+
+// Whole is ErrPartial if what was read so far doesn't make a book. What such a
+// book says must not be said again: it would be taken for all there is.
+func (d *Docket) Whole() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.read.later && !d.read.done {
+		return ErrPartial
+	}
+	return nil
 }
 
 // hear applies what is said; who said it here learns what it came to.
@@ -154,6 +175,9 @@ func (d *Docket) again(first bool, room int) (entries [][]byte, done bool) {
 			entries = append(entries, entry)
 			room -= sealed.Cost(entry)
 		}
+	}
+	if d.read.later && !d.read.done {
+		return nil, false
 	}
 	s := &d.sweep
 	if first {

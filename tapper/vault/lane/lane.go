@@ -101,9 +101,7 @@ func (l *Lane) Take(at sealed.Place, entry []byte) {
 		l.foreign++
 		// What was read here and not said was matched by orders, and rests on
 		// places, that may be others now: none of it is said.
-		clear(l.streams)
-		clear(l.pending)
-		l.begins = nil
+		l.clear()
 	}
 	if !tick.Whole && len(tick.Taps) == 0 && len(tick.Tapped) == 0 {
 		l.out = false
@@ -112,6 +110,19 @@ func (l *Lane) Take(at sealed.Place, entry []byte) {
 	if l.on != nil {
 		l.on(Said{at, tick})
 	}
+}
+
+// Clear forgets what was read and not said: reading starts again.
+func (l *Lane) Clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clear()
+}
+
+func (l *Lane) clear() {
+	clear(l.streams)
+	clear(l.pending)
+	l.begins = nil
 }
 
 // prune forgets what counts now.

@@ -114,40 +114,40 @@ func (c *codec) seal(t *pb.Tick, size int, number uint32) ([]byte, error) {
 	return value, nil
 }
 
-// open reads a value. The error is ErrGarbage, also where it claims a key that
-// isn't known: anybody may claim that.
-func (c *codec) open(value []byte) (*pb.Tick, error) {
+// open reads a value; by: the number of its key. The error is ErrGarbage, also
+// where it claims a key that isn't known: anybody may claim that.
+func (c *codec) open(value []byte) (t *pb.Tick, by uint32, err error) {
 	s := &pb.Sealed{}
 	if err := proto.Unmarshal(value, s); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGarbage, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrGarbage, err)
 	}
 	if s.Key == 0 || len(s.Nonce) != chacha20poly1305.NonceSizeX {
-		return nil, fmt.Errorf("%w: not sealed", ErrGarbage)
+		return nil, 0, fmt.Errorf("%w: not sealed", ErrGarbage)
 	}
 	a, err := c.aead(s.Key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGarbage, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrGarbage, err)
 	}
 	plain, err := a.Open(nil, s.Nonce, s.Box, c.bound(s.Key))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGarbage, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrGarbage, err)
 	}
 	end := len(plain) - 1
 	for end >= 0 && plain[end] == 0 {
 		end--
 	}
 	if end < 0 || plain[end] != endMark {
-		return nil, fmt.Errorf("%w: a tick without an end", ErrGarbage)
+		return nil, 0, fmt.Errorf("%w: a tick without an end", ErrGarbage)
 	}
-	t := &pb.Tick{}
+	t = &pb.Tick{}
 	if err := proto.Unmarshal(plain[:end], t); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGarbage, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrGarbage, err)
 	}
 	t.NewestKey = max(t.NewestKey, s.Key)
 	if t.Number == 0 || len(t.Writer) != idSize || t.Number > 1 && len(t.Follows) != idSize {
-		return nil, fmt.Errorf("%w: %w", ErrGarbage, errors.New("a tick without number, writer or predecessor"))
+		return nil, 0, fmt.Errorf("%w: %w", ErrGarbage, errors.New("a tick without number, writer or predecessor"))
 	}
-	return t, nil
+	return t, s.Key, nil
 }
 
 // idOf names a record by its value.

@@ -46,7 +46,7 @@ func TestEveryRecordIsOfOneSize(t *testing.T) {
 			if len(value) != want || want > size || want < size-1 {
 				t.Fatalf("%d bytes, the others had %d, asked for %d", len(value), want, size)
 			}
-			back, err := c.open(value)
+			back, _, err := c.open(value)
 			if err != nil || !proto.Equal(back, tick) {
 				t.Fatalf("opens to %v (%v), want %v", back, err, tick)
 			}
@@ -64,13 +64,13 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 		for bit := range 8 {
 			bad := bytes.Clone(value)
 			bad[i] ^= 1 << bit
-			if got, err := c.open(bad); err == nil {
+			if got, _, err := c.open(bad); err == nil {
 				t.Fatalf("bit %d of byte %d changed, and it opens to %v", bit, i, got)
 			}
 		}
 	}
 	for i := range value {
-		if _, err := c.open(value[:i]); err == nil {
+		if _, _, err := c.open(value[:i]); err == nil {
 			t.Fatalf("cut to %d bytes it opens", i)
 		}
 	}
@@ -99,7 +99,7 @@ func TestKeysOpenWhatIsTheirs(t *testing.T) {
 		{"another topic's", old, seal(old, "another"), ErrGarbage},
 		{"nothing", old, nil, ErrGarbage},
 	} {
-		if _, err := newCodec("topic", tt.keys).open(tt.value); !errors.Is(err, tt.want) {
+		if _, _, err := newCodec("topic", tt.keys).open(tt.value); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
@@ -150,7 +150,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(value)
 	f.Add([]byte{13, 1, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if tick, err := c.open(b); err == nil && !bytes.Equal(b, value) {
+		if tick, _, err := c.open(b); err == nil && !bytes.Equal(b, value) {
 			// Protobuf knows several forms of one message; what is sealed in it
 			// must still be ours.
 			if tick.Number != 7 {

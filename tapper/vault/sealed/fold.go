@@ -43,7 +43,7 @@ func NewFold(topic string, keys *Keys) *Fold { return &Fold{codec: newCodec(topi
 // Take reads a record. An error is ErrGarbage or ErrLost and means that it
 // changed nothing.
 func (f *Fold) Take(r bus.Record) (Taken, error) {
-	t, err := f.codec.open(r.Value)
+	t, by, err := f.codec.open(r.Value)
 	if err != nil {
 		return Taken{}, err
 	}
@@ -53,6 +53,10 @@ func (f *Fold) Take(r bus.Record) (Taken, error) {
 		Written: time.UnixMilli(t.WrittenMs), Writer: hex.EncodeToString(t.Writer),
 	}}
 	switch {
+	case by < f.newest && t.Number > f.number:
+		// Whoever knows the head seals with the newest key: an older one that got
+		// out is good for nothing that follows.
+		return done, fmt.Errorf("%w: sealed with key %d after %d", ErrGarbage, by, f.newest)
 	case f.number == 0: // reading starts here
 		f.follows = 0
 		if t.Number == 1 {

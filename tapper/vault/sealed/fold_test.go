@@ -244,6 +244,48 @@ func TestMissingRecordsAreTold(t *testing.T) {
 	}
 }
 
+// A key that got out says nothing more once a newer one is in use, whatever it
+// knows of the head.
+func TestOlderKeySaysNothing(t *testing.T) {
+	keys := nKeys(t, 2)
+	c := newCodec("topic", keys)
+	f := NewFold("topic", keys)
+	take := func(number uint64, by, newest uint32) error {
+		tick := aTick()
+		tick.Number, tick.NewestKey = number, newest
+		if number > 1 {
+			tick.Follows = f.id[:]
+		}
+		value, err := c.seal(tick, leastSize, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.Take(bus.Record{Topic: "topic", Value: value})
+		return err
+	}
+	for _, step := range []struct {
+		number     uint64
+		by, newest uint32
+		want       error
+	}{
+		{1, 1, 1, nil},
+		{2, 1, 2, nil}, // tells of the second
+		{3, 1, 1 << 31, ErrGarbage},
+		{3, 2, 2, nil},
+		{4, 1, 2, ErrGarbage},
+		{9, 1, 2, ErrGarbage},
+		{2, 1, 2, ErrLost},
+		{4, 2, 2, nil},
+	} {
+		if err := take(step.number, step.by, step.newest); !errors.Is(err, step.want) {
+			t.Errorf("number %d by key %d: %v, want %v", step.number, step.by, err, step.want)
+		}
+	}
+	if f.Lacks() != 0 || f.Head() != 4 {
+		t.Errorf("key %d is lacking, the head is %d", f.Lacks(), f.Head())
+	}
+}
+
 // Reading may start at a record that had lost its race, when the one that won
 // is gone: it must find its way.
 func TestReadingStartsAtALoser(t *testing.T) {

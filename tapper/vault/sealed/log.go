@@ -145,7 +145,9 @@ func (l *log) pack(room int, mine *written) []*pb.Piece {
 // wrote it.
 func (l *log) take(r bus.Record) (t Taken, foreign bool, err error) {
 	t, err = l.fold.Take(r)
-	l.next = r.Offset + 1
+	if !errors.Is(err, ErrGarbage) {
+		l.next = r.Offset + 1 // what can't be opened may be under a key that comes
+	}
 	own := l.mine != nil && l.mine.id == idOf(r.Value)
 	if err != nil {
 		if errors.Is(err, ErrGarbage) {

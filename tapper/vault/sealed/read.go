@@ -41,7 +41,7 @@ func Seek(ctx context.Context, b *bus.Bus, keys *Keys, topic string) (offset int
 	c := newCodec(topic, keys)
 	var number uint64
 	err = b.Read(ctx, []string{topic}, at(topic, max(ends[0]-lookBack, 0)), func(r bus.Record) error {
-		if t, err := c.open(r.Value); err == nil && t.SweepNumber > number && t.SweepOffset < r.Offset {
+		if t, _, err := c.open(r.Value); err == nil && t.SweepNumber > number && t.SweepOffset < r.Offset {
 			number, offset = t.SweepNumber, t.SweepOffset
 		}
 		return nil
@@ -52,7 +52,7 @@ func Seek(ctx context.Context, b *bus.Bus, keys *Keys, topic string) (offset int
 	// A place that isn't what it is said to be, in a copy of the topic for
 	// example, is none.
 	err = b.Read(ctx, []string{topic}, at(topic, offset), func(r bus.Record) error {
-		t, err := c.open(r.Value)
+		t, _, err := c.open(r.Value)
 		ok = err == nil && r.Offset == offset && t.Number == number
 		return errEnough
 	})
