@@ -32,7 +32,9 @@ func TestBrokerKilled(t *testing.T) {
 	})
 }
 
-// TestQuorumLost kills two of three brokers: 451, then recovery by itself.
+// TestQuorumLost kills two of three brokers: 451, then recovery by itself. The
+// worker is cut off until its session is lost, so that what was past the final
+// dot just then may come again.
 func TestQuorumLost(t *testing.T) {
 	each(t, "kafka3", "", func(t *testing.T, broker string) {
 		tr := start(t, broker, false, fakemx.Config{})
@@ -50,7 +52,7 @@ func TestQuorumLost(t *testing.T) {
 		before := tr.load.Accepted()
 		waitFor(t, "mail to be accepted again", func() bool { return tr.load.Accepted() > before+20 })
 		tr.end()
-		tr.settle("quorum lost for 25 s", 0)
+		tr.settle("quorum lost for 25 s", inFlight)
 		if !refusedWith(tr, "451") {
 			t.Error("nobody was answered 451")
 		}

@@ -245,7 +245,8 @@ func (tr *trial) settle(name string, bound int) {
 		tr.explain(tally.Lost[0])
 	}
 	if tally.Duplicates > bound {
-		tr.t.Errorf("%d duplicates, bound %d", tally.Duplicates, bound)
+		tr.t.Errorf("%d duplicates, bound %d: %v", tally.Duplicates, bound, tally.Twice[:min(5, len(tally.Twice))])
+		tr.explain(tally.Twice[0])
 	}
 	if tr.scan != nil {
 		if scans, _ := tr.scan.Scans(); scans < tally.Accepted {
@@ -274,11 +275,12 @@ func (tr *trial) counts() map[string]int {
 	return n
 }
 
-// explain shows the trace of a lost mail and the ends of the logs.
-func (tr *trial) explain(lost string) {
-	fields := strings.Fields(lost)
+// explain shows the trace of a mail, by identity and message id, and the ends
+// of the logs.
+func (tr *trial) explain(mail string) {
+	fields := strings.Fields(mail)
 	out, errs, err := tr.Verb("trace", fields[len(fields)-1])
-	tr.t.Logf("trace of %s: %v\n%s%s", lost, err, out, errs)
+	tr.t.Logf("trace of %s: %v\n%s%s", mail, err, out, errs)
 	for name := range tr.Procs {
 		tr.t.Logf("end of %s:\n%s", name, tr.LogTail(name))
 	}

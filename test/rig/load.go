@@ -233,6 +233,7 @@ type Tally struct {
 	Accepted   int
 	Lost       []string // accepted, never arrived: identity and message id
 	Duplicates int      // arrivals beyond the first
+	Twice      []string // arrived more than once: identity and message id, if it is known
 	Strange    int      // arrived, but neither accepted nor unsure
 }
 
@@ -248,6 +249,9 @@ func (l *Load) Tally(arrived map[string]int) Tally {
 	}
 	for identity, n := range arrived {
 		t.Duplicates += n - 1
+		if n > 1 {
+			t.Twice = append(t.Twice, strings.TrimSpace(identity+" "+l.accepted[identity]))
+		}
 		if _, ok := l.accepted[identity]; !ok && !l.unsure[identity] {
 			t.Strange++
 		}
