@@ -221,10 +221,15 @@ func TestScanOfThisHost(t *testing.T) {
 			t.Errorf("%s: %d %s", tt.from, w.Code, w.Body)
 		}
 	}
-	all := received(t, b, 2)
-	isDone(t, all[0])
-	if all[1].Scan != nil {
-		t.Errorf("scanned without a policy: %v", all[1].Scan)
+	scanned := 0
+	for _, m := range received(t, b, 2) {
+		if m.Scan != nil {
+			scanned++
+			isDone(t, m)
+		}
+	}
+	if scanned != 1 {
+		t.Errorf("%d of 2 were scanned, want the one that has a policy", scanned)
 	}
 }
 

@@ -159,7 +159,7 @@ func TestEntriesCountOnce(t *testing.T) {
 			}
 		}
 	})
-	if rotated == 0 {
+	if rotated == 0 && !testing.Short() { // which tries a few only
 		t.Error("nobody ever lacked a key")
 	}
 }
