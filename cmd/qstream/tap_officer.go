@@ -28,15 +28,11 @@ type tapOfficerListCmd struct {
 }
 
 func (c *tapOfficerListCmd) Run(ctx context.Context, p *Process) error {
-	o, hello, err := c.open(ctx, p)
+	o, hello, all, err := c.officers(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
-	var all office.OfficersAnswer
-	if err := o.Ask(ctx, office.VerbOfficers, nil, &all); err != nil {
-		return officeError(err)
-	}
 	if c.JSON {
 		return printJSON(p.Stdout, all)
 	}
@@ -56,6 +52,21 @@ func (c *tapOfficerListCmd) Run(ctx context.Context, p *Process) error {
 	return nil
 }
 
+// officers asks the office for the officers and the changes of them. The caller
+// closes the client.
+func (f officerFlags) officers(ctx context.Context, p *Process) (*office.Client, office.Hello, office.OfficersAnswer, error) {
+	var all office.OfficersAnswer
+	o, hello, err := f.open(ctx, p)
+	if err != nil {
+		return nil, hello, all, err
+	}
+	if err := o.Ask(ctx, office.VerbOfficers, nil, &all); err != nil {
+		o.Close()
+		return nil, hello, all, officeError(err)
+	}
+	return o, hello, all, nil
+}
+
 func changeText(c order.Change) string {
 	if c.Add != nil {
 		return fmt.Sprintf("add %s, key %s", c.Add.Name, c.Add.Fingerprint())
@@ -66,15 +77,11 @@ func changeText(c order.Change) string {
 // agree asks for a change of the officers, or approves it if another officer has
 // asked for the same: nobody has to copy an id.
 func (f officerFlags) agree(ctx context.Context, p *Process, c order.Change) error {
-	o, hello, err := f.open(ctx, p)
+	o, hello, all, err := f.officers(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
-	var all office.OfficersAnswer
-	if err := o.Ask(ctx, office.VerbOfficers, nil, &all); err != nil {
-		return officeError(err)
-	}
 	for _, pr := range all.Proposals {
 		if !pr.Open(hello.Now, hello.Changes) || pr.Requested.By == f.As || !sameChange(pr.Change, c) {
 			continue

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"qstream/mail"
-	"qstream/tapper/vault/office"
 	"qstream/tapper/vault/order"
 )
 
@@ -17,15 +16,11 @@ type tapOfficerWithdrawCmd struct {
 }
 
 func (c *tapOfficerWithdrawCmd) Run(ctx context.Context, p *Process) error {
-	o, hello, err := c.open(ctx, p)
+	o, hello, all, err := c.officers(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
-	var all office.OfficersAnswer
-	if err := o.Ask(ctx, office.VerbOfficers, nil, &all); err != nil {
-		return officeError(err)
-	}
 	found := false
 	for _, pr := range all.Proposals {
 		name := pr.Change.Remove

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"filippo.io/age"
 	"google.golang.org/protobuf/proto"
@@ -67,7 +66,8 @@ func (d *delivery) message(ctx context.Context, c *sink.Copy, of *pb.TapCopy) er
 	if err != nil || m.Id != of.MessageId {
 		return fmt.Errorf("%w: another message is at its place", errGone)
 	}
-	d.stands = []stand{{r.Topic, r.Time}}
+	bare := of.Bare || d.tap.Order.What == order.Envelope
+	d.stands = standsOf(r, m.Content, bare)
 	c.MessageID, c.Accepted = m.Id, m.At
 	for _, rcpt := range m.GetEnvelope().GetRecipients() {
 		if slices.Contains(of.Recipients, rcpt.Number) {
@@ -78,11 +78,8 @@ func (d *delivery) message(ctx context.Context, c *sink.Copy, of *pb.TapCopy) er
 	c.Received = proto.CloneOf(m.Received)
 	c.Received.Content = nil
 	c.Kind = sink.Envelope
-	if of.Bare || d.tap.Order.What == order.Envelope {
+	if bare {
 		return nil
-	}
-	if ref := content.GetRef(); ref != nil {
-		d.stands = append(d.stands, stand{ref.Topic, time.UnixMilli(ref.StoredMs)})
 	}
 	c.Kind, c.Size = sink.Full, content.GetSize()+int64(len(m.Prepend))
 	c.Open = func(ctx context.Context) (io.ReadCloser, error) {

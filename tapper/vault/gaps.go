@@ -209,10 +209,7 @@ func (a *Audit) Mail(r bus.Record, owner func(domain string) string) {
 	l, source := a.lanes[n], lane.Source(kind, r.Partition)
 	if c := l.copies[m.Id]; c != nil {
 		if c.source == source && c.offset == r.Offset {
-			c.seen, c.stands = true, []stand{{r.Topic, r.Time}}
-			if ref := m.GetContent().GetRef(); ref != nil && !c.bare {
-				c.stands = append(c.stands, stand{ref.Topic, time.UnixMilli(ref.StoredMs)})
-			}
+			c.seen, c.stands = true, standsOf(r, m.Content, c.bare)
 		}
 		return
 	}

@@ -6,6 +6,7 @@ import (
 
 	"qstream/bus"
 	"qstream/schemas"
+	pb "qstream/schemas/qstream/v1"
 	"qstream/tapper/sink"
 )
 
@@ -24,6 +25,15 @@ type retentions map[string]time.Duration
 type stand struct {
 	topic string
 	since time.Time
+}
+
+// standsOf are where a copy of a message's record stands; bare: without content.
+func standsOf(r bus.Record, content *pb.Content, bare bool) []stand {
+	stands := []stand{{r.Topic, r.Time}}
+	if ref := content.GetRef(); ref != nil && !bare {
+		stands = append(stands, stand{ref.Topic, time.UnixMilli(ref.StoredMs)})
+	}
+	return stands
 }
 
 // of is a topic's. Of one that wasn't asked about it is the shortest of those

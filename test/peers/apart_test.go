@@ -154,9 +154,12 @@ func (a *apart) quarantined() map[string]string {
 }
 
 // metric is the sum of the scanner's samples that begin with a name and labels.
-func (a *apart) metric(name string) (sum float64) {
-	a.t.Helper()
-	r, err := http.Get("http://" + a.Process("scanner").HTTP + "/metrics")
+func (a *apart) metric(name string) float64 { return samples(a.Process("scanner").HTTP, name) }
+
+// samples is the sum of a process's samples that begin with a name and labels; 0
+// while it doesn't answer.
+func samples(addr, name string) (sum float64) {
+	r, err := http.Get("http://" + addr + "/metrics")
 	if err != nil {
 		return 0
 	}

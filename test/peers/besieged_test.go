@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -261,20 +260,7 @@ func (s *siege) left() (all []string) {
 }
 
 // now is the sum of up's samples that begin with a name and labels.
-func (s *siege) now(name string) (sum float64) {
-	r, err := http.Get("http://" + s.Process("up").HTTP + "/metrics")
-	if err != nil {
-		return 0
-	}
-	defer r.Body.Close()
-	for lines := bufio.NewScanner(r.Body); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), name); ok {
-			n, _ := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
-			sum += n
-		}
-	}
-	return sum
-}
+func (s *siege) now(name string) float64 { return samples(s.Process("up").HTTP, name) }
 
 // netstring hands in what a netstring protocol wants and tells the answer.
 func netstring(addr, text string) string {

@@ -99,6 +99,9 @@ func (d *Docket) take(at sealed.Place, entry []byte) {
 	}
 }
 
+// partial is whether what was read so far makes no book.
+func (r reading) partial() bool { return r.later && !r.done }
+
 // ErrPartial is a log of which neither the beginning is there nor a place that
 // says again what held: who is an officer, and what was ordered, isn't known.
 var ErrPartial = errors.New("the beginning of the vault's orders is missing, and nothing says them again: bring back the records of " + schemas.VaultOrders)
@@ -108,7 +111,7 @@ var ErrPartial = errors.New("the beginning of the vault's orders is missing, and
 func (d *Docket) Whole() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.read.later && !d.read.done {
+	if d.read.partial() {
 		return ErrPartial
 	}
 	return nil
@@ -176,7 +179,7 @@ func (d *Docket) again(first bool, room int) (entries [][]byte, done bool) {
 			room -= sealed.Cost(entry)
 		}
 	}
-	if d.read.later && !d.read.done {
+	if d.read.partial() {
 		return nil, false
 	}
 	s := &d.sweep
