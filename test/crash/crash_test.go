@@ -227,11 +227,16 @@ func (tr *trial) end() {
 func (tr *trial) settle(name string, bound int) {
 	tr.t.Helper()
 	var tally rig.Tally
-	deadline := time.Now().Add(2 * rig.Patience)
+	began, told := time.Now(), false
 	for {
 		tally = tr.load.Tally(tr.counts())
-		if len(tally.Lost) == 0 || time.Now().After(deadline) {
+		if len(tally.Lost) == 0 || time.Since(began) > 2*rig.Patience {
 			break
+		}
+		if !told && time.Since(began) > late {
+			told = true
+			tr.t.Logf("%s: %d mails have not come after %v", name, len(tally.Lost), late)
+			tr.explain(tally.Lost[0])
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
@@ -274,6 +279,9 @@ func (tr *trial) counts() map[string]int {
 	delete(n, backlogID)
 	return n
 }
+
+// late is after what time a trial shows the trace of a mail that has not come.
+const late = 45 * time.Second
 
 // explain shows the trace of a mail, by identity and message id, and the ends
 // of the logs.

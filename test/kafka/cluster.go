@@ -77,15 +77,11 @@ func (c *Cluster) Seeds() []string {
 	return seeds
 }
 
-// Stop ends all brokers; a temporary folder's are killed, since nobody will
-// read their data again, others get time to shut down.
+// Stop kills all brokers: what they wrote is the kernel's, and lasts without
+// them. Asked to shut down, those that lose their quorum to one another's haste
+// would stay for minutes.
 func (c *Cluster) Stop() error {
-	err := c.each(func(b *Broker) error {
-		if c.remove {
-			return b.Kill()
-		}
-		return b.Stop()
-	})
+	err := c.each((*Broker).Kill)
 	if c.remove {
 		err = errors.Join(err, os.RemoveAll(c.dir))
 	}
