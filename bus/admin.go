@@ -179,7 +179,7 @@ func (b *Bus) settle(ctx context.Context, topics []schemas.Topic) error {
 			return err
 		}
 		without := missing(parts, have)
-		ends, err := b.listOffsetsAs(ctx, newest, 0, without)
+		ends, err := b.listOffsetsAs(ctx, newest, uncommitted, without)
 		if err != nil {
 			return err
 		}

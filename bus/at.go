@@ -15,7 +15,7 @@ const atBytes = 64 << 10
 
 // At calls apply for the records at exact places of a topic, by partition, each
 // partition in ascending order. What isn't there any more is passed over, and so
-// is what no transaction committed.
+// is what no transaction committed; what is there but can't be read yet is an error.
 func (b *Bus) At(ctx context.Context, topic string, places map[int32][]int64, apply func(Record) error) error {
 	for partition, wanted := range places {
 		wanted = slices.Clone(wanted)
@@ -57,6 +57,11 @@ func (b *Bus) partitionAt(ctx context.Context, topic string, partition int32, wa
 			}
 		}
 		// Nothing to read at all is the end; what was aborted is gone over.
+		if len(f.records) == 0 && f.next <= from {
+			if err := b.settled(ctx, topic, partition, from, f); err != nil {
+				return err
+			}
+		}
 		for len(wanted) > 0 && (wanted[0] < f.next || f.next <= from) {
 			wanted = wanted[1:]
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -45,34 +46,79 @@ func TestAtBehindAborted(t *testing.T) {
 	t.Parallel()
 	b, _ := newTestBus(t)
 	topic := newTopic(t, b, 1).Name
-	c, err := kgo.NewClient(b.clientOpts(kgo.TransactionalID("test." + rand.Text()))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if err := c.BeginTransaction(); err != nil {
-		t.Fatal(err)
-	}
 	large := make([]byte, 2*atBytes)
 	_, _ = rand.Read(large)
-	k := b.toClient(&Record{Topic: topic, Partition: 0, Value: large})
-	if err := c.ProduceSync(t.Context(), k).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	if err := topicsLearnt(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
-		t.Fatal(err)
-	}
+	openTransaction(t, b, topic, 0, large)(kgo.TryAbort)
+	eventually(t, 30*time.Second, "end of the transaction", func() bool { // its marker comes by itself
+		ends, err := b.listOffsets(t.Context(), newest, map[string][]int32{topic: {0}})
+		return err == nil && ends[topic][0] == 2
+	})
 	publishN(t, b, topic, 2)
 	var got []int64
-	err = b.At(t.Context(), topic, map[int32][]int64{0: {0, 3, 900}}, func(r Record) error {
+	err := b.At(t.Context(), topic, map[int32][]int64{0: {0, 3, 900}}, func(r Record) error {
 		got = append(got, r.Offset)
 		return nil
 	})
 	if err != nil || !slices.Equal(got, []int64{3}) {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// openTransaction publishes a record in a transaction of somebody else that stays
+// open until the function returned is called.
+func openTransaction(t *testing.T, b *Bus, topic string, partition int32, value []byte) (end func(kgo.TransactionEndTry)) {
+	t.Helper()
+	c, err := kgo.NewClient(b.clientOpts(kgo.TransactionalID("test." + rand.Text()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if err := c.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	k := b.toClient(&Record{Topic: topic, Partition: partition, Value: value})
+	if err := c.ProduceSync(t.Context(), k).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	return func(how kgo.TransactionEndTry) {
+		t.Helper()
+		if err := topicsLearnt(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.EndTransaction(t.Context(), how); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestAtOpenTransaction: what may still be committed is not passed over as if it
+// weren't there, nor what lies behind it.
+func TestAtOpenTransaction(t *testing.T) {
+	t.Parallel()
+	b, _ := newTestBus(t)
+	topic := newTopic(t, b, 1).Name
+	end := openTransaction(t, b, topic, 0, []byte("open"))
+	publishN(t, b, topic, 1)
+	for offset := range int64(2) {
+		err := b.At(t.Context(), topic, map[int32][]int64{0: {offset}}, func(r Record) error {
+			t.Errorf("offset %d is read while its transaction is open", r.Offset)
+			return nil
+		})
+		if err == nil {
+			t.Errorf("offset %d is passed over while a transaction is open", offset)
+		}
+	}
+	end(kgo.TryCommit)
+	var got []int64
+	eventually(t, 30*time.Second, "end of the transaction", func() bool { // its marker comes by itself
+		got = nil
+		return b.At(t.Context(), topic, map[int32][]int64{0: {0, 1}}, func(r Record) error {
+			got = append(got, r.Offset)
+			return nil
+		}) == nil
+	})
+	if !slices.Equal(got, []int64{0, 1}) {
+		t.Errorf("offsets %v, want 0 and 1", got)
 	}
 }
 

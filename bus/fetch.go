@@ -23,9 +23,20 @@ type fetched struct {
 // errOutOfRange is an offset that is not, or no longer, there.
 var errOutOfRange = errors.New("offset out of range")
 
+// Isolation levels of Kafka's protocol.
+const (
+	uncommitted int8 = 0 // sees open transactions
+	committed   int8 = 1
+)
+
 // fetch reads whole batches at an offset, at most about maxBytes but at least
 // one, from the partition's leader. It doesn't wait for records.
 func (b *Bus) fetch(ctx context.Context, topic string, partition int32, offset int64, maxBytes int32) (fetched, error) {
+	return b.fetchAs(ctx, committed, topic, partition, offset, maxBytes)
+}
+
+// fetchAs is fetch of an isolation level.
+func (b *Bus) fetchAs(ctx context.Context, level int8, topic string, partition int32, offset int64, maxBytes int32) (fetched, error) {
 	var last error
 	for try := range 5 {
 		if try > 0 {
@@ -34,7 +45,7 @@ func (b *Bus) fetch(ctx context.Context, topic string, partition int32, offset i
 				return fetched{}, ctx.Err()
 			}
 		}
-		f, err := b.fetchOnce(ctx, topic, partition, offset, maxBytes)
+		f, err := b.fetchOnce(ctx, level, topic, partition, offset, maxBytes)
 		if err == nil || errors.Is(err, errOutOfRange) || ctx.Err() != nil {
 			return f, err
 		}
@@ -43,7 +54,7 @@ func (b *Bus) fetch(ctx context.Context, topic string, partition int32, offset i
 	return fetched{}, last
 }
 
-func (b *Bus) fetchOnce(ctx context.Context, topic string, partition int32, offset int64, maxBytes int32) (fetched, error) {
+func (b *Bus) fetchOnce(ctx context.Context, level int8, topic string, partition int32, offset int64, maxBytes int32) (fetched, error) {
 	c, err := b.client()
 	if err != nil {
 		return fetched{}, err
@@ -56,18 +67,18 @@ func (b *Bus) fetchOnce(ctx context.Context, topic string, partition int32, offs
 	if !ok || leader < 0 {
 		return fetched{}, fmt.Errorf("fetch %s/%d: no leader", topic, partition)
 	}
-	resp, err := c.Broker(int(leader)).RetriableRequest(ctx, fetchRequest(topic, to.id, partition, offset, maxBytes))
+	resp, err := c.Broker(int(leader)).RetriableRequest(ctx, fetchRequest(level, topic, to.id, partition, offset, maxBytes))
 	if err != nil {
 		return fetched{}, fmt.Errorf("fetch %s/%d at %d: %w", topic, partition, offset, err)
 	}
-	f, err := readFetch(resp.(*kmsg.FetchResponse), topic, partition, offset)
+	f, err := readFetch(resp.(*kmsg.FetchResponse), level, topic, partition, offset)
 	if err != nil {
 		return f, fmt.Errorf("fetch %s/%d at %d: %w", topic, partition, offset, err)
 	}
 	return f, nil
 }
 
-func fetchRequest(topic string, id [16]byte, partition int32, offset int64, maxBytes int32) *kmsg.FetchRequest {
+func fetchRequest(level int8, topic string, id [16]byte, partition int32, offset int64, maxBytes int32) *kmsg.FetchRequest {
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, offset, maxBytes
 	t := kmsg.NewFetchRequestTopic()
@@ -78,14 +89,14 @@ func fetchRequest(topic string, id [16]byte, partition int32, offset int64, maxB
 	// broker leaves out which transactions were aborted, and their records pass
 	// for committed.
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 0, 0, math.MaxInt32
-	req.IsolationLevel = 1
+	req.IsolationLevel = level
 	// No session: each request stands for itself.
 	req.SessionID, req.SessionEpoch = 0, -1
 	req.Topics = append(req.Topics, t)
 	return req
 }
 
-func readFetch(resp *kmsg.FetchResponse, topic string, partition int32, offset int64) (fetched, error) {
+func readFetch(resp *kmsg.FetchResponse, level int8, topic string, partition int32, offset int64) (fetched, error) {
 	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
 		return fetched{}, err
 	}
@@ -99,10 +110,14 @@ func readFetch(resp *kmsg.FetchResponse, topic string, partition int32, offset i
 	if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
 		return fetched{}, err
 	}
+	isolation := kgo.ReadUncommitted()
+	if level == committed {
+		isolation = kgo.ReadCommitted()
+	}
 	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		KeepControlRecords: true,
 		Offset:             offset,
-		IsolationLevel:     kgo.ReadCommitted(),
+		IsolationLevel:     isolation,
 		Topic:              topic,
 		Partition:          partition,
 	}, p, kgo.DefaultDecompressor(), nil)
@@ -110,6 +125,24 @@ func readFetch(resp *kmsg.FetchResponse, topic string, partition int32, offset i
 		return fetched{}, fp.Err
 	}
 	return fetched{records: fp.Records, next: max(next, offset), start: p.LogStartOffset, stable: p.LastStableOffset}, nil
+}
+
+// settled tells, of an offset at which a fetch brought nothing, that nothing is
+// there; else it returns an error. A new leader doesn't show what is stored before it
+// has heard of the other replicas, and says so only when asked for the end
+// (KIP-207); and nobody is shown what lies behind an open transaction.
+func (b *Bus) settled(ctx context.Context, topic string, partition int32, offset int64, f fetched) error {
+	if offset < f.stable {
+		return nil
+	}
+	ends, err := b.listOffsetsAs(ctx, newest, uncommitted, map[string][]int32{topic: {partition}})
+	if err != nil {
+		return err
+	}
+	if end := ends[topic][partition]; offset < end {
+		return fmt.Errorf("%s/%d can't be read yet at offset %d: it ends at %d, but what is committed at %d", topic, partition, offset, end, f.stable)
+	}
+	return nil
 }
 
 // route is a topic's layout, remembered until a fetch fails.

@@ -254,7 +254,7 @@ func (h *Holder) complete(p *part, base int64) {
 
 func (h *Holder) target(ctx context.Context, p *part, base int64) (int64, error) {
 	b := h.engine.bus
-	ends, err := b.listOffsetsAs(ctx, newest, 0, map[string][]int32{p.topic: {p.partition}})
+	ends, err := b.listOffsetsAs(ctx, newest, uncommitted, map[string][]int32{p.topic: {p.partition}})
 	if err != nil {
 		return 0, err
 	}

@@ -211,7 +211,7 @@ func (j *journal) replayOnce(ctx context.Context, parts []*part) error {
 	if err != nil {
 		return err
 	}
-	starts, err := j.engine.bus.listOffsetsAs(ctx, oldest, 0, names)
+	starts, err := j.engine.bus.listOffsetsAs(ctx, oldest, uncommitted, names)
 	if err != nil {
 		return err
 	}

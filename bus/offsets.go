@@ -44,11 +44,11 @@ const (
 // readers see it: oldest, newest, or the first appended at or after a time in
 // milliseconds, which is -1 where there is none.
 func (b *Bus) listOffsets(ctx context.Context, at int64, parts map[string][]int32) (offsets, error) {
-	return b.listOffsetsAs(ctx, at, 1, parts)
+	return b.listOffsetsAs(ctx, at, committed, parts)
 }
 
-// listOffsetsAs is listOffsets of an isolation level: 0 sees open transactions.
-func (b *Bus) listOffsetsAs(ctx context.Context, at int64, isolation int8, parts map[string][]int32) (offsets, error) {
+// listOffsetsAs is listOffsets of an isolation level.
+func (b *Bus) listOffsetsAs(ctx context.Context, at int64, level int8, parts map[string][]int32) (offsets, error) {
 	found := offsets{}
 	if len(parts) == 0 {
 		return found, nil
@@ -58,7 +58,7 @@ func (b *Bus) listOffsetsAs(ctx context.Context, at int64, isolation int8, parts
 		return nil, err
 	}
 	req := kmsg.NewPtrListOffsetsRequest()
-	req.IsolationLevel = isolation
+	req.IsolationLevel = level
 	for topic, ps := range parts {
 		t := kmsg.NewListOffsetsRequestTopic()
 		t.Topic = topic

@@ -143,6 +143,11 @@ func (b *Bus) recordAt(ctx context.Context, ref *pb.ContentRef, offset int64, ah
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(f.records) == 0 {
+		if err := b.settled(ctx, ref.Topic, ref.Partition, offset, f); err != nil {
+			return nil, nil, err
+		}
+	}
 	if len(f.records) == 0 || f.records[0].Offset != offset || f.records[0].Attrs.IsControl() {
 		return nil, nil, fmt.Errorf("%w: no record at offset %d", ErrContent, offset)
 	}

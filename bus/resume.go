@@ -39,7 +39,7 @@ func (b *Bus) commitStates(ctx context.Context, topics []schemas.Topic) ([]commi
 			return nil, err
 		}
 		// Progress is committed behind records of open transactions too.
-		ends, err := b.listOffsetsAs(ctx, newest, 0, parts)
+		ends, err := b.listOffsetsAs(ctx, newest, uncommitted, parts)
 		if err != nil {
 			return nil, err
 		}

@@ -91,7 +91,7 @@ func (e *engine) takeUp(look map[string][]int32) {
 	if err != nil {
 		return
 	}
-	ends, err := e.bus.listOffsetsAs(ctx, newest, 0, look)
+	ends, err := e.bus.listOffsetsAs(ctx, newest, uncommitted, look)
 	if err != nil {
 		return
 	}

@@ -105,7 +105,7 @@ func (b *Bus) Decided(ctx context.Context, topics []string) (map[string]map[int3
 	if err != nil {
 		return nil, err
 	}
-	ends, err := b.listOffsetsAs(ctx, newest, 0, parts)
+	ends, err := b.listOffsetsAs(ctx, newest, uncommitted, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (b *Bus) Gaps(ctx context.Context, group string, topics []string) ([]Gap, e
 	if err != nil {
 		return nil, err
 	}
-	ends, err := b.listOffsetsAs(ctx, newest, 0, parts)
+	ends, err := b.listOffsetsAs(ctx, newest, uncommitted, parts)
 	if err != nil {
 		return nil, err
 	}
