@@ -86,6 +86,7 @@ func TestTemporary(t *testing.T) {
 	}{
 		{fmt.Errorf("list: %w", kerr.NotLeaderForPartition), true},
 		{&net.OpError{Op: "dial", Err: errors.New("refused")}, true},
+		{fmt.Errorf("list: %w", &kgo.ErrFirstReadEOF{}), true},
 		{fmt.Errorf("topic: %w", kerr.TopicAuthorizationFailed), false},
 		{context.Canceled, false}, {errors.New("other"), false},
 	} {

@@ -14,8 +14,12 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"qstream/bus"
+	"qstream/bus/bustest"
+	"qstream/schemas"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -267,6 +271,54 @@ func TestAwaitStopped(t *testing.T) {
 	stop()
 	if err := s.await(ctx); err == nil || !strings.Contains(err.Error(), "stopped before") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A role that starts while the brokers choose leaders waits; one that isn't
+// allowed to look doesn't.
+func TestVerifyWhileLeadersMove(t *testing.T) {
+	for _, c := range []struct {
+		code  *kerr.Error
+		times int
+		want  string // of the error; "": none
+	}{
+		{kerr.OffsetNotAvailable, 2, ""},
+		{kerr.TopicAuthorizationFailed, 1, "TOPIC_AUTHORIZATION_FAILED"},
+	} {
+		b := bustest.Start(t)
+		left := c.times
+		b.Cluster.ControlKey(int16(kmsg.ListOffsets), func(asked kmsg.Request) (kmsg.Response, error, bool) {
+			b.Cluster.KeepControl()
+			if left == 0 {
+				return nil, nil, false
+			}
+			left--
+			resp := asked.ResponseKind().(*kmsg.ListOffsetsResponse)
+			for _, topic := range asked.(*kmsg.ListOffsetsRequest).Topics {
+				answer := kmsg.NewListOffsetsResponseTopic()
+				answer.Topic = topic.Topic
+				for _, p := range topic.Partitions {
+					part := kmsg.NewListOffsetsResponseTopicPartition()
+					part.Partition, part.ErrorCode = p.Partition, c.code.Code
+					answer.Partitions = append(answer.Partitions, part)
+				}
+				resp.Topics = append(resp.Topics, answer)
+			}
+			return resp, nil, true
+		})
+		p := &Process{Log: slog.New(slog.DiscardHandler), Now: time.Now, Failpoint: func(string) {}}
+		s, err := newShell(p, bus.Config{Seeds: b.Seeds}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.close()
+		err = s.verify(t.Context(), schemas.FixedTopics())
+		switch {
+		case left > 0:
+			t.Errorf("%v: not asked for, so that nothing is shown", c.code)
+		case c.want == "" && err != nil, c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%v: error %v, want %q", c.code, err, c.want)
+		}
 	}
 }
 

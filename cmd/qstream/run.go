@@ -98,42 +98,54 @@ func (s *shell) close() {
 
 // await waits until a broker answers.
 func (s *shell) await(ctx context.Context) error {
-	wait, cancel := context.WithTimeout(ctx, startWithin)
-	defer cancel()
-	for told := (time.Time{}); ; {
-		ping, stop := context.WithTimeout(wait, pingEvery)
-		err := s.bus.Ping(ping)
-		stop()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("stopped before any broker had answered: %w", err)
-		}
-		if time.Since(told) >= tellEvery {
-			told = time.Now()
-			end, _ := wait.Deadline()
-			s.log.Warn("broker doesn't answer yet", "given_up_in", time.Until(end).Round(time.Second), "err", err)
-		}
-		select {
-		case <-wait.Done():
-			if ctx.Err() == nil {
-				return fmt.Errorf("no broker answered for %v: %w", startWithin, err)
-			}
-		case <-time.After(500 * time.Millisecond):
-		}
+	err := s.patiently(ctx, "broker doesn't answer yet", func(ctx context.Context) (again bool, err error) {
+		ctx, cancel := context.WithTimeout(ctx, pingEvery)
+		defer cancel()
+		err = s.bus.Ping(ctx)
+		return true, err
+	})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("stopped before any broker had answered: %w", err)
+	case err != nil:
+		return fmt.Errorf("no broker answered for %v: %w", startWithin, err)
 	}
+	return nil
 }
 
-// verify refuses to start on topics that could lose mail.
+// verify refuses to start on topics that could lose mail. Brokers that are just
+// starting, or choose leaders, are asked again.
 func (s *shell) verify(ctx context.Context, topics []schemas.Topic) error {
-	ctx, cancel := context.WithTimeout(ctx, startWithin)
-	defer cancel()
-	differences, err := s.bus.VerifyTopics(ctx, topics, bus.CreateOptions{})
+	var differences []bus.Difference
+	err := s.patiently(ctx, "topics can't be verified yet", func(ctx context.Context) (again bool, err error) {
+		differences, err = s.bus.VerifyTopics(ctx, topics, bus.CreateOptions{})
+		return bus.Temporary(err), err
+	})
 	if err != nil {
 		return fmt.Errorf("verify topics: %w", err)
 	}
 	return refuse(s.log, differences)
+}
+
+// patiently tries until it succeeds, says that there is no sense in trying again,
+// or startWithin is over. Now and then it tells why it waits.
+func (s *shell) patiently(ctx context.Context, why string, try func(context.Context) (again bool, err error)) error {
+	wait, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	for told := (time.Time{}); ; {
+		again, err := try(wait)
+		if err == nil || !again {
+			return err
+		}
+		if ctx.Err() == nil && time.Since(told) >= tellEvery {
+			told = time.Now()
+			end, _ := wait.Deadline()
+			s.log.Warn(why, "given_up_in", time.Until(end).Round(time.Second), "err", err)
+		}
+		if !bus.Pause(wait, 500*time.Millisecond) {
+			return err
+		}
+	}
 }
 
 // refuse turns dangerous differences into an error that says what to do;
