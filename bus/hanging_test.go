@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"hash/crc32"
 	"testing"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"qstream/schemas"
 )
 
 // A commit hangs of a transaction that its coordinator knows nothing of: the
@@ -35,15 +39,69 @@ func TestHangingCommitIsEnded(t *testing.T) {
 	t.Logf("ended and gone on after %s", time.Since(began).Round(time.Millisecond))
 }
 
-// hang leaves a commit of the topic's partition 0 pending.
-func (r *rig) hang(group, topic string) {
+// A transaction that its coordinator knows nothing of hangs in a topic of mail:
+// it is ended once it has held up its partition for long, and what it holds comes,
+// with what lies behind. One that is open is left alone.
+func TestHangingMailIsEnded(t *testing.T) {
+	r := newRig(t)
+	if r.fake != nil {
+		t.Skip("needs Apache Kafka: QSTREAM_TEST_KAFKA")
+	}
+	b := r.bus()
+	topic := schemas.Topic{Name: "qstream." + r.name, Partitions: 2, Retention: time.Hour, MaxMessage: 1 << 20}
+	if _, err := b.CreateTopics(t.Context(), []schemas.Topic{topic}, CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.hangMail(topic.Name)
+	end := openTransaction(t, b, topic.Name, 1, []byte("open"))
+	for i := range int32(6) {
+		if err := b.Publish(t.Context(), &Record{Topic: topic.Name, Partition: i % 2, Value: []byte("behind")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, now := b.Hanging(), time.Now()
+	h.now = func() time.Time { return now }
+	look := func(want int) {
+		t.Helper()
+		if ended, err := h.Look(t.Context()); err != nil || ended != want {
+			t.Fatalf("ended %d, want %d, %v", ended, want, err)
+		}
+		now = now.Add(hangsAfter / 2)
+	}
+	readable := func() (n [2]int64) {
+		t.Helper()
+		ends, err := b.listOffsets(t.Context(), newest, map[string][]int32{topic.Name: {0, 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return [2]int64{ends[topic.Name][0], ends[topic.Name][1]}
+	}
+	look(0)
+	look(0)
+	if n := readable(); n != [2]int64{} {
+		t.Fatalf("%d records are readable, want none", n)
+	}
+	look(1)
+	look(0)
+	if n := readable(); n != [2]int64{5, 0} { // with the marker
+		t.Errorf("%d are readable, want 5 of the one and none of the other, which is open", n)
+	}
+	n := 0
+	if err := b.Read(t.Context(), []string{topic.Name}, Start{}, func(Record) error { n++; return nil }); err != nil || n != 4 {
+		t.Errorf("read %d, want 4, %v", n, err)
+	}
+	end(kgo.TryCommit)
+	eventually(t, 30*time.Second, "end of the open transaction", func() bool { return readable()[1] == 5 })
+}
+
+// unknown calls f with a producer that has no transaction, while no broker checks
+// whether it has.
+func (r *rig) unknown(group string, versions *kversion.Versions, f func(cl *kgo.Client, id string, p *kmsg.InitProducerIDResponse)) {
 	r.t.Helper()
 	const check = "transaction.partition.verification.enable"
 	r.brokerSetting(kadm.SetConfig, check, kadm.StringPtr("false"))
 	defer r.brokerSetting(kadm.DeleteConfig, check, nil)
-	old := kafkaVersions()
-	old.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 4) // 5 joins the transaction by itself
-	cl, err := kgo.NewClient(kgo.SeedBrokers(r.seeds...), kgo.MaxVersions(old))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.seeds...), kgo.MaxVersions(versions))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -52,21 +110,65 @@ func (r *rig) hang(group, topic string) {
 	init.TransactionalID = kmsg.StringPtr(group + "." + rand.Text())
 	init.TransactionTimeoutMillis = 30000
 	init.ProducerID, init.ProducerEpoch = -1, -1
-	var id *kmsg.InitProducerIDResponse
+	var p *kmsg.InitProducerIDResponse
 	eventually(r.t, 20*time.Second, "producer id", func() bool {
-		id, err = init.RequestWith(r.t.Context(), cl)
-		return err == nil && id.ErrorCode == 0
+		p, err = init.RequestWith(r.t.Context(), cl)
+		return err == nil && p.ErrorCode == 0
 	})
-	req := kmsg.NewPtrTxnOffsetCommitRequest()
-	req.TransactionalID, req.Group = *init.TransactionalID, group
-	req.ProducerID, req.ProducerEpoch, req.Generation = id.ProducerID, id.ProducerEpoch, -1
-	p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-	p.Offset = 5
-	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: topic, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p}}}
-	eventually(r.t, 20*time.Second, "commit without a transaction", func() bool {
-		resp, rerr := req.RequestWith(r.t.Context(), cl)
-		return rerr == nil && resp.Topics[0].Partitions[0].ErrorCode == 0
+	f(cl, *init.TransactionalID, p)
+}
+
+// hang leaves a commit of the topic's partition 0 pending.
+func (r *rig) hang(group, topic string) {
+	r.t.Helper()
+	old := kafkaVersions()
+	old.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 4) // 5 joins the transaction by itself
+	r.unknown(group, old, func(cl *kgo.Client, id string, who *kmsg.InitProducerIDResponse) {
+		req := kmsg.NewPtrTxnOffsetCommitRequest()
+		req.TransactionalID, req.Group = id, group
+		req.ProducerID, req.ProducerEpoch, req.Generation = who.ProducerID, who.ProducerEpoch, -1
+		p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+		p.Offset = 5
+		req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: topic, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p}}}
+		eventually(r.t, 20*time.Second, "commit without a transaction", func() bool {
+			resp, err := req.RequestWith(r.t.Context(), cl)
+			return err == nil && resp.Topics[0].Partitions[0].ErrorCode == 0
+		})
 	})
+}
+
+// hangMail leaves a record in the topic's partition 0 pending.
+func (r *rig) hangMail(topic string) {
+	r.t.Helper()
+	old := kafkaVersions()
+	old.SetMaxKeyVersion(int16(kmsg.Produce), 9) // 12 joins the transaction by itself, 13 has no names
+	r.unknown("qstream.router", old, func(cl *kgo.Client, id string, who *kmsg.InitProducerIDResponse) {
+		req := kmsg.NewPtrProduceRequest()
+		req.TransactionID, req.Acks, req.TimeoutMillis = kmsg.StringPtr(id), -1, 10000
+		p := kmsg.NewProduceRequestTopicPartition()
+		p.Records = pending(who, []byte("hangs"))
+		req.Topics = []kmsg.ProduceRequestTopic{{Topic: topic, Partitions: []kmsg.ProduceRequestTopicPartition{p}}}
+		eventually(r.t, 20*time.Second, "record without a transaction", func() bool {
+			resp, err := req.RequestWith(r.t.Context(), cl)
+			return err == nil && resp.Topics[0].Partitions[0].ErrorCode == 0
+		})
+	})
+}
+
+// pending is a batch of one record of a transaction.
+func pending(who *kmsg.InitProducerIDResponse, value []byte) []byte {
+	record := kmsg.Record{Value: value}
+	record.Length = int32(len(record.AppendTo(nil)) - 1)
+	b := kmsg.RecordBatch{
+		PartitionLeaderEpoch: -1, Magic: 2, Attributes: 1 << 4,
+		FirstTimestamp: time.Now().UnixMilli(), MaxTimestamp: time.Now().UnixMilli(),
+		ProducerID: who.ProducerID, ProducerEpoch: who.ProducerEpoch, NumRecords: 1, Records: record.AppendTo(nil),
+	}
+	const length, crc, summed = 8, 17, 21 // where they stand
+	raw := b.AppendTo(nil)
+	binary.BigEndian.PutUint32(raw[length:], uint32(len(raw)-length-4))
+	binary.BigEndian.PutUint32(raw[crc:], crc32.Checksum(raw[summed:], crc32.MakeTable(crc32.Castagnoli)))
+	return raw
 }
 
 // brokerSetting changes a setting of all brokers while they run.

@@ -120,9 +120,10 @@ func (l *Ledger) failed(err error) {
 
 // Run keeps the view until ctx ends.
 func (l *Ledger) Run(ctx context.Context) error {
-	var auditing sync.WaitGroup
-	defer auditing.Wait()
-	auditing.Go(func() { l.auditor.Run(ctx) })
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { l.auditor.Run(ctx) })
+	beside.Go(func() { l.mending(ctx) })
 	reset := false
 	for ctx.Err() == nil {
 		err := l.keep(ctx, reset)
@@ -138,6 +139,23 @@ func (l *Ledger) Run(ctx context.Context) error {
 		bus.Pause(ctx, l.cfg.Retry)
 	}
 	return nil
+}
+
+// mendEvery is how often transactions that hang are looked for.
+const mendEvery = 30 * time.Second
+
+// mending ends transactions that hang in any topic: nobody else would, and mail
+// would stand still behind them. It goes on while the view can't be kept.
+func (l *Ledger) mending(ctx context.Context) {
+	hanging := l.deps.Bus.Hanging()
+	for warned := false; bus.Pause(ctx, mendEvery); {
+		ended, err := hanging.Look(ctx)
+		l.metrics.hanging.Add(float64(ended))
+		if err != nil && ctx.Err() == nil && !warned {
+			l.deps.Log.Warn("can't look for transactions that hang, trying again", "stage", stageName, "err", err)
+		}
+		warned = err != nil
+	}
 }
 
 // errAhead is a view of a log that was longer, as after a loss of power.

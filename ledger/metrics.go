@@ -13,6 +13,7 @@ type metrics struct {
 	builds     prometheus.Counter
 	gaps       prometheus.Counter
 	failures   prometheus.Counter
+	hanging    prometheus.Counter
 	seconds    prometheus.Counter
 }
 
@@ -32,6 +33,7 @@ func newMetrics(r prometheus.Registerer, age func() float64) *metrics {
 		notes:      counter("notes_total", "Records noted that no router had read for a while."),
 		builds:     counter("builds_total", "How often the view was begun anew from the log."),
 		gaps:       counter("gaps_total", "Partitions whose events were gone before they were read."),
+		hanging:    counter("hanging_total", "Partitions in which a transaction hung and was ended."),
 		failures:   counter("failures_total", "How often the view could not be kept."),
 		seconds:    counter("write_seconds_total", "Time spent writing the view."),
 	}
