@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -16,4 +17,40 @@ func (b *Broker) CutCommits() (restore func()) {
 		return nil, errors.New("cut off"), !over.Load()
 	})
 	return func() { over.Store(true) }
+}
+
+// MoveLeaders refuses to tell offsets for so many questions, as leaders do that are
+// new; left counts down.
+func (b *Broker) MoveLeaders(times int32) (left *atomic.Int32) {
+	return b.refuseOffsets(kerr.OffsetNotAvailable, times)
+}
+
+// Forbid refuses to tell offsets, as to who has no right to know, for so many questions.
+func (b *Broker) Forbid(times int32) (left *atomic.Int32) {
+	return b.refuseOffsets(kerr.TopicAuthorizationFailed, times)
+}
+
+func (b *Broker) refuseOffsets(why *kerr.Error, times int32) *atomic.Int32 {
+	left := &atomic.Int32{}
+	left.Store(times)
+	b.Cluster.ControlKey(int16(kmsg.ListOffsets), func(asked kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster.KeepControl()
+		if left.Load() == 0 {
+			return nil, nil, false
+		}
+		left.Add(-1)
+		resp := asked.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, topic := range asked.(*kmsg.ListOffsetsRequest).Topics {
+			answer := kmsg.NewListOffsetsResponseTopic()
+			answer.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				part := kmsg.NewListOffsetsResponseTopicPartition()
+				part.Partition, part.ErrorCode = p.Partition, why.Code
+				answer.Partitions = append(answer.Partitions, part)
+			}
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+	return left
 }
