@@ -92,7 +92,7 @@ func Start(cfg Config) (*Broker, error) {
 	}
 	b, err := start(cfg, lock)
 	if err != nil {
-		lock.Close()
+		_ = letGo(lock)
 		return nil, err
 	}
 	return b, nil
@@ -175,7 +175,7 @@ func (b *Broker) Seeds() []string { return b.cluster.ListenAddrs() }
 func (b *Broker) Close() error {
 	b.cluster.Close()
 	err := b.group.close()
-	return errors.Join(err, b.lock.Close())
+	return errors.Join(err, letGo(b.lock))
 }
 
 // logger passes the broker's warnings on, and mends what one is about.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"qstream/bus"
 	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
@@ -29,6 +31,34 @@ func open(t *testing.T, cfg Config) (*Broker, *bus.Bus) {
 func received(i int) *bus.Record {
 	r := bus.NewReceived(&pb.Received{Id: fmt.Sprintf("m%04d", i)})
 	return &r
+}
+
+// TestCloseLetsTheDirectoryGo though a program that was being started at that moment
+// still has the lock's file open.
+func TestCloseLetsTheDirectoryGo(t *testing.T) {
+	dir := t.TempDir()
+	k, err := Start(Config{Dir: dir, MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inherited, err := unix.Dup(int(k.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
+	if _, err := Start(Config{Dir: dir, MinFree: 1}); !errors.Is(err, ErrLocked) {
+		t.Errorf("error %v while it is open, want ErrLocked", err)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Start(Config{Dir: dir, MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRestartKeepsWhatWasPublished(t *testing.T) {

@@ -211,7 +211,10 @@ func openData(path string) (*data, error) {
 }
 
 // close lets the directory go.
-func (d *data) close() { _ = d.lock.Close() }
+func (d *data) close() {
+	_ = syscall.Flock(int(d.lock.Fd()), syscall.LOCK_UN) // a program just starting may have the file open, too
+	_ = d.lock.Close()
+}
 
 // announce writes what verbs need to find the system.
 func (d *data) announce(r Running) error {

@@ -274,6 +274,7 @@ func (s *Store) disconnect() {
 // Close lets the file go. Questions that are being answered fail.
 func (s *Store) Close() {
 	s.disconnect()
+	_ = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN) // a program just starting may have the file open, too
 	_ = s.lock.Close()
 }
 
