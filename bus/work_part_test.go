@@ -51,6 +51,7 @@ func TestWorkHoldsLittleOfAPartition(t *testing.T) {
 
 // What is large takes the memory it may and no more, whatever the count.
 func TestWorkHoldsLittleOfWhatIsLarge(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	b := r.bus()
 	group := "g." + r.name

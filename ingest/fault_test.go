@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	lanes.Open(6)
+	lanes.Open(8)
 	goleak.VerifyTestMain(m)
 }
 

@@ -33,11 +33,16 @@ func ends(t *testing.T, r *prometheus.Registry, service string) map[string]float
 // Clients that are silent, slow or endless are ended, counted, and have sent
 // nothing.
 func TestNetstringsEnds(t *testing.T) {
+	t.Parallel()
 	b := bustest.New(t)
 	apply(t, b, relaySite)
-	r := prometheus.NewRegistry()
-	in, _ := startWith(t, b, anyPort(Config{CommandTimeout: time.Second, DataTimeout: time.Second, QMQPMaxSize: 1000}),
-		func(d *Deps) { d.Metrics = r })
+	edge := func(wait time.Duration) (*Ingest, *prometheus.Registry) {
+		r := prometheus.NewRegistry()
+		in, _ := startWith(t, b, anyPort(Config{CommandTimeout: wait, DataTimeout: wait, QMQPMaxSize: 1000}), func(d *Deps) { d.Metrics = r })
+		return in, r
+	}
+	hasty, of := edge(200 * time.Millisecond)
+	patient, ofPatient := edge(time.Minute) // nothing else is late there
 	const to = "a@acme.example"
 	for _, tt := range []struct{ service, text, end string }{
 		{"qmqp", "", "timeout"},
@@ -51,6 +56,10 @@ func TestNetstringsEnds(t *testing.T) {
 		{"qmtp", "999999999:", "too_long"},
 		{"qmtp", "0:,", "malformed"},
 	} {
+		in, r := patient, ofPatient
+		if tt.end == "timeout" {
+			in, r = hasty, of
+		}
 		before := ends(t, r, tt.service)[tt.end]
 		c := connect(t, in, tt.service)
 		if _, err := io.WriteString(c, tt.text); err != nil {

@@ -147,6 +147,24 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestProgramsHaveOneHome: what starts programs elsewhere would have to learn
+// again how they end.
+func TestProgramsHaveOneHome(t *testing.T) {
+	const home = "engine/process/"
+	found := false
+	for _, s := range sources(t) {
+		if s.folder() == "test" || strings.HasSuffix(s.path, "_test.go") || !slices.Contains(s.imports(), "os/exec") {
+			continue
+		}
+		if found = found || strings.HasPrefix(s.path, home); !strings.HasPrefix(s.path, home) {
+			t.Errorf("%s starts programs: that is for %s", s.path, home)
+		}
+	}
+	if !found {
+		t.Errorf("%s starts no programs", home)
+	}
+}
+
 func TestSizes(t *testing.T) {
 	for _, s := range sources(t) {
 		if ast.IsGenerated(s.file) {

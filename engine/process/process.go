@@ -1,15 +1,19 @@
-// Package process runs the programs that engines ask: with bounded time,
-// output and resources, and with their files in a private folder.
+// Package process runs programs, those that engines ask and those that the edge
+// asks about passwords and mailboxes: with bounded time, output and resources,
+// and with their files in a private folder. Nothing else starts programs.
 //
 // Guarantee: when Run returns, the program has ended and is waited for, and so
 // has every process of its group: at the end of the context all are killed, and
 // what a program leaves behind is killed with it.
+// Guarantee: on Linux a program ends with this process, however that is ended.
 // Guarantee: a program is given its variables and files, and inherits none that
 // this process has opened.
 // Guarantee: nothing of a scan stays on the disk: its folder goes with it, and
 // the folders of processes that were killed go when the next one makes its first.
 //
-// A program that leaves its process group isn't followed.
+// A program that leaves its process group isn't followed. When this process is
+// killed, nobody is left to kill a group: what a program has started itself, and
+// a program that has changed its user or was set-user-ID, then runs to its end.
 package process
 
 import (
@@ -18,6 +22,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,6 +75,9 @@ const (
 	maxSaid   = 4 << 20
 )
 
+// maxThree is what the smallest pipe holds before anybody reads.
+const maxThree = 4 << 10
+
 // lingering is how long output is awaited of what a program left behind.
 const lingering = time.Second
 
@@ -82,6 +90,8 @@ type Program struct {
 	Limits Limits
 	Stdin  *os.File // nil: nothing
 	Stdout *os.File // descriptor 1; nil: output is kept
+	Mute   bool     // output leads nowhere instead, also that on descriptor 2
+	Three  []byte   // to be read from descriptor 3, at most 4 KiB; empty: closed
 	Six    *os.File // descriptor 6; nil: closed
 }
 
@@ -117,10 +127,15 @@ var (
 )
 
 // Run runs the program to its end. The error is of ctx, or one of the above.
+// Safe for concurrent use; each takes a thread of the system meanwhile.
 func Run(ctx context.Context, p Program) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
+	// The program ends with the thread that forked it (attributes), so this one
+	// has to live as long.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// A shell that sets limits would hide that it isn't there.
@@ -129,12 +144,18 @@ func Run(ctx context.Context, p Program) (Result, error) {
 	}
 	said := &output{full: func() { cancel(ErrOutput) }}
 	c := p.command(said)
+	three, err := holding(p.Three)
+	if err != nil {
+		return Result{}, fmt.Errorf("%s %w: %w", p.Path, ErrStart, err)
+	}
+	defer three.Close() // of nil is an error, and no more
+	c.ExtraFiles = inherited(three, p.Six)
 	if err := c.Start(); err != nil {
 		return Result{}, fmt.Errorf("%s %w: %w", p.Path, ErrStart, err)
 	}
 	g := &group{leader: c.Process.Pid}
 	stop := context.AfterFunc(ctx, g.kill)
-	err := g.wait(c)
+	err = g.wait(c)
 	stop()
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
@@ -177,21 +198,49 @@ func (p Program) command(said *output) *exec.Cmd {
 		c.Env = []string{}
 	}
 	c.Dir = p.Dir
-	c.Stderr = said
 	if p.Stdin != nil {
 		c.Stdin = p.Stdin
 	}
+	if !p.Mute {
+		c.Stdout, c.Stderr = said, said
+	}
 	if p.Stdout != nil {
 		c.Stdout = p.Stdout
-	} else {
-		c.Stdout = said
 	}
-	if p.Six != nil {
-		c.ExtraFiles = []*os.File{nil, nil, nil, p.Six}
-	}
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.SysProcAttr = attributes()
 	c.WaitDelay = lingering
 	return c
+}
+
+// holding is a pipe's end from which the text can be read; nil: there is none.
+func holding(text []byte) (*os.File, error) {
+	switch {
+	case len(text) == 0:
+		return nil, nil
+	case len(text) > maxThree:
+		return nil, fmt.Errorf("%d bytes for descriptor 3, more than %d", len(text), maxThree)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	_, err = w.Write(text) // nothing waits for a program that reads none
+	if err = errors.Join(err, w.Close()); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// inherited are the descriptors from 3 on.
+func inherited(three, six *os.File) []*os.File {
+	switch {
+	case six != nil:
+		return []*os.File{three, nil, nil, six}
+	case three != nil:
+		return []*os.File{three}
+	}
+	return nil
 }
 
 // group is a process group that may be killed until its leader is waited for,

@@ -1,11 +1,14 @@
 package process
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +30,15 @@ func TestMain(m *testing.M) {
 		}
 		_, _ = os.Stdout.WriteString("made\n")
 		select {}
+	}
+	if kind := os.Getenv("QSTREAM_TEST_KILLED"); kind != "" { // see TestKilled
+		p := sh("echo $$; exec sleep 1000")
+		p.Stdout = os.Stdout
+		if kind == "limited" {
+			p.Limits = Limits{Files: 64}
+		}
+		_, err := Run(context.Background(), p)
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -147,6 +159,83 @@ func TestEndTakesTheChildren(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestKilled: a program ends with a process that is killed and so can't end it,
+// also what a shell that set limits became.
+func TestKilled(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("its kernel doesn't tell programs")
+	}
+	for _, kind := range []string{"plain", "limited"} {
+		t.Run(kind, func(t *testing.T) {
+			said, says, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer said.Close()
+			c := exec.Command(os.Args[0])
+			c.Env, c.Stdout, c.Stderr = append(os.Environ(), "QSTREAM_TEST_KILLED="+kind), says, os.Stderr
+			err = c.Start()
+			says.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = said.SetReadDeadline(time.Now().Add(time.Minute))
+			lines := bufio.NewReader(said)
+			line, err := lines.ReadString('\n')
+			_ = c.Process.Kill()
+			_ = c.Wait()
+			pid, wrong := strconv.Atoi(strings.TrimSpace(line))
+			if err != nil || wrong != nil {
+				t.Fatalf("%q, %v, %v", line, err, wrong)
+			}
+			// Who has the other end open has ended.
+			if _, err := lines.ReadByte(); err != io.EOF {
+				t.Errorf("process %d lives on: %v", pid, err)
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		})
+	}
+}
+
+func TestDescriptors(t *testing.T) {
+	six, err := os.Create(filepath.Join(t.TempDir(), "six"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer six.Close()
+	full := strings.Repeat("x", maxThree)
+	for name, test := range map[string]struct {
+		change func(*Program)
+		script string
+		want   string
+	}{
+		"none":                {func(*Program) {}, "(: <&3) 2>&- || echo closed", "closed\n"},
+		"three":               {func(p *Program) { p.Three = []byte("user\x00") }, "tr '\\0' . <&3", "user."},
+		"all that it holds":   {func(p *Program) { p.Three = []byte(full) }, "cat <&3", full},
+		"three isn't read":    {func(p *Program) { p.Three = []byte(full) }, "echo ok", "ok\n"},
+		"six":                 {func(p *Program) { p.Six = six }, "echo text >&6; (: <&3) 2>&- || echo closed", "closed\n"},
+		"both":                {func(p *Program) { p.Three, p.Six = []byte("a"), six }, "cat <&3; echo text >&6", "a"},
+		"mute":                {func(p *Program) { p.Mute = true }, "echo a; echo b >&2", ""},
+		"mute, without bound": {func(p *Program) { p.Mute = true }, "head -c 5000000 /dev/zero", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := sh(test.script)
+			test.change(&p)
+			if r, err := Run(t.Context(), p); err != nil || r.Code != 0 || r.Output != test.want {
+				t.Errorf("%v, %q, %v", r, r.Output, err)
+			}
+		})
+	}
+	p := sh("exit 0")
+	p.Three = []byte(full + "x")
+	if _, err := Run(t.Context(), p); !errors.Is(err, ErrStart) {
+		t.Errorf("more than a pipe holds: %v", err)
+	}
+	if said, err := os.ReadFile(six.Name()); err != nil || string(said) != "text\ntext\n" {
+		t.Errorf("%q, %v", said, err)
 	}
 }
 

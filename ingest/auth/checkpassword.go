@@ -2,14 +2,13 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"qstream/engine/process"
 )
 
 // maxAsk is what a checkpassword program reads.
@@ -38,49 +37,15 @@ func (x *Exchange) ask(user, password string) error {
 	defer func() { <-a.programs }()
 	ctx, cancel := context.WithTimeout(x.ctx, a.cfg.ProgramTimeout)
 	defer cancel()
-	code, err := runProgram(ctx, a.cfg.Program, []byte(words), []string{"PATH=" + os.Getenv("PATH"), "PROTO=TCP", "TCPREMOTEIP=" + x.client.Addr.Unmap().String()})
+	r, err := process.Run(ctx, process.Program{Path: a.cfg.Program[0], Args: a.cfg.Program[1:], Three: []byte(words), Mute: true,
+		Env: []string{"PATH=" + os.Getenv("PATH"), "PROTO=TCP", "TCPREMOTEIP=" + x.client.Addr.Unmap().String()}})
 	switch {
 	case err != nil:
 		return fmt.Errorf("checkpassword program: %w", err)
-	case code == 1:
+	case r.Code == 1:
 		return fmt.Errorf("%w: the program says no", ErrRejected)
-	case code != 0:
-		return fmt.Errorf("checkpassword program: exit code %d", code)
+	case r.Code != 0:
+		return fmt.Errorf("checkpassword program: %s", r)
 	}
 	return nil
-}
-
-// runProgram runs a program to its end, or ends it and its children with ctx.
-func runProgram(ctx context.Context, program []string, words []byte, env []string) (code int, err error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return 0, err
-	}
-	defer w.Close()
-	c := exec.CommandContext(ctx, program[0], program[1:]...)
-	c.ExtraFiles = []*os.File{r} // descriptor 3
-	c.Env = env
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
-	c.WaitDelay = time.Second
-	// The words fit into the pipe: nothing waits for a program that reads none.
-	if _, err := w.Write(words); err != nil {
-		r.Close()
-		return 0, err
-	}
-	w.Close()
-	err = c.Start()
-	r.Close()
-	if err != nil {
-		return 0, err
-	}
-	err = c.Wait()
-	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return 0, fmt.Errorf("ended: %w", ctx.Err())
-	case errors.As(err, &exit) && exit.Exited():
-		return exit.ExitCode(), nil
-	}
-	return 0, err
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 
+	"qstream/engine/process"
 	"qstream/ingest/policy"
 	"qstream/qmail"
 )
@@ -35,35 +33,19 @@ func (l *Lookup) program(ctx context.Context, c *compiled, q Question, args []st
 // three NULs on descriptor 3. It exits 0 for yes, 1 for no; all else is no
 // answer. Its other descriptors lead nowhere.
 func (l *Lookup) run(ctx context.Context, home string, args, env []string, address string) policy.Answer {
-	in, out, err := os.Pipe()
-	if err != nil {
-		l.log.Warn("recipient program", "stage", "ingest", "err", err)
-		return policy.Fault
-	}
-	defer in.Close()
-	// An address is far shorter than what a pipe holds: this doesn't wait.
-	_, err = out.WriteString(address + "\x00\x00\x00")
-	if err = errors.Join(err, out.Close()); err != nil {
-		l.log.Warn("recipient program", "stage", "ingest", "err", err)
-		return policy.Fault
-	}
 	name := args[0]
 	if strings.Contains(name, "/") {
 		name = from(home, name)
 	}
-	cmd := exec.CommandContext(ctx, name, args[1:]...)
-	cmd.ExtraFiles = []*os.File{in} // descriptor 3
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // its children, too
-	cmd.WaitDelay = time.Second
-	err = cmd.Run()
-	var exit *exec.ExitError
+	r, err := process.Run(ctx, process.Program{Path: name, Args: args[1:], Env: append([]string{"PATH=" + os.Getenv("PATH")}, env...),
+		Three: []byte(address + "\x00\x00\x00"), Mute: true})
 	switch {
-	case err == nil:
+	case err == nil && r.Code == 0:
 		return policy.Yes
-	case errors.As(err, &exit) && exit.ExitCode() == 1 && ctx.Err() == nil:
+	case err == nil && r.Code == 1:
 		return policy.No
+	case err == nil:
+		err = errors.New(r.String())
 	}
 	l.log.Warn("recipient program gave no answer", "stage", "ingest", "path", name, "err", err)
 	return policy.Fault

@@ -51,6 +51,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 
 	"clamd":      cmdClamd,
 	"mood":       cmdMood,
+	"runs":       cmdRuns,
 	"learn":      cmdLearn,
 	"dropins":    cmdDropins,
 	"qmsink":     cmdQmsink,

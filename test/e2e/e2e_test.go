@@ -19,9 +19,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	n := 4
-	if strings.Contains(os.Getenv("QSTREAM_TEST_BROKERS"), "kafka3") {
+	n := 6
+	switch brokers := os.Getenv("QSTREAM_TEST_BROKERS"); {
+	case strings.Contains(brokers, "kafka3"):
 		n = 3 // each with three brokers' memory
+	case strings.Contains(brokers, "kafka"):
+		n = 4
 	}
 	lanes.Open(n)
 	rig.Main(m)
