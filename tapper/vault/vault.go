@@ -83,7 +83,9 @@ type Vault struct {
 	matcher *order.Matcher
 	known   time.Time     // mail accepted before is decided by the matcher
 	opened  chan struct{} // closed and made anew when known moves
-	keeps   retentions    // nil: not asked yet
+	keeps   retentions    // as the broker told last; nil: it never did
+
+	keepless bool // it doesn't tell of all at the moment
 }
 
 // New checks cfg and reads the vault's folder; it starts nothing.
@@ -100,6 +102,9 @@ func New(cfg Config, d Deps) (*Vault, error) {
 	folder, err := docket.Open(cfg.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
 	}
 	v := &Vault{cfg: cfg, deps: d, folder: folder, opened: make(chan struct{}), window: newWindow(windowBytes)}
 	if v.docket, err = docket.New(docket.Config{
@@ -121,6 +126,9 @@ func New(cfg Config, d Deps) (*Vault, error) {
 	if v.set, err = sealed.New(sealed.Config{
 		Bus: d.Bus, Keys: folder.Keys, Logs: logs, Now: d.Now, Log: d.Log, Metrics: d.Metrics,
 	}); err != nil {
+		return nil, err
+	}
+	if err := v.register(d.Metrics); err != nil {
 		return nil, err
 	}
 	v.office, err = office.New(office.Config{
