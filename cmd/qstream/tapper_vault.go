@@ -18,10 +18,12 @@ type vaultFlags struct {
 	VaultCert   string        `placeholder:"FILE" type:"path" help:"PEM file of the certificate for that."`
 	VaultKey    string        `placeholder:"FILE" type:"path" help:"PEM file of its key."`
 	VaultCA     string        `name:"vault-ca" placeholder:"FILE" type:"path" help:"PEM file of the authority that signs officers' certificates."`
+
+	keeps func() time.Duration // of a broker that keeps mail for less than its topics say
 }
 
 func (f vaultFlags) config() (tapper.VaultConfig, error) {
-	cfg := tapper.VaultConfig{Dir: f.Vault, Beat: f.VaultBeat, Listen: f.VaultListen}
+	cfg := tapper.VaultConfig{Dir: f.Vault, Beat: f.VaultBeat, Listen: f.VaultListen, Keeps: f.keeps}
 	if f.Vault == "" && f.VaultListen != "" {
 		return cfg, usagef("--vault-listen needs --vault")
 	}

@@ -95,6 +95,13 @@ func (v *Vault) learnKept(ctx context.Context) (again time.Duration) {
 	if ctx.Err() != nil {
 		return 0
 	}
+	if least := v.cfg.Keeps(); least > 0 {
+		for topic, kept := range r {
+			if kept <= 0 || kept > least {
+				r[topic] = least
+			}
+		}
+	}
 	v.mu.Lock()
 	was := v.keepless
 	v.keeps, v.keepless = r, err != nil

@@ -74,6 +74,13 @@ func TestUnknownRetention(t *testing.T) {
 	refuse()
 	told["is known again"] = 1
 	look("mended", 0, keptAsk, told)
+	v.cfg.Keeps = func() time.Duration { return 24 * time.Hour }
+	look("less than topics say", 0, keptAsk, told)
+	if kept := v.kept(); kept[schemas.Received] != 24*time.Hour || kept[schemas.Hold] != 24*time.Hour {
+		t.Errorf("where less is kept than topics say, it is %v", kept)
+	}
+	v.cfg.Keeps = func() time.Duration { return 0 }
+	look("as topics say", 0, keptAsk, told)
 	refuse(schemas.Received, schemas.Reinject, schemas.Events, schemas.Hold, content)
 	told["is unknown"] = 2
 	look("all are refused", 1, keptAgain, told)

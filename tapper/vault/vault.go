@@ -48,6 +48,9 @@ type Config struct {
 	Size     int         // bytes of each record; default 4096
 	Listen   string      // an address for officers of other hosts; empty: none
 	TLS      *tls.Config // for that: our certificate, and who signs the officers'
+	// Keeps is for how long mail is kept at least, whatever its topics say; 0, and
+	// the default: as they do. Alarms go by it.
+	Keeps func() time.Duration
 }
 
 // Deps are what a vault works with; zero values as the tapper's.
@@ -98,6 +101,9 @@ func New(cfg Config, d Deps) (*Vault, error) {
 	}
 	if cfg.Size == 0 {
 		cfg.Size = defaultSize
+	}
+	if cfg.Keeps == nil {
+		cfg.Keeps = func() time.Duration { return 0 }
 	}
 	folder, err := docket.Open(cfg.Dir)
 	if err != nil {
