@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,8 +31,11 @@ type Keeping struct {
 // and then every hour, until ctx ends: messages, content, and legs that have
 // moved on. Events and greylists go too while more than half of the size cap is
 // taken; else, as the rest, when their retention is over: the broker's own cleaner
-// is off, since it may empty a partition. A kill of the process
-// undoes trimming, so that it is repeated after a start.
+// is off, since it may empty a partition. Where a vault of lawful taps writes,
+// messages and content stay for their retention, too, whatever it says: its sinks
+// may be away. While more than half of the cap is taken they go by days, the oldest
+// first, down to one. A kill of the process undoes trimming, so that it is repeated
+// after a start.
 func (b *Broker) Keep(ctx context.Context, k Keeping) error {
 	if k.Now == nil {
 		k.Now = time.Now
@@ -56,40 +60,107 @@ func (b *Broker) keepOnce(ctx context.Context, k Keeping) error {
 	if err := n.gather(ctx, topics); err != nil {
 		return err
 	}
-	taken, err := b.Size()
+	mail, err := n.mailAge(ctx, topics, k.Now())
+	if err != nil {
+		return err
+	}
+	tight, err := b.tight()
 	if err != nil {
 		return err
 	}
 	for _, t := range topics {
-		age := t.Retention
-		if trimmed(t, taken > b.cfg.MaxBytes/2) {
-			age = keepAge
-		}
-		if age < 0 {
-			continue
-		}
-		below, err := n.below(ctx, t, k.Now().Add(-age))
-		if err != nil {
+		if err := n.trim(ctx, t, k.Now(), kept(t, tight, mail)); err != nil {
 			return err
 		}
-		if err := k.Bus.Trim(ctx, t.Name, below); err != nil {
+	}
+	for tight && mail > keepAge {
+		mail = max(mail-keepAge, keepAge)
+		for _, t := range topics {
+			if !isMail(t) {
+				continue
+			}
+			if err := n.trim(ctx, t, k.Now(), kept(t, tight, mail)); err != nil {
+				return err
+			}
+		}
+		if tight, err = b.tight(); err != nil {
 			return err
 		}
 	}
 	return b.Barrier(ctx)
 }
 
-// trimmed reports whether a topic goes before its retention is over. What
-// orders, states and proofs are made of never does: who comes back after days
-// needs it.
-func trimmed(t schemas.Topic, tight bool) bool {
+// tight reports whether more than half of the size cap is taken.
+func (b *Broker) tight() (bool, error) {
+	taken, err := b.Size()
+	return taken > b.cfg.MaxBytes/2, err
+}
+
+// Keeps is for how long mail is kept at least that nobody waits for, whatever
+// its topics say; 0: as they do. It is for who reads mail later, as a vault does.
+func (b *Broker) Keeps() time.Duration {
+	if tight, err := b.tight(); err != nil || tight {
+		return keepAge
+	}
+	return 0
+}
+
+// kept is for how long a topic keeps what nobody needs; mail: for how long those
+// of messages and content do. What orders, states and proofs are made of stays as
+// long as its retention says: who comes back after days needs it.
+func kept(t schemas.Topic, tight bool, mail time.Duration) time.Duration {
+	switch value := strings.TrimPrefix(t.Value, "qstream.v1."); {
+	case isMail(t):
+		return mail
+	case value == "Leg" || value == "Rescan", tight && (value == "Event" || value == "Greylisted"):
+		return keepAge
+	}
+	return t.Retention
+}
+
+// isMail is whether a topic holds messages or their content.
+func isMail(t schemas.Topic) bool {
 	switch strings.TrimPrefix(t.Value, "qstream.v1.") {
-	case "Received", "Reinject", "Chunk", "Leg", "Rescan":
+	case "Received", "Reinject", "Chunk":
 		return true
-	case "Event", "Greylisted":
-		return tight
 	}
 	return false
+}
+
+// mailAge is for how long messages and content are kept: a day, or for their
+// retention if a vault wrote within that. It writes whether there are orders or
+// not, so that what is kept doesn't tell.
+func (n *needs) mailAge(ctx context.Context, topics []schemas.Topic, now time.Time) (time.Duration, error) {
+	at := slices.IndexFunc(topics, func(t schemas.Topic) bool { return t.Name == schemas.Received })
+	if at < 0 || topics[at].Retention <= keepAge {
+		return keepAge, nil
+	}
+	since, err := n.bus.Since(ctx, schemas.VaultOrders, now.Add(-topics[at].Retention))
+	if err != nil {
+		return 0, err
+	}
+	ends, err := n.bus.Ends(ctx, schemas.VaultOrders)
+	if err != nil {
+		return 0, err
+	}
+	for p, end := range ends {
+		if since[p] < end {
+			return topics[at].Retention, nil
+		}
+	}
+	return keepAge, nil
+}
+
+// trim removes what is older than age and not needed; below 0: nothing.
+func (n *needs) trim(ctx context.Context, t schemas.Topic, now time.Time, age time.Duration) error {
+	if age < 0 {
+		return nil
+	}
+	below, err := n.below(ctx, t, now.Add(-age))
+	if err != nil {
+		return err
+	}
+	return n.bus.Trim(ctx, t.Name, below)
 }
 
 // needs are the oldest offsets that waiting mail refers to.
@@ -135,6 +206,9 @@ func (n *needs) gather(ctx context.Context, topics []schemas.Topic) error {
 	if _, err := n.bus.Dead(ctx, n.noteDead); err != nil {
 		return err
 	}
+	if err := n.noteKept(ctx, topics); err != nil {
+		return fmt.Errorf("what is held for archives: %w", err)
+	}
 	return n.bus.Read(ctx, moving, bus.Start{Offset: ends}, n.note)
 }
 
@@ -148,6 +222,32 @@ func (n *needs) note(r bus.Record) error {
 	}
 	n.noteValue(r.Topic, typ, r.Value)
 	return nil
+}
+
+// noteKept notes content that was copied to hold for archives whose sinks are
+// away: only their states refer to it.
+func (n *needs) noteKept(ctx context.Context, topics []schemas.Topic) error {
+	commits := map[string]map[int32]int64{} // by topic
+	return n.bus.Read(ctx, []string{schemas.Archives}, bus.Start{}, func(r bus.Record) error {
+		m, err := schemas.Decode(r.Topic, "", r.Value)
+		s, ok := m.(*pb.ArchiveState)
+		if err != nil || !ok || s.Offset == 0 || len(s.Kept.GetOffsets()) == 0 {
+			return nil
+		}
+		topic := schemas.Tap(s.Archive)
+		if !slices.ContainsFunc(topics, func(t schemas.Topic) bool { return t.Name == topic }) {
+			return nil // deleted
+		}
+		if commits[topic] == nil {
+			if commits[topic], err = n.bus.Committed(ctx, schemas.SinkGroup(s.Archive), topic); err != nil {
+				return err
+			}
+		}
+		if s.Offset > commits[topic][s.Partition] {
+			n.at(s.Kept.Topic, s.Kept.Partition, s.Kept.Offsets[0])
+		}
+		return nil
+	})
 }
 
 func (n *needs) noteDead(d bus.Dead) error {

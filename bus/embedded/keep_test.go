@@ -1,6 +1,9 @@
 package embedded
 
 import (
+	"context"
+	"crypto/rand"
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -73,11 +76,217 @@ func TestKeepSparesWhatIsNoMail(t *testing.T) {
 	}
 	early[schemas.Queue("a", 1)], early[schemas.Scan("a", 1)], tight[schemas.TenantEvents("a")] = true, true, true
 	for _, topic := range topics {
-		if got := trimmed(topic, false); got != early[topic.Name] {
-			t.Errorf("%s with room: %v", topic.Name, got)
+		for _, room := range []bool{true, false} {
+			want := topic.Retention
+			if early[topic.Name] || tight[topic.Name] && !room {
+				want = keepAge
+			}
+			if got := kept(topic, !room, keepAge); got != want {
+				t.Errorf("%s with room %t: %v, want %v", topic.Name, room, got, want)
+			}
 		}
-		if got := trimmed(topic, true); got != (early[topic.Name] || tight[topic.Name]) {
-			t.Errorf("%s without: %v", topic.Name, got)
+	}
+}
+
+// oldest is the offset that partition 0 of a topic starts at.
+func oldest(t *testing.T, b *bus.Bus, topic string) int64 {
+	t.Helper()
+	starts, err := b.Starts(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return starts[0]
+}
+
+// keeping is a broker whose housekeeping is looked at.
+type keeping struct {
+	*Broker
+	bus    *bus.Bus
+	topics []schemas.Topic
+}
+
+func newKeeping(t *testing.T, cfg Config, more ...schemas.Topic) *keeping {
+	t.Helper()
+	cfg.Dir, cfg.MinFree = t.TempDir(), 1
+	k, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = k.Close() })
+	b, err := bus.Dial(bus.Config{Seeds: []string{k.Addr()}, Dial: k.Dial, Barrier: k.Barrier})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	topics := append(schemas.Sizing{Partitions: 1}.Fixed(), more...)
+	if _, err := b.CreateTopics(t.Context(), topics, bus.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return &keeping{k, b, topics}
+}
+
+// later is housekeeping after a time.
+func (k *keeping) later(t *testing.T, after time.Duration) {
+	t.Helper()
+	err := k.keepOnce(t.Context(), Keeping{
+		Bus: k.bus, Topics: func() []schemas.Topic { return k.topics }, Now: func() time.Time { return time.Now().Add(after) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tick writes as a vault does.
+func (k *keeping) tick(t *testing.T) {
+	t.Helper()
+	if err := k.bus.Publish(t.Context(), &bus.Record{Topic: schemas.VaultOrders, Value: []byte("sealed")}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Content that nobody waits for goes after a day; where a vault writes, whose
+// sinks may be away, when its retention is over.
+func TestKeepForVault(t *testing.T) {
+	t.Parallel()
+	content := schemas.Content("default")
+	row, _ := schemas.ByName(content)
+	for _, c := range []struct {
+		name  string
+		vault bool
+		after time.Duration
+		want  int64
+	}{
+		{"no vault, a day", false, keepAge - time.Hour, 0},
+		{"no vault, more", false, keepAge + time.Hour, 19},
+		{"a vault, a day", true, keepAge + time.Hour, 0},
+		{"a vault, nearly the retention", true, row.Retention - time.Hour, 0},
+		{"a vault, beyond it", true, row.Retention + time.Hour, 19},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := newKeeping(t, Config{})
+			for i := range 10 {
+				stored(t, k.bus, i)
+			}
+			if c.vault {
+				k.tick(t)
+			}
+			k.later(t, c.after)
+			if got := oldest(t, k.bus, content); got != c.want {
+				t.Errorf("content starts at %d, want %d", got, c.want)
+			}
+			if k.Keeps() != 0 {
+				t.Errorf("with room mail is kept %v at least, want what topics say", k.Keeps())
+			}
+		})
+	}
+}
+
+// A disk that fills up is made room on, whatever a vault's sinks lack: the oldest
+// days go, and no more of them than it takes.
+func TestKeepForVaultOldestGoesFirst(t *testing.T) {
+	t.Parallel()
+	const ofEach = 66 // of 512 KiB each: two segments and a bit
+	content := schemas.Content("default")
+	k := newKeeping(t, Config{MaxBytes: 160 << 20})
+	for _, age := range []time.Duration{6, 4, 2} {
+		b, err := bus.Dial(bus.Config{
+			Seeds: []string{k.Addr()}, Dial: k.Dial, Barrier: k.Barrier, Timeout: 7 * keepAge, // which counts from Now
+			Now: func() time.Time { return time.Now().Add(-age * keepAge) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for range ofEach {
+			value := make([]byte, 512<<10)
+			_, _ = rand.Read(value) // doesn't compress
+			if err := b.Publish(t.Context(), &bus.Record{Topic: content, Value: value}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	k.tick(t)
+	k.later(t, 0)
+	if got := oldest(t, k.bus, content); got != ofEach {
+		t.Errorf("content starts at %d, want %d: what is six days old is gone, what is four days old is there", got, ofEach)
+	}
+	if k.Keeps() != 0 {
+		t.Error("there is no room yet")
+	}
+}
+
+// Nothing younger than a day goes, however full it is.
+func TestKeepForVaultMakesRoom(t *testing.T) {
+	t.Parallel()
+	content := schemas.Content("default")
+	k := newKeeping(t, Config{MaxBytes: 1}) // always more than half of it is taken
+	for i := range 10 {
+		stored(t, k.bus, i)
+	}
+	k.tick(t)
+	if k.Keeps() != keepAge {
+		t.Errorf("without room mail is kept %v at least, want %v", k.Keeps(), keepAge)
+	}
+	k.later(t, keepAge-time.Hour)
+	if got := oldest(t, k.bus, content); got != 0 {
+		t.Errorf("within a day content starts at %d", got)
+	}
+	k.later(t, keepAge+time.Hour)
+	if got := oldest(t, k.bus, content); got != 19 {
+		t.Errorf("after a day content starts at %d, want 19", got)
+	}
+}
+
+// take lets a group take the first n records of a topic.
+func (k *keeping) take(t *testing.T, topic, group string, n int64) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	err := k.bus.Transform(ctx, group, bus.NewTopics(topic), func(ctx context.Context, _ []byte, r bus.Record) ([]bus.Record, []byte, error) {
+		if r.Offset < n {
+			return nil, nil, nil
+		}
+		stop()
+		return nil, nil, errors.New("no more")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at, err := k.bus.Committed(t.Context(), group, topic); err != nil || at[0] != n {
+		t.Fatalf("%s stands at %d, want %d (%v)", group, at[0], n, err)
+	}
+}
+
+// What an archive's sink hasn't taken stays, as long as that takes: where it was
+// stored, and where it was copied to hold. What it took goes.
+func TestKeepForArchive(t *testing.T) {
+	t.Parallel()
+	content, tap := schemas.Content("default"), schemas.Tap("copies")
+	k := newKeeping(t, Config{}, schemas.Sizing{}.Tap("copies", 1, 0)...)
+	b := k.bus
+	for i := range 5 {
+		ref := stored(t, b, i)
+		held, err := b.Keep(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := bus.NewTapped(&pb.Tapped{MessageId: ref.MessageId, Archive: "copies", Full: true, Content: ref})
+		s := bus.NewArchiveState(&pb.ArchiveState{Archive: "copies", Offset: int64(i) + 1, Kept: held})
+		if err := b.Publish(t.Context(), &r, &s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.later(t, 30*keepAge)
+	for _, topic := range []string{content, schemas.Hold, tap} {
+		if got := oldest(t, b, topic); got != 0 {
+			t.Errorf("while all of it waits %s starts at %d", topic, got)
+		}
+	}
+	k.take(t, tap, schemas.SinkGroup("copies"), 3)
+	k.later(t, 30*keepAge)
+	for _, topic := range []string{content, schemas.Hold} {
+		if got := oldest(t, b, topic); got != 6 { // two chunks each
+			t.Errorf("once three of five were taken %s starts at %d, want 6", topic, got)
 		}
 	}
 }

@@ -42,7 +42,7 @@ type officerFlags struct {
 func (f officerFlags) open(ctx context.Context, p *Process) (*office.Client, office.Hello, error) {
 	key, err := bundle.ReadPrivateKey(f.Key)
 	if err != nil {
-		return nil, office.Hello{}, usagef("--key: %w", err)
+		return nil, office.Hello{}, usagef("--key: %w; qstream tap officer new makes one", err)
 	}
 	var c *office.Client
 	switch {
@@ -57,15 +57,45 @@ func (f officerFlags) open(ctx context.Context, p *Process) (*office.Client, off
 			return nil, office.Hello{}, err
 		}
 		c = office.ByTLS(f.Office, cfg, f.As, key, p.Now)
+	case f.Vault != "":
+		return nil, office.Hello{}, usagef("--vault is a tapper on this host, --office one elsewhere: say one of them")
 	default:
 		return nil, office.Hello{}, usagef("say where the vault is: --vault or --office")
 	}
 	hello, err := c.Hello(ctx)
 	if err != nil {
 		c.Close()
-		return nil, hello, officeError(err)
+		return nil, hello, f.unreached(officeError(err))
 	}
 	return c, hello, nil
+}
+
+// unreached says of a tapper that doesn't answer where it was looked for, and
+// what may be missing there.
+func (f officerFlags) unreached(err error) error {
+	if !errors.Is(err, office.ErrReach) {
+		return err
+	}
+	if f.Office != "" {
+		return fmt.Errorf("no tapper with a vault answers at %s; is it its --vault-listen, and do the certificates fit? %w", mail.Printable(f.Office), err)
+	}
+	if _, err := docket.Open(f.Vault); err != nil {
+		return usagef("--vault: %w (a tapper elsewhere is asked by --office)", err)
+	}
+	return fmt.Errorf("no tapper with the vault in %s answers on this host; is one started (qstream tapper --vault, or up --vault), and does its log say that it could read the vault's topics? %w", mail.Printable(f.Vault), err)
+}
+
+// askOrder is one question about an order.
+func (f officerFlags) askOrder(ctx context.Context, p *Process, verb, id string, answer any) error {
+	return noOrder(f.ask(ctx, p, verb, office.IDArgs{ID: typedID(id)}, answer), id)
+}
+
+// noOrder says which order it is that isn't there.
+func noOrder(err error, id string) error {
+	if errors.Is(err, office.ErrNone) {
+		return notFoundf("the vault has no order %s; those it has: qstream tap order list --ended", mail.Printable(typedID(id)))
+	}
+	return err
 }
 
 // ask is one question to the office.
@@ -93,7 +123,7 @@ func officeError(err error) error {
 func readOfficer(name, file string) (order.Officer, error) {
 	key, err := bundle.ReadPublicKey(file)
 	if err != nil {
-		return order.Officer{}, usagef("%s: %w", mail.Printable(name), err)
+		return order.Officer{}, usagef("officer %s: %w; it is the file FILE.pub that qstream tap officer new makes", mail.Printable(name), err)
 	}
 	o := order.Officer{Name: name, Key: ed25519.PublicKey(key)}
 	if err := o.Check(); err != nil {

@@ -55,12 +55,21 @@ func (c *tapArchiveListCmd) Run(ctx context.Context, p *Process) error {
 		}
 	}
 	if len(shown) == 0 {
-		return notFoundf("there is no archive")
+		return c.none()
 	}
 	if c.JSON {
 		return nil
 	}
 	return archiveTable(p.Stdout, shown, p.Now())
+}
+
+// none says that there is no archive, of whom it was asked for.
+func (c *tapArchiveListCmd) none() error {
+	of := ""
+	if c.Tenant != "" {
+		of = " of tenant " + mail.Printable(c.Tenant)
+	}
+	return notFoundf("there is no archive%s; a document of kind archive makes one: qstream apply", of)
 }
 
 // tapArchiveShowCmd shows one archive.
@@ -76,7 +85,7 @@ func (c *tapArchiveShowCmd) Run(ctx context.Context, p *Process) error {
 	case err != nil:
 		return err
 	case len(shown) == 0:
-		return notFoundf("there is no archive %s", mail.Printable(c.Name))
+		return notFoundf("there is no archive %s; those there are: qstream tap archive list", mail.Printable(c.Name))
 	case c.JSON:
 		return printJSON(p.Stdout, shown[0])
 	}

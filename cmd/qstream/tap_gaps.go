@@ -20,7 +20,7 @@ type tapGapsCmd struct {
 
 func (c *tapGapsCmd) Run(ctx context.Context, p *Process) error {
 	var r vault.Report
-	if err := c.ask(ctx, p, office.VerbGaps, office.IDArgs{ID: typedID(c.ID)}, &r); err != nil {
+	if err := c.askOrder(ctx, p, office.VerbGaps, c.ID, &r); err != nil {
 		return err
 	}
 	if err := c.print(p, r); err != nil {

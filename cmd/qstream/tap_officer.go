@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"qstream/mail"
@@ -82,6 +83,9 @@ func (f officerFlags) agree(ctx context.Context, p *Process, c order.Change) err
 		return err
 	}
 	defer o.Close()
+	if err := fits(c, all.Officers); err != nil {
+		return err
+	}
 	for _, pr := range all.Proposals {
 		if !pr.Open(hello.Now, hello.Changes) || pr.Requested.By == f.As || !sameChange(pr.Change, c) {
 			continue
@@ -101,6 +105,22 @@ func (f officerFlags) agree(ctx context.Context, p *Process, c order.Change) err
 		return officeError(err)
 	}
 	fmt.Fprintf(p.Stdout, "asked for: %s; a second officer has to do the same within 7 days\n", changeText(c))
+	return nil
+}
+
+// fits says what is wrong with a change of these officers before it is signed.
+func fits(c order.Change, officers []order.Officer) error {
+	name := c.Remove
+	if c.Add != nil {
+		name = c.Add.Name
+	}
+	at := slices.IndexFunc(officers, func(o order.Officer) bool { return o.Name == name })
+	switch {
+	case c.Add == nil && at < 0:
+		return notFoundf("the vault has no officer %s; those it has: qstream tap officer list", mail.Printable(name))
+	case c.Add != nil && at >= 0:
+		return fmt.Errorf("the vault has an officer %s already, key %s; remove that one first, or take another name", mail.Printable(name), officers[at].Fingerprint())
+	}
 	return nil
 }
 

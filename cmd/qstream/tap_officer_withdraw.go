@@ -37,7 +37,7 @@ func (c *tapOfficerWithdrawCmd) Run(ctx context.Context, p *Process) error {
 		fmt.Fprintf(p.Stdout, "withdrawn: %s, asked for by %s\n", changeText(pr.Change), said(pr.Requested))
 	}
 	if !found {
-		return notFoundf("nothing about %s waits for a second officer", mail.Printable(c.Name))
+		return notFoundf("nothing about %s waits for a second officer; what does: qstream tap officer list", mail.Printable(c.Name))
 	}
 	return nil
 }

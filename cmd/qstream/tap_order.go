@@ -35,7 +35,7 @@ func (f answerFlags) answer(ctx context.Context, p *Process, verb string) error 
 	defer c.Close()
 	var o office.Order
 	if err := c.Ask(ctx, office.VerbOrder, office.IDArgs{ID: typedID(f.ID)}, &o); err != nil {
-		return officeError(err)
+		return noOrder(officeError(err), f.ID)
 	}
 	if o.Tap == nil {
 		return fmt.Errorf("the office's answer has no order")
@@ -50,7 +50,7 @@ func (f answerFlags) answer(ctx context.Context, p *Process, verb string) error 
 	}
 	hash := order.Hash(text)
 	if f.Hash != "" && f.Hash != hash {
-		return fmt.Errorf("the order's hash is %s, not %s: it is another one", hash, mail.Printable(f.Hash))
+		return fmt.Errorf("the hash of order %s is %s, not %s: it is another one than you mean; read it again: qstream tap order show", done.ID, hash, mail.Printable(f.Hash))
 	}
 	s, err := c.Signer().Answer(p.Now(), verb, order.SubjectOrder, done.ID, hash)
 	if err != nil {

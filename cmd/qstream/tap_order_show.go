@@ -17,7 +17,7 @@ type tapOrderShowCmd struct {
 
 func (c *tapOrderShowCmd) Run(ctx context.Context, p *Process) error {
 	var o office.Order
-	if err := c.ask(ctx, p, office.VerbOrder, office.IDArgs{ID: typedID(c.ID)}, &o); err != nil {
+	if err := c.askOrder(ctx, p, office.VerbOrder, c.ID, &o); err != nil {
 		return err
 	}
 	if o.Tap == nil {

@@ -3,10 +3,10 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"os"
 	"time"
 
+	"qstream/mail"
 	"qstream/tapper"
 )
 
@@ -18,10 +18,12 @@ type vaultFlags struct {
 	VaultCert   string        `placeholder:"FILE" type:"path" help:"PEM file of the certificate for that."`
 	VaultKey    string        `placeholder:"FILE" type:"path" help:"PEM file of its key."`
 	VaultCA     string        `name:"vault-ca" placeholder:"FILE" type:"path" help:"PEM file of the authority that signs officers' certificates."`
+
+	keeps func() time.Duration // of a broker that keeps mail for less than its topics say
 }
 
 func (f vaultFlags) config() (tapper.VaultConfig, error) {
-	cfg := tapper.VaultConfig{Dir: f.Vault, Beat: f.VaultBeat, Listen: f.VaultListen}
+	cfg := tapper.VaultConfig{Dir: f.Vault, Beat: f.VaultBeat, Listen: f.VaultListen, Keeps: f.keeps}
 	if f.Vault == "" && f.VaultListen != "" {
 		return cfg, usagef("--vault-listen needs --vault")
 	}
@@ -41,15 +43,15 @@ func (f vaultFlags) config() (tapper.VaultConfig, error) {
 func mutualTLS(flag, cert, key, ca string) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("%scert: %w", flag, err)
+		return nil, usagef("%scert %s and its key %s: %w", flag, mail.Printable(cert), mail.Printable(key), err)
 	}
 	pem, err := os.ReadFile(ca)
 	if err != nil {
-		return nil, fmt.Errorf("%sca: %w", flag, err)
+		return nil, usagef("%sca: %w", flag, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%sca %s: no certificate in it", flag, ca)
+		return nil, usagef("%sca %s: no certificate in it; it is the PEM file of the authority that signed the other side's", flag, mail.Printable(ca))
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair},

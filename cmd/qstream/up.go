@@ -76,6 +76,9 @@ func (c *upCmd) live(ctx context.Context, p *Process, dir *data, cfg bus.Config,
 	if err := s.verify(ctx, append(schemas.FixedTopics(), snapshot.Topics(receivedKept())...)); err != nil {
 		return err
 	}
+	if own != nil {
+		c.keeps = own.Keeps
+	}
 	roles := c.roles()
 	if own != nil {
 		s.health.add("storage", own.Admit)

@@ -41,7 +41,10 @@ func TestLeaves(t *testing.T) {
 		{"content that is older than its message", kept, []stand{{"mail", at}, {"mail", at.Add(-6 * day)}}, 0, day, true},
 		{"for ever", kept, []stand{{"ever", at}}, 4000 * day, 0, false},
 		{"unknown: the shortest", kept, []stand{{"new", at}}, time.Hour, 2 * time.Hour, true},
-		{"nothing known: what topics are made with", nil, []stand{{"mail", at}}, 6 * day, 7 * day, true},
+		{"unknown, where others are kept for long: two days", retentions{"mail": 7 * day}, []stand{{"new", at}}, day, 2 * day, true},
+		{"unknown, where others are kept for ever: two days", retentions{"ever": -1}, []stand{{"new", at}}, day - 1, 2 * day, false},
+		{"nothing known: two days", nil, []stand{{"mail", at}}, day, 2 * day, true},
+		{"nothing known: no alarm before a day", nil, []stand{{"mail", at}}, day - 1, 2 * day, false},
 		{"no place", kept, nil, 6 * day, 0, false},
 	} {
 		leaves, soon := c.kept.leaves(c.stands, at.Add(c.after))

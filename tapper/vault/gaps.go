@@ -264,10 +264,14 @@ func (v *Vault) Gaps(ctx context.Context, id string) (*Report, error) {
 	case <-v.set.CaughtUp():
 	}
 	tap := v.docket.Book().Tap(id)
-	if tap == nil || !tap.Approved.Made() {
-		return nil, fmt.Errorf("%w: no approved order of that id", order.ErrNone)
+	now := v.deps.Now()
+	if tap == nil {
+		return nil, fmt.Errorf("%w: order %s", order.ErrNone, id)
 	}
-	a := NewAudit(tap, v.deps.Now())
+	if !tap.Approved.Made() {
+		return nil, fmt.Errorf("%w: order %s is %s and was never approved: there are no copies to check", order.ErrState, id, tap.State(now))
+	}
+	a := NewAudit(tap, now)
 	a.kept = v.kept()
 	// A lane's records are stamped after the approval that they follow.
 	for n := range v.lanes {

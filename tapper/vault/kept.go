@@ -1,7 +1,9 @@
 package vault
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"time"
 
 	"qstream/bus"
@@ -15,7 +17,12 @@ import (
 const (
 	keptAsk   = 10 * time.Minute
 	keptAgain = 10 * time.Second // after a failure
+	keptWait  = time.Minute      // for an answer
 )
+
+// keptLeast is for how long a topic is taken to keep what it has that the broker
+// never told of: so that an alarm comes after a day, early rather than late.
+const keptLeast = 2 * sink.Margin
 
 // retentions are for how long topics keep what they have, as the broker is
 // configured; not above 0: for ever.
@@ -36,14 +43,13 @@ func standsOf(r bus.Record, content *pb.Content, bare bool) []stand {
 	return stands
 }
 
-// of is a topic's. Of one that wasn't asked about it is the shortest of those
-// that were, and as long as nothing is known what received is made with.
+// of is a topic's. Of one that the broker didn't tell of it is the shortest of
+// those that it did, and at most keptLeast.
 func (r retentions) of(topic string) time.Duration {
 	if kept, ok := r[topic]; ok {
 		return kept
 	}
-	row, _ := schemas.ByName(schemas.Received)
-	shortest := row.Retention
+	shortest := keptLeast
 	for _, kept := range r {
 		if kept > 0 {
 			shortest = min(shortest, kept)
@@ -75,35 +81,64 @@ func (v *Vault) kept() retentions {
 	return v.keeps
 }
 
-// keep asks for them from time to time.
+// keep asks for them from time to time. Nothing waits for the answer, neither
+// mail nor lanes nor sinks: it is for alarms, which go by the last one meanwhile.
 func (v *Vault) keep(ctx context.Context) {
-	for {
-		r, err := v.askKept(ctx)
-		wait := keptAgain
-		if err == nil {
-			wait = keptAsk
-			v.mu.Lock()
-			v.keeps = r
-			v.mu.Unlock()
-		}
-		if !bus.Pause(ctx, wait) {
-			return
-		}
+	for bus.Pause(ctx, v.learnKept(ctx)) {
 	}
 }
 
+// learnKept asks, and says when to do so again. That there is no answer is told
+// once, until there is one, and by a metric; orders have no part in it.
+func (v *Vault) learnKept(ctx context.Context) (again time.Duration) {
+	r, err := v.askKept(ctx)
+	if ctx.Err() != nil {
+		return 0
+	}
+	if least := v.cfg.Keeps(); least > 0 {
+		for topic, kept := range r {
+			if kept <= 0 || kept > least {
+				r[topic] = least
+			}
+		}
+	}
+	v.mu.Lock()
+	was := v.keepless
+	v.keeps, v.keepless = r, err != nil
+	v.mu.Unlock()
+	if err != nil {
+		if !was {
+			v.deps.Log.Warn("retention of the topics that the vault copies from is unknown, its alarms may come too early or too late, asking again", "err", err)
+		}
+		return keptAgain
+	}
+	if was {
+		v.deps.Log.Info("retention of the topics that the vault copies from is known again")
+	}
+	return keptAsk
+}
+
+// askKept asks about each topic; of one that isn't told of the last answer stays,
+// and the error is of the first.
 func (v *Vault) askKept(ctx context.Context) (retentions, error) {
+	ctx, cancel := context.WithTimeout(ctx, keptWait)
+	defer cancel()
 	topics := []string{schemas.Received, schemas.Reinject, schemas.Events, schemas.Hold}
 	for _, class := range v.deps.Directory.Snapshot().ContentClasses() {
 		topics = append(topics, schemas.Content(class))
 	}
-	r := retentions{}
+	r := maps.Clone(v.kept())
+	var failed error
 	for _, topic := range topics {
 		kept, err := v.apart.Retention(ctx, topic)
 		if err != nil {
-			return nil, err
+			failed = cmp.Or(failed, err)
+			continue
+		}
+		if r == nil {
+			r = retentions{}
 		}
 		r[topic] = kept
 	}
-	return r, nil
+	return r, failed
 }

@@ -48,6 +48,9 @@ type Config struct {
 	Size     int         // bytes of each record; default 4096
 	Listen   string      // an address for officers of other hosts; empty: none
 	TLS      *tls.Config // for that: our certificate, and who signs the officers'
+	// Keeps is for how long mail is kept at least, whatever its topics say; 0, and
+	// the default: as they do. Alarms go by it.
+	Keeps func() time.Duration
 }
 
 // Deps are what a vault works with; zero values as the tapper's.
@@ -83,7 +86,9 @@ type Vault struct {
 	matcher *order.Matcher
 	known   time.Time     // mail accepted before is decided by the matcher
 	opened  chan struct{} // closed and made anew when known moves
-	keeps   retentions    // nil: not asked yet
+	keeps   retentions    // as the broker told last; nil: it never did
+
+	keepless bool // it doesn't tell of all at the moment
 }
 
 // New checks cfg and reads the vault's folder; it starts nothing.
@@ -97,9 +102,15 @@ func New(cfg Config, d Deps) (*Vault, error) {
 	if cfg.Size == 0 {
 		cfg.Size = defaultSize
 	}
+	if cfg.Keeps == nil {
+		cfg.Keeps = func() time.Duration { return 0 }
+	}
 	folder, err := docket.Open(cfg.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
 	}
 	v := &Vault{cfg: cfg, deps: d, folder: folder, opened: make(chan struct{}), window: newWindow(windowBytes)}
 	if v.docket, err = docket.New(docket.Config{
@@ -121,6 +132,9 @@ func New(cfg Config, d Deps) (*Vault, error) {
 	if v.set, err = sealed.New(sealed.Config{
 		Bus: d.Bus, Keys: folder.Keys, Logs: logs, Now: d.Now, Log: d.Log, Metrics: d.Metrics,
 	}); err != nil {
+		return nil, err
+	}
+	if err := v.register(d.Metrics); err != nil {
 		return nil, err
 	}
 	v.office, err = office.New(office.Config{

@@ -76,7 +76,7 @@ func Open(dir string) (Folder, error) {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Folder{}, fmt.Errorf("there is no vault in %s; make one by: qstream tap init", dir)
+		return Folder{}, fmt.Errorf("there is no vault in %s; make one by: qstream tap init, or copy the folder of another tapper", dir)
 	case err != nil:
 		return Folder{}, fmt.Errorf("open the vault: %w", err)
 	case !info.IsDir() || info.Mode().Perm()&0o077 != 0:
@@ -87,6 +87,9 @@ func Open(dir string) (Folder, error) {
 		return Folder{}, err
 	}
 	text, err := os.ReadFile(filepath.Join(dir, foundingName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Folder{}, fmt.Errorf("open the vault: %s has no %s, which says how it began; copy that from the folder of another tapper of this vault", dir, foundingName)
+	}
 	if err != nil {
 		return Folder{}, fmt.Errorf("open the vault: %w", err)
 	}

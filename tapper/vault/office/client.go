@@ -7,10 +7,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"qstream/mail"
@@ -58,7 +60,7 @@ func (c *Client) Signer() order.Signer {
 }
 
 // Ask sends a request and reads the answer into what answer points to. The error
-// may be ErrStranger, ErrNone, ErrInvalid, ErrRefused or ErrStandby.
+// may be ErrReach, ErrStranger, ErrNone, ErrInvalid, ErrRefused or ErrStandby.
 func (c *Client) Ask(ctx context.Context, verb string, args, answer any) error {
 	text, err := json.Marshal(args)
 	if err != nil {
@@ -81,7 +83,10 @@ func (c *Client) Ask(ctx context.Context, verb string, args, answer any) error {
 	req.Header.Set(signatureHeader, sign(c.key, body))
 	res, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("reach the tapper: %w", err)
+		if u := (*url.Error)(nil); errors.As(err, &u) {
+			err = u.Err // the address in it is made up for the socket
+		}
+		return fmt.Errorf("%w: %w", ErrReach, err)
 	}
 	defer res.Body.Close()
 	out, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))

@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	pb "qstream/schemas/qstream/v1"
@@ -137,6 +138,8 @@ func actOf(a *pb.TapAct, number uint64) Act {
 
 // What a refusal to an officer is about.
 var (
+	// ErrReach is a tapper that doesn't answer at all.
+	ErrReach   = errors.New("reach the tapper")
 	ErrNone    = errors.New("not found")
 	ErrInvalid = errors.New("not possible")
 	ErrRefused = errors.New("refused")
@@ -176,7 +179,7 @@ func (r refusal) err() error {
 	if kind == ErrStandby {
 		return kind
 	}
-	return fmt.Errorf("%w: %s", kind, r.Text)
+	return fmt.Errorf("%w: %s", kind, strings.TrimPrefix(r.Text, kind.Error()+": "))
 }
 
 // waitMost bounds an answer: what is said waits for a beat or two of the logs, the

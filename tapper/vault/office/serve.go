@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 	"qstream/tapper/vault/docket"
 	"qstream/tapper/vault/order"
@@ -69,7 +70,7 @@ func (s *Server) note(ctx context.Context, act *pb.TapAct, refused error) error 
 		act.Refused = refused.Error()
 	}
 	if err := s.cfg.Docket.Note(ctx, act); err != nil {
-		return fmt.Errorf("%w: the audit can't be written: %w", ErrRefused, err)
+		return fmt.Errorf("%w: the audit can't be written, and without it nothing is shown or done; do the brokers answer the tapper? %w", ErrRefused, err)
 	}
 	return refused
 }
@@ -115,7 +116,7 @@ func (s *Server) order(ctx context.Context, r request, act *pb.TapAct) (any, err
 	switch {
 	case err != nil:
 	case t == nil:
-		err = fmt.Errorf("%w: no order of that id", ErrNone)
+		err = fmt.Errorf("%w: no order of the id %s", ErrNone, mail.Printable(a.ID))
 	case r.Verb == VerbGaps && s.cfg.Gaps == nil:
 		err = fmt.Errorf("%w: this tapper keeps no copies", ErrInvalid)
 	}

@@ -36,7 +36,7 @@ func NewKeys(keys map[uint32][keySize]byte) (*Keys, error) {
 	for n := range k.newest {
 		key, ok := keys[n+1]
 		if !ok {
-			return nil, fmt.Errorf("key %d is missing: old keys stay beside new ones", n+1)
+			return nil, fmt.Errorf("key %d is missing: old keys stay beside new ones; copy it from the folder of another tapper", n+1)
 		}
 		k.keys[n+1] = key
 	}
@@ -106,7 +106,7 @@ func ReadKeys(dir string) (*Keys, error) {
 		keys[n] = key
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s has no key: it is no vault", dir)
+		return nil, fmt.Errorf("%s has no key: it is no vault's folder; make one by: qstream tap init, or copy that of another tapper", dir)
 	}
 	k, err := NewKeys(keys)
 	if err != nil {
