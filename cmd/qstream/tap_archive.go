@@ -11,14 +11,13 @@ import (
 	"qstream/directory"
 	"qstream/mail"
 	"qstream/tapper/archive"
-	"qstream/tapper/sink/sinks"
 )
 
 // tapArchiveCmd are the verbs about archives.
 type tapArchiveCmd struct {
 	List   tapArchiveListCmd   `cmd:"" help:"List archives: whose mail, where to, how far behind, and what is wrong."`
 	Show   tapArchiveShowCmd   `cmd:"" help:"Show one archive."`
-	Verify tapArchiveVerifyCmd `cmd:"" help:"Check the folder of a file sink: its manifests' chains, and each file."`
+	Verify tapArchiveVerifyCmd `cmd:"" help:"Check the folder of a file or etsi sink: that no record and no file is missing or changed."`
 }
 
 // tapArchiveListCmd lists archives.
@@ -169,24 +168,4 @@ func (a archived) of() string {
 		return "all"
 	}
 	return strings.Join(parts, ", ")
-}
-
-// tapArchiveVerifyCmd checks a folder.
-type tapArchiveVerifyCmd struct {
-	Folder string `arg:"" type:"existingdir" help:"Folder of a sink file:PATH."`
-	Last   bool   `help:"Print the hash of each manifest's last line, to be noted elsewhere."`
-}
-
-func (c *tapArchiveVerifyCmd) Run(_ context.Context, p *Process) error {
-	found, err := sinks.Verify(c.Folder)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(p.Stdout, "%d copies in %d manifests, %d files: as they were written\n", found.Lines, found.Books, found.Files)
-	if c.Last {
-		for _, book := range found.Names() {
-			fmt.Fprintf(p.Stdout, "%s  %s\n", found.Last[book], book)
-		}
-	}
-	return nil
 }

@@ -1,5 +1,5 @@
 // Package peers starts real mail servers and clients for tests: Postfix,
-// Dovecot's LMTP server, clamd, rspamd, c-icap, milters, swaks, msmtp, gsasl and smtp-source. Each keeps its
+// Dovecot's LMTP server, clamd, rspamd, c-icap, milters, an S3 server, swaks, msmtp, gsasl and smtp-source. Each keeps its
 // files in a folder of its own, listens on loopback and ends with the test.
 //
 // The suites that use it run when QSTREAM_TEST_PEERS=1 (see test/run, which
@@ -25,7 +25,7 @@ import (
 func Need(t testing.TB) {
 	t.Helper()
 	if os.Getenv("QSTREAM_TEST_PEERS") == "" {
-		t.Skip("needs Postfix, Dovecot, swaks, msmtp, gsasl, clamd, rspamd, opendkim, python3-milter, c-icap, kcat and confluent-kafka: set QSTREAM_TEST_PEERS=1 where they are installed, as root")
+		t.Skip("needs Postfix, Dovecot, swaks, msmtp, gsasl, clamd, rspamd, opendkim, python3-milter, c-icap, kcat, confluent-kafka, moto and versitygw: set QSTREAM_TEST_PEERS=1 where they are installed, as root")
 	}
 }
 

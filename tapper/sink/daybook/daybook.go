@@ -4,7 +4,7 @@
 // Guarantee: Append returns nil when the line is on the disk, and repeats no
 // line whose id is among the last 10,000 of its book.
 // Guarantee: what a crash left of a line is cut off before the next one.
-// Guarantee: a line that is changed, taken out or put in shows to Verify,
+// Guarantee: a line that is changed, taken out or put in shows to Lines,
 // unless all behind it are changed, too. Who wants more signs, or notes
 // elsewhere, the hash of the last line.
 //
@@ -255,10 +255,26 @@ func SyncFolder(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Lines calls each with the lines of a book, and checks that each names the
-// hash of the one before. The last hash is returned, for who noted it
-// elsewhere.
-func Lines(path string, each func(line []byte) error) (last string, err error) {
+// Line is a line of a book, as it is read again.
+type Line struct {
+	Number int    // from 1
+	Text   []byte // valid until the next line is read
+	Hash   string // that the next line must name
+	// Wrong says why the line is not as it was written; nil: it has its end, and
+	// names the hash of the line before it.
+	Wrong error
+}
+
+// What is wrong with a line.
+var (
+	ErrTorn   = errors.New("the line has no end")
+	ErrBroken = errors.New("the line doesn't follow the one before it")
+)
+
+// Lines calls each with the lines of a book, to its end, whatever is wrong with
+// them. The last hash is returned, for who notes it elsewhere. Its error is that
+// of reading the file.
+func Lines(path string, each func(Line)) (last string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -266,19 +282,21 @@ func Lines(path string, each func(line []byte) error) (last string, err error) {
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 256<<10)
 	for n := 1; ; n++ {
-		line, err := r.ReadBytes('\n')
-		if err == io.EOF && len(line) == 0 {
+		text, err := r.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return last, fmt.Errorf("read %s: %w", path, err)
+		}
+		if err == io.EOF && len(text) == 0 {
 			return last, nil
 		}
-		if err != nil {
-			return last, fmt.Errorf("%s:%d: the line has no end", path, n)
+		line := Line{Number: n, Text: text, Hash: hash(text)}
+		switch {
+		case err == io.EOF:
+			line.Wrong = ErrTorn
+		case !strings.HasSuffix(string(text), `,"previous":"`+last+"\"}\n"):
+			line.Wrong = ErrBroken
 		}
-		if !strings.HasSuffix(string(line), `,"previous":"`+last+"\"}\n") {
-			return last, fmt.Errorf("%s:%d: the line doesn't follow the one before it", path, n)
-		}
-		if err := each(line); err != nil {
-			return last, fmt.Errorf("%s:%d: %w", path, n, err)
-		}
-		last = hash(line)
+		each(line)
+		last = line.Hash
 	}
 }

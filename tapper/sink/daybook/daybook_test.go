@@ -29,8 +29,14 @@ func written(t *testing.T) string {
 }
 
 func count(path string) (n int, err error) {
-	_, err = Lines(path, func([]byte) error { n++; return nil })
-	return n, err
+	var wrong []error
+	_, err = Lines(path, func(l Line) {
+		n++
+		if l.Wrong != nil {
+			wrong = append(wrong, fmt.Errorf("%d: %w", l.Number, l.Wrong))
+		}
+	})
+	return n, errors.Join(append(wrong, err)...)
 }
 
 // TestEveryChangeShows: each octet changed, each line taken out, put in twice or

@@ -16,7 +16,7 @@ import (
 // a file.
 type etsiSink struct{ folder }
 
-func newETSI(spec sink.Spec) *etsiSink { return &etsiSink{newFolder(spec.Path, "events")} }
+func newETSI(spec sink.Spec) *etsiSink { return &etsiSink{newFolder(spec.Path, kindEvents)} }
 
 func (s *etsiSink) Put(ctx context.Context, c sink.Copy) error {
 	return s.put(ctx, &c, c.Sealed, func(m Manifest) any { return iri(&c, m) })
@@ -44,7 +44,9 @@ type record struct {
 	Subscription string `json:"subscription"`
 	Lane         string `json:"lane,omitempty"`
 	Sequence     uint64 `json:"sequence"`
-	Sealed       string `json:"sealed,omitempty"` // the file that holds the rest
+	Sealed       string `json:"sealed,omitempty"` // the file that holds the rest, and what it was written as
+	SealedSize   int64  `json:"sealed_size,omitempty"`
+	SealedSHA256 string `json:"sealed_sha256,omitempty"`
 
 	EventType  string    `json:"eventType,omitempty"`
 	Direction  string    `json:"direction,omitempty"` // "from-client": handed in by one of ours
@@ -73,7 +75,7 @@ type content struct {
 func iri(c *sink.Copy, m Manifest) record {
 	r := record{ID: m.ID, Subscription: m.Subscription, Lane: m.Lane, Sequence: m.Sequence}
 	if c.Sealed {
-		r.Sealed = m.File
+		r.Sealed, r.SealedSize, r.SealedSHA256 = m.File, m.FileSize, m.FileSHA256
 		return r
 	}
 	r.Sender, r.MessageID, r.User = m.ReversePath, m.HeaderMessageID, m.User

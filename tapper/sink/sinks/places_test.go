@@ -166,6 +166,7 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			b.order = append(b.order, r.URL.Path)
 		}
 		b.objects[r.URL.Path] = append([]byte{}, body.Bytes()...)
+		w.Header().Set("ETag", fmt.Sprintf("%q", told[:32]))
 	}
 }
 

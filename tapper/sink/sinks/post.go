@@ -67,7 +67,7 @@ type poster struct{ client *http.Client }
 func newPoster(cfg *tls.Config) poster {
 	return poster{&http.Client{
 		Transport: &http.Transport{
-			TLSClientConfig: cfg, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8,
+			DialContext: dial, TLSClientConfig: cfg, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8,
 			IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 30 * time.Second,
 			ResponseHeaderTimeout: 2 * time.Minute, ExpectContinueTimeout: time.Second,
 		},
@@ -75,8 +75,9 @@ func newPoster(cfg *tls.Config) poster {
 	}}
 }
 
-// do sends a request; every answer but 2xx is an error.
-func (p poster) do(r *http.Request) error {
+// do sends a request; every answer but 2xx is an error, and one of these that
+// proper, unless it is nil, doesn't take.
+func (p poster) do(r *http.Request, proper func(http.Header) error) error {
 	answer, err := p.client.Do(r)
 	if err != nil {
 		var u *url.Error
@@ -88,7 +89,10 @@ func (p poster) do(r *http.Request) error {
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
 	if answer.StatusCode/100 == 2 {
-		return err // an answer that breaks off may be none
+		if err == nil && proper != nil { // an answer that breaks off may be none
+			err = proper(answer.Header)
+		}
+		return err
 	}
 	said := strings.Join(strings.Fields(mail.Printable(string(text))), " ")
 	return fmt.Errorf("answer %d: %s", answer.StatusCode, strings.ToValidUTF8(said[:min(len(said), 200)], ""))

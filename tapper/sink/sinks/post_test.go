@@ -18,7 +18,7 @@ func TestNoURLInErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.do(r); err == nil || strings.Contains(err.Error(), "token") || strings.Contains(err.Error(), "secret") {
+	if err := p.do(r, nil); err == nil || strings.Contains(err.Error(), "token") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v", err)
 	}
 }

@@ -20,13 +20,12 @@ import (
 // PREFIX/SUBSCRIPTION/2026/03/01/ID.eml (sealed: ID.age), then the Info as
 // ID.json beside it, whose presence says that the copy is whole. Keys follow
 // from the copy, so that a repetition replaces what is there by the same. The
-// store checks each object's SHA-256, which goes ahead of it. Requests name the
+// store checks each object's SHA-256, which goes ahead of it, and says its ETag. Requests name the
 // bucket in their path.
 type s3Sink struct {
 	poster
-	spec   sink.Spec
-	signer *v4.Signer
-	now    func() time.Time
+	spec sink.Spec
+	now  func() time.Time
 }
 
 func newS3(spec sink.Spec, d sink.Deps) (*s3Sink, error) {
@@ -34,9 +33,7 @@ func newS3(spec sink.Spec, d sink.Deps) (*s3Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What is signed is sent as it is: keys hold nothing to be escaped.
-	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
-	return &s3Sink{newPoster(cfg), spec, signer, d.Now}, nil
+	return &s3Sink{newPoster(cfg), spec, d.Now}, nil
 }
 
 func (s *s3Sink) Put(ctx context.Context, c sink.Copy) error {
@@ -104,10 +101,26 @@ func (s *s3Sink) object(ctx context.Context, key, typ string, open opener, size 
 	hash := hex.EncodeToString(sum.Sum(nil))
 	r.Header.Set("Content-Type", typ)
 	r.Header.Set("X-Amz-Content-Sha256", hash)
-	if err := s.signer.SignHTTP(ctx, credentials, r, hash, "s3", s.spec.Option("region"), s.now()); err != nil {
+	if size > small {
+		r.Header.Set("Expect", "100-continue") // a refusal is heard, instead of a connection that breaks
+	}
+	// What is signed is sent as it is: keys hold nothing to be escaped. A signer
+	// keeps what it made of a secret key by the access key alone, for a day: one
+	// that is kept would go on with a secret that was changed.
+	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	if err := signer.SignHTTP(ctx, credentials, r, hash, "s3", s.spec.Option("region"), s.now()); err != nil {
 		return errors.Join(fmt.Errorf("sign: %w", err), body.Close())
 	}
-	return s.do(r)
+	return s.do(r, stored)
+}
+
+// stored is whether an answer is that of a store that has the object: each names
+// its tag. What else says 200, such as a page to log in at, has nothing.
+func stored(h http.Header) error {
+	if h.Get("ETag") == "" {
+		return errors.New("an answer without ETag: it is no store's")
+	}
+	return nil
 }
 
 // credentials are the lines of the key file: access key, secret key and, of

@@ -42,6 +42,8 @@ type place struct {
 	freeze func() (thaw func())
 	// large makes the place keep no content; nil: it may.
 	large func()
+	// apart: the place is in another process, and needs none of our memory.
+	apart bool
 }
 
 var busConfig bus.Config
@@ -88,6 +90,23 @@ func put(t *testing.T, s sink.Sink, copies ...sink.Copy) {
 	}
 }
 
+// trials are what every sink must hold to.
+var trials = []struct {
+	name string
+	try  func(t *testing.T, p place)
+}{
+	{"keeps what it is given, in order", keeps},
+	{"knows a repetition", repeats},
+	{"leaves nothing of content that fails", contentFails},
+	{"is not led astray", hostile},
+	{"tells all kinds of copies", tellsKinds},
+	{"is down", down},
+	{"goes down midway", downMidway},
+	{"goes down behind the last octet", downAtEnd},
+	{"is cut off when it stands still", slow},
+	{"streams", streams},
+}
+
 // TestEverySink is what every sink must hold to; a new one needs only a row in
 // places.
 func TestEverySink(t *testing.T) {
@@ -97,21 +116,7 @@ func TestEverySink(t *testing.T) {
 			if made == nil {
 				t.Fatal("no row in places")
 			}
-			for _, c := range []struct {
-				name string
-				try  func(t *testing.T, p place)
-			}{
-				{"keeps what it is given, in order", keeps},
-				{"knows a repetition", repeats},
-				{"leaves nothing of content that fails", contentFails},
-				{"is not led astray", hostile},
-				{"tells all kinds of copies", tellsKinds},
-				{"is down", down},
-				{"goes down midway", downMidway},
-				{"goes down behind the last octet", downAtEnd},
-				{"is cut off when it stands still", slow},
-				{"streams", streams},
-			} {
+			for _, c := range trials {
 				t.Run(c.name, func(t *testing.T) { c.try(t, made(t)) })
 			}
 		})

@@ -65,7 +65,7 @@ func (s *webhookSink) Put(ctx context.Context, c sink.Copy) error {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "qstream")
 	signer.Headers(r.Header)
-	return s.do(r)
+	return s.do(r, nil)
 }
 
 func (s *webhookSink) Close() error {
