@@ -7,7 +7,9 @@ import (
 )
 
 // Begin gives a group its places on topics where it has none: the first record
-// appended at or after since, which may be zero. What it has stays. It may be
+// appended at or after since, which may be zero. What it has stays, but a place
+// that the log no longer reaches back to, since nobody read for longer than
+// records are kept, becomes the oldest record; that is logged. It may be
 // called by many processes at once, and again at every start: a group whose
 // commits the brokers have forgotten begins again, which repeats and loses
 // nothing.
@@ -20,15 +22,41 @@ func (b *Bus) Begin(ctx context.Context, group string, topics []string, since ti
 	if err != nil {
 		return err
 	}
-	without := missing(parts, have)
-	if len(without) == 0 {
-		return nil
-	}
-	from, err := b.resolve(ctx, Start{Since: since}, without)
+	from, err := b.agedOut(ctx, group, parts, have)
 	if err != nil {
 		return fmt.Errorf("begin %s: %w", group, err)
 	}
+	if without := missing(parts, have); len(without) > 0 {
+		first, err := b.resolve(ctx, Start{Since: since}, without)
+		if err != nil {
+			return fmt.Errorf("begin %s: %w", group, err)
+		}
+		for topic, ps := range first {
+			for p, o := range ps {
+				from.set(topic, p, o)
+			}
+		}
+	}
 	return b.commit(ctx, group, from)
+}
+
+// agedOut are the oldest records of partitions of which a group's next record
+// is gone.
+func (b *Bus) agedOut(ctx context.Context, group string, parts map[string][]int32, have offsets) (offsets, error) {
+	starts, err := b.listOffsets(ctx, oldest, parts)
+	if err != nil {
+		return nil, err
+	}
+	from := offsets{}
+	for topic, ps := range have {
+		for p, at := range ps {
+			if start := starts[topic][p]; at < start {
+				b.log.Error("records aged out before they were read, going on with the oldest", "group", group, "topic", topic, "partition", p, "from", at, "offset", start)
+				from.set(topic, p, start)
+			}
+		}
+	}
+	return from, nil
 }
 
 // Some reads at most about maxBytes of each partition of a topic, but at least

@@ -12,9 +12,15 @@ import (
 	"path/filepath"
 	"time"
 
+	"qstream/bus"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
 )
+
+// ErrUnreadable says that a message isn't in an export, since its content isn't
+// there any more, or isn't what was stored. Nothing of it was written, and
+// others may follow.
+var ErrUnreadable = errors.New("content can't be read")
 
 // Exporter writes messages out, in the order in which they are added. Close
 // makes what was added durable as far as the form allows; it is called once.
@@ -103,6 +109,9 @@ func (d files) Add(ctx context.Context, m *Message) (err error) {
 		}
 	}()
 	if err := errors.Join(m.writeTo(ctx, f), f.Sync(), f.Close()); err != nil {
+		if errors.Is(err, bus.ErrContent) {
+			err = fmt.Errorf("%w: %w", ErrUnreadable, err)
+		}
 		return fmt.Errorf("export %s: %w", m.ID(), err)
 	}
 	return os.Rename(f.Name(), name)
@@ -127,12 +136,32 @@ func (m *Message) writeTo(ctx context.Context, w io.Writer) error {
 	return err
 }
 
+// readable fails with ErrUnreadable before anything of a message is written
+// where half of it would spoil what is around it.
+func (m *Message) readable(ctx context.Context) error {
+	body, err := m.OpenContent(ctx)
+	if err == nil {
+		_, err = io.Copy(io.Discard, body)
+		body.Close()
+	}
+	if errors.Is(err, bus.ErrContent) {
+		err = fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	if err != nil {
+		return fmt.Errorf("export %s: %w", m.ID(), err)
+	}
+	return nil
+}
+
 // NewMbox writes a mailbox in the mboxrd form (mail.CopyMbox).
 func NewMbox(w io.Writer) Exporter { return &mbox{w: bufio.NewWriterSize(w, 64<<10)} }
 
 type mbox struct{ w *bufio.Writer }
 
 func (b *mbox) Add(ctx context.Context, m *Message) error {
+	if err := m.readable(ctx); err != nil {
+		return err
+	}
 	if _, err := b.w.WriteString(mail.MboxFrom(m.Received.GetEnvelope().GetReversePath(), m.Accepted)); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
@@ -167,6 +196,9 @@ func (l *lines) Add(ctx context.Context, m *Message) error {
 	}
 	if !l.whole {
 		_, err = l.w.Write(append(line, '\n'))
+		return err
+	}
+	if err := m.readable(ctx); err != nil {
 		return err
 	}
 	// The content streams into the object that Info left open.

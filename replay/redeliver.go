@@ -90,6 +90,10 @@ func (h *History) Resume(ctx context.Context, id string) (*Job, error) {
 // clocks is how far those of edges, verbs and brokers may be apart.
 const clocks = 10 * time.Minute
 
+// fresh is how long reinject surely keeps what it took. The embedded broker trims
+// what is routed after a day; its events stay.
+const fresh = 12 * time.Hour
+
 // Redeliver puts the selected messages in again and returns how far it came. A
 // job that has no end in time accepts nothing after its begin.
 func (h *History) Redeliver(ctx context.Context, j *Job) (Progress, error) {
@@ -164,18 +168,37 @@ func (r *redelivery) run(ctx context.Context, made time.Time) error {
 	}}
 	err := r.h.Bus.Read(ctx, []string{schemas.Reinject}, bus.Start{Since: made.Add(-clocks)}, func(rec bus.Record) error {
 		var p pb.Reinject
-		if proto.Unmarshal(schemas.WithoutInline(rec.Topic, rec.Value), &p) == nil && p.Origin == pb.Origin_ORIGIN_REPLAY {
-			r.done[p.Id] = true
+		if proto.Unmarshal(schemas.WithoutInline(rec.Topic, rec.Value), &p) == nil {
+			r.made(made, p.Origin, p.Id)
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read what is put in again: %w", err)
 	}
+	if r.job.Now().Sub(made) > fresh {
+		err := r.h.Bus.Read(ctx, []string{schemas.Events}, bus.Start{Since: made.Add(-clocks), Pace: r.h.Pace}, func(rec bus.Record) error {
+			var e pb.Event
+			if proto.Unmarshal(rec.Value, &e) == nil {
+				r.made(made, e.Origin, e.MessageId)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("read what became of what is put in again: %w", err)
+		}
+	}
 	if err := r.h.Select(ctx, r.job.Selection, func(m *Message) error { return r.take(ctx, made, m) }); err != nil {
 		return errors.Join(err, r.out.flush(context.WithoutCancel(ctx)))
 	}
 	return r.out.flush(ctx)
+}
+
+// made remembers an id that this job, or another of the same moment, made.
+func (r *redelivery) made(at time.Time, origin pb.Origin, id string) {
+	if t, ok := mail.IDTime(id); ok && origin == pb.Origin_ORIGIN_REPLAY && t.Equal(at) {
+		r.done[id] = true
+	}
 }
 
 func (r *redelivery) take(ctx context.Context, made time.Time, m *Message) error {
@@ -260,6 +283,8 @@ func (r *redelivery) content(ctx context.Context, m *Message) (*pb.Content, erro
 		if ref, err = r.h.Bus.Keep(ctx, ref); err != nil {
 			return nil, err
 		}
+	} else if err := m.there(ctx); err != nil {
+		return nil, err
 	}
 	return &pb.Content{Where: &pb.Content_Ref{Ref: ref}, Size: ref.Size, Sha256: ref.Sha256}, nil
 }

@@ -89,6 +89,20 @@ func (m *Message) OpenContent(ctx context.Context) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
+// there fails with an error that wraps bus.ErrContent if the begin of the content
+// is gone: topics lose their oldest records first.
+func (m *Message) there(ctx context.Context) error {
+	body, err := m.OpenContent(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if _, err := body.Read(make([]byte, 1)); err != nil && err != io.EOF {
+		return err
+	}
+	return nil
+}
+
 // inline is the content that the received record carries.
 func (m *Message) inline() ([]byte, error) {
 	carried, err := schemas.Inline(m.Topic, m.raw.Value)
@@ -118,16 +132,18 @@ func (h *History) choose(ctx context.Context, s Selection, told *told, each func
 		told.limit = DefaultLimit
 	}
 	if told.asked() {
-		if err := h.Bus.Read(ctx, []string{schemas.Events}, bus.Start{Since: s.Since, Pace: h.Pace}, told.take); err != nil {
+		if err := h.Bus.Read(ctx, []string{schemas.Events}, s.about(h.Pace), told.take); err != nil {
 			return fmt.Errorf("read events: %w", err)
 		}
 		if len(told.of) == 0 {
 			return nil
 		}
 	}
+	// A clock that was set back leaves records behind the first that is too late;
+	// each one's own time decides.
 	start := bus.Start{Since: s.Since, Pace: h.Pace}
-	if !s.Until.IsZero() { // brokers look for whole milliseconds
-		start.Until = s.Until.Add(time.Millisecond)
+	if !s.Until.IsZero() {
+		start.Until = s.Until.Add(clocks)
 	}
 	return h.Bus.Read(ctx, []string{schemas.Received}, start, func(r bus.Record) error {
 		m, err := h.message(r, s, told)

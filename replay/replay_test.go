@@ -131,6 +131,7 @@ func TestSelect(t *testing.T) {
 	}{
 		"everything":           {Selection{}, []string{"0:0", "0:1", "1:0", "1:1", "2:0"}},
 		"an id":                {Selection{IDs: []string{b}}, []string{"1:0", "1:1"}},
+		"an id as typed":       {Selection{IDs: []string{strings.ToLower(b)}}, []string{"1:0", "1:1"}},
 		"two ids":              {Selection{IDs: []string{c, a}}, []string{"0:0", "0:1", "2:0"}},
 		"a Message-ID":         {Selection{MessageID: a + "@x.example"}, []string{"0:0", "0:1"}},
 		"the null path":        {Selection{ReversePath: "<>"}, []string{"1:0", "1:1"}},

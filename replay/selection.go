@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"qstream/bus"
 	"qstream/directory"
 	"qstream/mail"
 	pb "qstream/schemas/qstream/v1"
@@ -71,10 +72,12 @@ func (s Selection) complete() (Selection, error) {
 	if !s.Until.IsZero() && !s.Since.Before(s.Until) {
 		return s, errors.New("the time ends before it begins")
 	}
-	for _, id := range s.IDs {
+	s.IDs = slices.Clone(s.IDs)
+	for i, id := range s.IDs {
 		if _, ok := mail.IDTime(id); !ok {
 			return s, fmt.Errorf("%s: not a message id", mail.Printable(id))
 		}
+		s.IDs[i] = strings.ToUpper(id) // a person may have typed it in lower case
 	}
 	for _, p := range []*mail.Pattern{&s.ReversePath, &s.Recipient} {
 		var err error
@@ -104,7 +107,6 @@ func (s Selection) complete() (Selection, error) {
 		return s, err
 	}
 	s.MessageID = bare(s.MessageID)
-	s.IDs = slices.Clone(s.IDs)
 	slices.Sort(s.IDs)
 	// An id tells when it was made, so that history needn't be read from its
 	// beginning; clocks of edges may be off by some minutes.
@@ -113,6 +115,23 @@ func (s Selection) complete() (Selection, error) {
 		s.Since = made.Add(-clocks)
 	}
 	return s, nil
+}
+
+// Begin is where what is told of the messages begins on other topics; zero: with
+// the oldest record.
+func (s Selection) Begin() (time.Time, error) {
+	s, err := s.complete()
+	return s.about(nil).Since, err
+}
+
+// about is where the events about the messages begin. Their brokers' clocks may
+// be behind those that took the messages.
+func (s Selection) about(pace *bus.Pace) bus.Start {
+	start := bus.Start{Since: s.Since, Pace: pace}
+	if !s.Since.IsZero() {
+		start.Since = s.Since.Add(-clocks)
+	}
+	return start
 }
 
 // words refuses what is none of those that there are.

@@ -8,6 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
+	"qstream/mail"
+	"qstream/schemas"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -56,7 +58,7 @@ func (t *told) take(r bus.Record) error {
 func (t *told) fold(e *pb.Event) error {
 	// An accepted event names recipients of every tenant, and no leg.
 	accepted := e.Type == pb.EventType_EVENT_TYPE_ACCEPTED
-	if !accepted && !t.selection.scope(e) || !t.selection.ids(e.MessageId) {
+	if !accepted && !t.selection.scope(e) || !t.selection.ids(e.MessageId) || t.never(e) {
 		return nil
 	}
 	if err := t.judged(e); err != nil || accepted {
@@ -93,6 +95,17 @@ func (t *told) fold(e *pb.Event) error {
 		t.at(k, e)
 	}
 	return t.bounded(len(t.of))
+}
+
+// never reports an event of a message that isn't selected whatever else is
+// told of it: one that qstream made, or that came in after the selection's end.
+// Much may have happened since, none of which must be remembered.
+func (t *told) never(e *pb.Event) bool {
+	if schemas.Generated(e.Origin) {
+		return true
+	}
+	made, ok := mail.IDTime(e.MessageId)
+	return ok && !t.selection.Until.IsZero() && made.After(t.selection.Until.Add(clocks))
 }
 
 // judged remembers what scanning said last of recipients.

@@ -44,14 +44,26 @@ func (c *replayExportCmd) Run(ctx context.Context, p *Process) error {
 	if err := control.Audit(ctx, h.Bus, act); err != nil {
 		return errors.Join(err, finish())
 	}
-	n, told := 0, progress{w: p.Stderr}
+	n, lost, told := 0, 0, progress{w: p.Stderr}
 	err = h.Select(ctx, s, func(m *replay.Message) error {
+		err := out.Add(ctx, m)
+		switch {
+		case errors.Is(err, replay.ErrUnreadable): // one that is lost must not keep the others back
+			lost++
+			fmt.Fprintf(p.Stderr, "message %s is passed over: its content can't be read any more\n", m.ID())
+			return nil
+		case err != nil:
+			return err
+		}
 		n++
 		told.say("%d messages written", n)
-		return out.Add(ctx, m)
+		return nil
 	})
 	if err := errors.Join(err, out.Close(), finish()); err != nil {
 		return fmt.Errorf("%d messages were written to %s: %w", n, c.To, err)
+	}
+	if lost > 0 {
+		return fmt.Errorf("%d messages were written to %s, and %d passed over: their content can't be read any more", n, c.To, lost)
 	}
 	if n == 0 {
 		return notFoundf("no message of the past is meant by that")

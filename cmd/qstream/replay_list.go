@@ -52,6 +52,11 @@ func (c *replayListCmd) print(ctx context.Context, p *Process, h *replay.History
 		case c.JSON:
 			return lines.Add(ctx, m)
 		}
+		if messages%1000 == 0 { // what is aligned together is held in memory
+			if err := t.Flush(); err != nil {
+				return err
+			}
+		}
 		if messages == 1 {
 			fmt.Fprintln(t, "MESSAGE\tACCEPTED\tSIZE\tFROM\tTO\tMESSAGE-ID")
 		}

@@ -31,7 +31,7 @@ func (c *verifyChainCmd) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	defer b.Close()
-	r, err := custody.Verify(ctx, b, custody.Options{Since: c.Since.at(p.Now()), Trust: trust, Pace: bus.Gently()})
+	r, err := custody.Verify(ctx, b, custody.Options{Since: c.Since.at(p.Now()), Trust: trust, Pace: bus.Gently(), Now: p.Now})
 	if err != nil {
 		return err
 	}

@@ -248,6 +248,23 @@ func TestPartsMustAgree(t *testing.T) {
 			}
 			return d
 		},
+		"other sender": func(n string, d []byte) []byte {
+			return replaced(n == messagesName, d, "ann@sender.example", "eve@sender.example")
+		},
+		"other recipient": func(n string, d []byte) []byte {
+			return replaced(n == messagesName, d, "bob@acme.example", "bab@acme.example")
+		},
+		"other client": func(n string, d []byte) []byte { return replaced(n == messagesName, d, "192.0.2.1", "192.0.2.2") },
+		"other time": func(n string, d []byte) []byte {
+			return replaced(n == messagesName, d, `"accepted":"2`, `"accepted":"1`)
+		},
+		"an event's time": func(n string, d []byte) []byte { return replaced(n == eventsName, d, `"appended":"2`, `"appended":"1`) },
+		"described twice": func(n string, d []byte) []byte {
+			if n == messagesName {
+				return append(append([]byte(nil), d...), d...)
+			}
+			return d
+		},
 		"no proofs":      func(n string, d []byte) []byte { return dropped(n == proofsName, d) },
 		"no checkpoints": func(n string, d []byte) []byte { return dropped(n == checkpointsName, d) },
 		"not JSON":       func(n string, d []byte) []byte { return replaced(n == eventsName, d, "{", "[") },
@@ -258,6 +275,28 @@ func TestPartsMustAgree(t *testing.T) {
 	}
 	if _, err := Verify(bytes.NewReader(resigned(t, text, key, func(_ string, d []byte) []byte { return d })), Keys{}); err != nil {
 		t.Errorf("unchanged: %v", err)
+	}
+}
+
+// TestWantedCheckpoints: who wants a key's checkpoints isn't content with none.
+func TestWantedCheckpoints(t *testing.T) {
+	b := bustest.New(t)
+	id := mail.NewID(time.Now())
+	sum := sha256.Sum256([]byte("x"))
+	bustest.Put(t, b, bus.NewReceived(&pb.Received{
+		Id: id, Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "bob@acme.example"}}},
+		Content: &pb.Content{Where: &pb.Content_Inline{Inline: []byte("x")}, Size: 1, Sha256: sum[:]},
+	}))
+	public, key, _ := ed25519.GenerateKey(nil)
+	var out bytes.Buffer
+	if _, err := Write(t.Context(), &replay.History{Bus: b}, Order{Selection: replay.Selection{IDs: []string{id}}, Key: key, Temp: t.TempDir()}, &out); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(bytes.NewReader(out.Bytes()), Keys{Maker: public}); err != nil {
+		t.Errorf("whatever checkpoints: %v", err)
+	}
+	if _, err := Verify(bytes.NewReader(out.Bytes()), Keys{Checkpoints: public}); !errors.Is(err, ErrFalse) {
+		t.Errorf("without the checkpoints that are wanted: %v", err)
 	}
 }
 

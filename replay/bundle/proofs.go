@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
+	"time"
 
 	"qstream/mail"
 	"qstream/replay/custody"
@@ -14,11 +15,17 @@ import (
 // proofs, and both behind the records: each is checked as it is read.
 type proofs struct {
 	records     map[string]chain.Hash // of received records' values, by message id
-	values      map[place]chain.Hash  // of all records' values
+	values      map[place]stood       // of all records
 	checkpoints map[uint64]*chain.Signed
 	keys        map[string]bool // fingerprints
 	signers     []ed25519.PublicKey
 	proved      map[place]bool
+}
+
+// stood is a record as the bundle has it.
+type stood struct {
+	value chain.Hash
+	atMs  int64 // append time
 }
 
 type place struct {
@@ -28,14 +35,14 @@ type place struct {
 
 func newProofs() proofs {
 	return proofs{
-		records: map[string]chain.Hash{}, values: map[place]chain.Hash{}, checkpoints: map[uint64]*chain.Signed{},
+		records: map[string]chain.Hash{}, values: map[place]stood{}, checkpoints: map[uint64]*chain.Signed{},
 		keys: map[string]bool{}, proved: map[place]bool{},
 	}
 }
 
 // stands notes where a record stands.
-func (p *proofs) stands(topic string, partition int32, offset int64, value chain.Hash) {
-	p.values[place{chain.Part{Topic: topic, Partition: partition}, offset}] = value
+func (p *proofs) stands(topic string, partition int32, offset int64, at time.Time, value chain.Hash) {
+	p.values[place{chain.Part{Topic: topic, Partition: partition}, offset}] = stood{value, at.UnixMilli()}
 }
 
 func (p *proofs) checkpoint(line []byte) error {
@@ -64,12 +71,15 @@ func (p *proofs) proof(line []byte) error {
 		return falsef("%w", err)
 	}
 	at := place{chain.Part{Topic: proof.Topic, Partition: proof.Partition}, proof.Offset}
-	value, ok := p.values[at]
+	record, ok := p.values[at]
 	c := p.checkpoints[proof.Checkpoint]
 	if !ok || c == nil || p.proved[at] {
 		return falsef("a proof about %s/%d at %d, of which record or checkpoint isn't here, or another is", mail.Printable(proof.Topic), proof.Partition, proof.Offset)
 	}
-	if err := proof.Check(value, c); err != nil {
+	if proof.AtMs != record.atMs {
+		return falsef("%s/%d at %d: another time than in the proof", mail.Printable(proof.Topic), proof.Partition, proof.Offset)
+	}
+	if err := proof.Check(record.value, c); err != nil {
 		return falsef("%s/%d at %d: %w", mail.Printable(proof.Topic), proof.Partition, proof.Offset, err)
 	}
 	p.proved[at] = true
@@ -80,6 +90,9 @@ func (p *proofs) proof(line []byte) error {
 func (p *proofs) complete(m *Manifest, key ed25519.PublicKey) error {
 	if len(p.proved) != m.Proved || len(p.values) != m.Proved+m.Unproved {
 		return falsef("%d of %d records are proved, the manifest tells of %d and %d others", len(p.proved), len(p.values), m.Proved, m.Unproved)
+	}
+	if key != nil && len(p.proved) == 0 {
+		return falsef("none of its records is under a checkpoint, of key %s or another", custody.Fingerprint(key))
 	}
 	for _, k := range p.signers {
 		if key != nil && !bytes.Equal(k, key) {

@@ -18,6 +18,7 @@ import (
 	"qstream/mail"
 	"qstream/replay"
 	"qstream/schemas"
+	"qstream/schemas/chain"
 	pb "qstream/schemas/qstream/v1"
 )
 
@@ -122,6 +123,22 @@ type message struct {
 	record  string
 	inline  string // of the content that the record carries, if it does
 	content string // of content/ID.eml
+
+	// What the record says, so that the description can't say anything else.
+	described chain.Hash
+	to        map[chain.Hash]bool
+}
+
+// described is a hash of what a description says of a message beside its place
+// and its recipients: in the fields that the format began with, since a bundle
+// is checked by later versions, too.
+func described(i replay.Info) chain.Hash {
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q %d %q %q %q %q %q %q %q %q %d", i.ID, i.ReversePath, i.Size, i.SHA256, i.MessageID,
+		i.Protocol, i.Client, i.ClientName, i.HELO, i.User, i.TLS+"\x00"+i.Edge, i.Directory))
+}
+
+func addressed(to replay.RecipientInfo) chain.Hash {
+	return sha256.Sum256(fmt.Appendf(nil, "%d %s", to.Number, to.Address))
 }
 
 type verifier struct {
@@ -219,6 +236,11 @@ func (v *verifier) record(id string, r io.Reader) error {
 	}
 	v.records[id] = sha256.Sum256(value)
 	m := v.message(id)
+	told := &replay.Message{Received: &p, Content: &pb.ContentRef{Size: p.GetContent().GetSize(), Sha256: p.GetContent().GetSha256()}}
+	m.described, m.to = described(told.Info()), map[chain.Hash]bool{}
+	for _, to := range p.GetEnvelope().GetRecipients() {
+		m.to[addressed(replay.RecipientInfo{Number: to.Number, Address: to.Address})] = true
+	}
 	m.record = fmt.Sprintf("%x", p.GetContent().GetSha256())
 	if carried, err := schemas.Inline(schemas.Received, value); err == nil && carried.Inline != nil {
 		m.inline = fmt.Sprintf("%x", sha256.Sum256(carried.Inline))
@@ -231,8 +253,15 @@ func (v *verifier) info(line []byte) error {
 	if err := json.Unmarshal(line, &i); err != nil {
 		return falsef("%w", err)
 	}
-	v.message(i.ID).info = i.SHA256
-	v.stands(i.Topic, i.Partition, i.Offset, v.records[i.ID])
+	m := v.message(i.ID)
+	if m.info != "" {
+		return falsef("message %s is described twice", mail.Printable(i.ID))
+	}
+	if m.record == "" || m.described != described(i) || slices.ContainsFunc(i.Recipients, func(to replay.RecipientInfo) bool { return !m.to[addressed(to)] }) {
+		return falsef("message %s: the description isn't what the record says", mail.Printable(i.ID))
+	}
+	m.info = i.SHA256
+	v.stands(i.Topic, i.Partition, i.Offset, i.Accepted, v.records[i.ID])
 	return nil
 }
 
@@ -254,7 +283,7 @@ func (v *verifier) event(line []byte) error {
 	}
 	v.about[about] = true
 	v.events++
-	v.stands(p.Topic, p.Partition, p.Offset, sha256.Sum256(p.Value))
+	v.stands(p.Topic, p.Partition, p.Offset, p.Appended, sha256.Sum256(p.Value))
 	return nil
 }
 

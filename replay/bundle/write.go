@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -41,14 +42,18 @@ func Write(ctx context.Context, h *replay.History, o Order, w io.Writer) (*Manif
 	if err := b.bytes(readmeName, []byte(readme)); err != nil {
 		return nil, err
 	}
+	since, err := o.Selection.Begin()
+	if err != nil {
+		return nil, err
+	}
 	ids, err := b.messages(ctx, h, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.events(ctx, h, o, ids); err != nil {
+	if err := b.events(ctx, h, o, since, ids); err != nil {
 		return nil, err
 	}
-	if err := b.proofs(ctx, h, o); err != nil {
+	if err := b.proofs(ctx, h, o, since); err != nil {
 		return nil, err
 	}
 	return &b.manifest, errors.Join(b.sign(o.Key), out.Flush())
@@ -149,13 +154,13 @@ func (b *writer) messages(ctx context.Context, h *replay.History, o Order) (map[
 }
 
 // events writes what was told of the messages and of those made of them.
-func (b *writer) events(ctx context.Context, h *replay.History, o Order, ids map[string]bool) error {
+func (b *writer) events(ctx context.Context, h *replay.History, o Order, since time.Time, ids map[string]bool) error {
 	lines, err := newLines(o.Temp)
 	if err != nil {
 		return err
 	}
 	defer lines.close()
-	err = h.Bus.Read(ctx, []string{schemas.Events}, bus.Start{Since: o.Selection.Since, Pace: h.Pace}, func(r bus.Record) error {
+	err = h.Bus.Read(ctx, []string{schemas.Events}, bus.Start{Since: since, Pace: h.Pace}, func(r bus.Record) error {
 		var e pb.Event
 		if proto.Unmarshal(r.Value, &e) != nil || !ids[e.MessageId] && !ids[e.ParentId] {
 			return nil
@@ -172,8 +177,8 @@ func (b *writer) events(ctx context.Context, h *replay.History, o Order, ids map
 
 // proofs writes what shows that the records stood in the log when it was
 // signed.
-func (b *writer) proofs(ctx context.Context, h *replay.History, o Order) error {
-	found, err := custody.Prove(ctx, h.Bus, b.records, o.Selection.Since, o.Trust)
+func (b *writer) proofs(ctx context.Context, h *replay.History, o Order, since time.Time) error {
+	found, err := custody.Prove(ctx, h.Bus, b.records, since, o.Trust)
 	if err != nil {
 		return fmt.Errorf("prove the records: %w", err)
 	}

@@ -36,7 +36,12 @@ func newKey(t testing.TB) ed25519.PrivateKey {
 // keep runs a chain until stop is called or the test ends.
 func keep(t *testing.T, b *bus.Bus, key ed25519.PrivateKey) (stop func()) {
 	t.Helper()
-	c, err := custody.New(custody.Config{Key: key, Every: 20 * time.Millisecond, Most: 50}, custody.Deps{Bus: b})
+	return keepAt(t, b, key, time.Now)
+}
+
+func keepAt(t *testing.T, b *bus.Bus, key ed25519.PrivateKey, now func() time.Time) (stop func()) {
+	t.Helper()
+	c, err := custody.New(custody.Config{Key: key, Every: 20 * time.Millisecond, Most: 50}, custody.Deps{Bus: b, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,6 +192,63 @@ func TestAnotherKey(t *testing.T) {
 		}
 		if time.Now().After(until) {
 			t.Fatalf("%d of 40 records: %v", in, r.Wrong)
+		}
+	}
+}
+
+// TestRepeatedCheckpoint: who may write to the topic, and has no key, leads
+// nobody astray who doesn't read it from its begin, by putting an old checkpoint
+// there again.
+func TestRepeatedCheckpoint(t *testing.T) {
+	broker, key := bustest.Start(t), newKey(t)
+	b := broker.Dial(t, bus.Config{})
+	put(t, b, 10)
+	stop := keep(t, b, key)
+	signed(t, b, 20)
+	stop()
+	later := func() time.Time { return time.Now().Add(2 * time.Hour) }
+	b = broker.Dial(t, bus.Config{Now: later})
+	old := bustest.Records(t, b, schemas.Checkpoint)[0]
+	bustest.Put(t, b, bus.Record{Topic: schemas.Checkpoint, Partition: 0, Value: old.Value})
+	put(t, b, 10)
+	keepAt(t, b, key, later)
+	if r := signed(t, b, 40); len(r.Wrong) > 0 {
+		t.Fatalf("%v", r.Wrong)
+	}
+	r, err := Verify(t.Context(), b, Options{Since: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var in int64
+	for _, p := range r.Parts {
+		in += p.Records
+	}
+	if in != 20 || len(r.Wrong) > 0 {
+		t.Errorf("%d of the 20 newer records, wrong %v", in, r.Wrong)
+	}
+}
+
+// TestCheckpointsAge: what age has removed of the checkpoints is no difference,
+// what somebody has is one.
+func TestCheckpointsAge(t *testing.T) {
+	b, key := bustest.New(t), newKey(t)
+	kept, err := b.Retention(t.Context(), schemas.Checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := time.Now()
+	value, err := chain.Sign(&pb.Chained{Number: 5, AtMs: made.UnixMilli()}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bustest.Put(t, b, bus.Record{Topic: schemas.Checkpoint, Partition: 0, Value: value})
+	for name, c := range map[string]struct {
+		now  time.Time
+		want int
+	}{"today": {made, 1}, "long after": {made.Add(kept), 0}} {
+		r, err := Verify(t.Context(), b, Options{Now: func() time.Time { return c.now }})
+		if err != nil || len(r.Wrong) != c.want {
+			t.Errorf("%s: %v, %v", name, r.Wrong, err)
 		}
 	}
 }

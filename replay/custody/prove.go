@@ -56,7 +56,7 @@ var errEnough = errors.New("read enough")
 // record is.
 func Prove(ctx context.Context, b *bus.Bus, records map[chain.Part]map[int64]bool, since time.Time, trust func(ed25519.PublicKey) bool) (*Proofs, error) {
 	var out Proofs
-	state := chain.State{Trust: trust}
+	state := chain.State{Trust: trust, Late: !since.IsZero()}
 	type covered struct {
 		link   *pb.Link
 		number uint64
@@ -67,7 +67,7 @@ func Prove(ctx context.Context, b *bus.Bus, records map[chain.Part]map[int64]boo
 		wanted += len(offsets)
 	}
 	err := b.Read(ctx, []string{schemas.Checkpoint}, bus.Start{Since: since}, func(r bus.Record) error {
-		c, err := state.Take(r.Value)
+		c, err := state.Take(r.Value, r.Time)
 		if err != nil {
 			return nil // ignored by all
 		}

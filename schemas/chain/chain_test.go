@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
@@ -128,7 +129,7 @@ func TestStateIsOne(t *testing.T) {
 			switch rapid.SampledFrom([]string{"read", "write", "hold back", "arrive"}).Draw(t, "step") {
 			case "read":
 				for ; seen[w] < len(topic); seen[w]++ {
-					_, _ = writers[w].state.Take(topic[seen[w]])
+					_, _ = writers[w].state.Take(topic[seen[w]], time.Now())
 				}
 			case "write":
 				topic = append(topic, writers[w].nextOf(rapid.IntRange(0, 3).Draw(t, "records")))
@@ -143,7 +144,7 @@ func TestStateIsOne(t *testing.T) {
 		taken := 0
 		for _, value := range topic {
 			before := one
-			c, err := one.Take(value)
+			c, err := one.Take(value, time.Now())
 			switch {
 			case err == nil:
 				taken++
@@ -178,13 +179,13 @@ func TestReadingBeginsAnywhere(t *testing.T) {
 	for range 3 {
 		losers = append(losers, w.next(t, 2))
 		winners = append(winners, w.next(t, 1))
-		if _, err := w.state.Take(winners[len(winners)-1]); err != nil {
+		if _, err := w.state.Take(winners[len(winners)-1], time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var late State
 	for i, value := range [][]byte{losers[1], winners[2]} {
-		c, err := late.Take(value)
+		c, err := late.Take(value, time.Now())
 		if err != nil {
 			t.Fatalf("record %d: %v", i, err)
 		}
@@ -195,7 +196,7 @@ func TestReadingBeginsAnywhere(t *testing.T) {
 	if late.Hash != w.state.Hash {
 		t.Error("another chain than the others'")
 	}
-	if _, err := late.Take(losers[2]); !errors.Is(err, ErrLost) {
+	if _, err := late.Take(losers[2], time.Now()); !errors.Is(err, ErrLost) {
 		t.Errorf("%v", err)
 	}
 }
@@ -203,12 +204,12 @@ func TestReadingBeginsAnywhere(t *testing.T) {
 func TestForgeries(t *testing.T) {
 	w := newWriter(t)
 	first := w.next(t, 2)
-	if _, err := w.state.Take(first); err != nil {
+	if _, err := w.state.Take(first, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	state := func() *State {
 		s := State{Trust: func(k ed25519.PublicKey) bool { return k.Equal(w.key.Public()) }}
-		if _, err := s.Take(first); err != nil {
+		if _, err := s.Take(first, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		return &s
@@ -233,7 +234,7 @@ func TestForgeries(t *testing.T) {
 		"more than there": signed(w.key, func(l *pb.Link) { l.Count = 9 }),
 		"no head":         signed(w.key, func(l *pb.Link) { l.Head = nil }),
 	} {
-		if _, err := state().Take(value); !errors.Is(err, ErrFalse) {
+		if _, err := state().Take(value, time.Now()); !errors.Is(err, ErrFalse) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -241,11 +242,11 @@ func TestForgeries(t *testing.T) {
 		bad := slices.Clone(good)
 		bad[i] ^= 1
 		s := state()
-		if c, err := s.Take(bad); err == nil && !proto.Equal(c.Chained, mustOpen(t, good).Chained) {
+		if c, err := s.Take(bad, time.Now()); err == nil && !proto.Equal(c.Chained, mustOpen(t, good).Chained) {
 			t.Errorf("byte %d: taken", i)
 		}
 	}
-	if _, err := state().Take(good); err != nil {
+	if _, err := state().Take(good, time.Now()); err != nil {
 		t.Errorf("as it was: %v", err)
 	}
 }
@@ -280,7 +281,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte("x"))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		var s State
-		c, err := s.Take(value)
+		c, err := s.Take(value, time.Now())
 		if err != nil {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"time"
 
 	pb "qstream/schemas/qstream/v1"
 )
@@ -25,6 +26,10 @@ type Place struct {
 // takes any first one: whoever needs the whole chain looks at its number.
 type State struct {
 	Trust func(ed25519.PublicKey) bool // nil: any key
+	// Late says that reading began somewhere in the topic. A checkpoint that was
+	// appended long after it was made is a repetition then, maybe by somebody who
+	// wants others to begin with it, and isn't begun with.
+	Late bool
 
 	Number uint64
 	Hash   Hash // of the newest body
@@ -34,16 +39,23 @@ type State struct {
 	first bool // only one was taken, which may itself have lost
 }
 
-// Take is the next checkpoint of the topic. An error that wraps ErrLost says
+// Delay is how long a checkpoint may take to the topic, differences of clocks
+// included.
+const Delay = 10 * time.Minute
+
+// Take is the next checkpoint of the topic, appended at that time. An error that wraps ErrLost says
 // that readers ignore it; one that wraps ErrFalse that it is a forgery, or
 // contradicts what was signed before.
-func (s *State) Take(value []byte) (*Signed, error) {
+func (s *State) Take(value []byte, at time.Time) (*Signed, error) {
 	c, err := Open(value)
 	if err != nil {
 		return nil, err
 	}
 	if s.Trust != nil && !s.Trust(c.Key) {
 		return nil, fmt.Errorf("checkpoint %d: %w", c.Number, ErrKey)
+	}
+	if s.Late && (s.Parts == nil || s.first && !s.follows(c)) && at.Sub(time.UnixMilli(c.AtMs)) > Delay {
+		return nil, fmt.Errorf("checkpoint %d, which is older than its record: %w", c.Number, ErrLost)
 	}
 	if s.Parts != nil && !s.follows(c) {
 		if !s.first || c.Number != s.Number+1 {

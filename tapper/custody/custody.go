@@ -161,9 +161,9 @@ func (c *Chain) Ready() error {
 // are any that hold, else all.
 func (c *Chain) begin(ctx context.Context) (bus.Start, error) {
 	late := bus.Start{Since: c.deps.Now().Add(-window)}
-	s := chain.State{Trust: c.own}
+	s := chain.State{Trust: c.own, Late: true}
 	err := c.deps.Bus.Read(ctx, []string{schemas.Checkpoint}, late, func(r bus.Record) error {
-		_, _ = s.Take(r.Value)
+		_, _ = s.Take(r.Value, r.Time)
 		return nil
 	})
 	if err != nil {
@@ -172,6 +172,7 @@ func (c *Chain) begin(ctx context.Context) (bus.Start, error) {
 	if s.Number == 0 {
 		return bus.Start{}, nil
 	}
+	c.state.Late = true
 	return late, nil
 }
 
@@ -244,7 +245,7 @@ func (c *Chain) take(r bus.Record) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.state.Parts
-	got, err := c.state.Take(r.Value)
+	got, err := c.state.Take(r.Value, r.Time)
 	switch {
 	case errors.Is(err, chain.ErrLost):
 		c.deps.Log.Debug("checkpoint ignored", "offset", r.Offset, "err", err)

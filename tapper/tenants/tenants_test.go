@@ -181,6 +181,39 @@ func TestAskedLater(t *testing.T) {
 	}
 }
 
+// TestAskedAgain: a topic that is asked for again after longer than events are
+// kept goes on; nothing of the time between is missing, since nobody asked.
+func TestAskedAgain(t *testing.T) {
+	b := bustest.New(t)
+	put := func(i int) (id string) {
+		t.Helper()
+		id, events := message(i)
+		for _, r := range events {
+			r.Partition = 0
+			bustest.Put(t, b, r)
+		}
+		return id
+	}
+	apply(t, b, three)
+	_, stop := start(t, b, nil)
+	put(0)
+	bustest.Want(t, b, schemas.TenantEvents("acme"), 3)
+	stop()
+	put(1)
+	ends, err := b.Ends(t.Context(), schemas.Events)
+	if err == nil {
+		err = b.Trim(t.Context(), schemas.Events, ends)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, b, nil)
+	id := put(2)
+	if got := said(t, bustest.Want(t, b, schemas.TenantEvents("acme"), 6), "acme"); len(got[id]) != 3 {
+		t.Errorf("of the newest message: %v", got[id])
+	}
+}
+
 type line struct {
 	Event  json.RawMessage `json:"event"`
 	Cursor string          `json:"cursor"`
