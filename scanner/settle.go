@@ -1,6 +1,8 @@
 package scanner
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -143,6 +145,15 @@ const (
 	waitLast  = 15 * time.Minute
 )
 
+// spread is a share of a wait, up to half of it, other for each leg and each time:
+// mail that an engine failed together with what breaks it must not come back
+// beside that again and again, until it is taken for poison itself.
+func spread(l *pb.Leg, wait time.Duration) time.Duration {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", l.MessageId, l.Number, l.Step))
+	share := float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)
+	return time.Duration(share * float64(wait) / 2)
+}
+
 // wait puts a leg off that an engine gave no verdict on. It is due at the end
 // of its lifetime at the latest, where delay ends it.
 func wait(l *pb.Leg, a answer, sc scene) []bus.Record {
@@ -154,6 +165,7 @@ func wait(l *pb.Leg, a answer, sc scene) []bus.Record {
 	if a.until.After(due) {
 		due = a.until
 	}
+	due = due.Add(spread(l, due.Sub(sc.now)))
 	if next.Scan.Waits++; next.Scan.SinceMs == 0 {
 		next.Scan.SinceMs = sc.began.UnixMilli()
 	}
