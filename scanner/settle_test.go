@@ -21,14 +21,14 @@ func TestWaitsAreSpread(t *testing.T) {
 	sc := scene{snap: &directory.Snapshot{}, policy: &directory.ScanPolicy{Name: "p"}, began: now, now: now}
 	broken := []ruling.Said{{Verdict: engine.Verdict{Engine: "clam", Outcome: engine.Failed, Reason: engine.Broken}}}
 	for name, c := range map[string]struct {
-		waits uint32
-		until time.Time
-		first time.Duration
+		waits       uint32
+		until       time.Time
+		least, most time.Duration
 	}{
-		"first":          {0, time.Time{}, 10 * time.Second},
-		"third":          {2, time.Time{}, 40 * time.Second},
-		"last":           {100, time.Time{}, 15 * time.Minute},
-		"engine is down": {0, now.Add(time.Minute), time.Minute},
+		"first":          {0, time.Time{}, 5 * time.Second, 10 * time.Second},
+		"third":          {2, time.Time{}, 20 * time.Second, 40 * time.Second},
+		"last":           {100, time.Time{}, 450 * time.Second, 15 * time.Minute},
+		"engine is down": {0, now.Add(time.Minute), time.Minute, 70 * time.Second},
 	} {
 		slots := map[int64]bool{}
 		for i := range 200 {
@@ -39,10 +39,10 @@ func TestWaitsAreSpread(t *testing.T) {
 				t.Fatal(err)
 			}
 			waits := time.UnixMilli(next.DueMs).Sub(now)
-			if waits < c.first || waits > c.first*3/2 {
-				t.Fatalf("%s: waits for %s, want %s and up to half more", name, waits, c.first)
+			if waits < c.least || waits > c.most {
+				t.Fatalf("%s: waits for %s, want %s to %s", name, waits, c.least, c.most)
 			}
-			slots[int64(20*(waits-c.first)/c.first)] = true
+			slots[int64(10*(waits-c.least)/(c.most-c.least))] = true
 		}
 		if len(slots) < 10 {
 			t.Errorf("%s: waits are of %d kinds, want 10", name, len(slots))
