@@ -59,10 +59,32 @@ func (o Order) Of(number uint32) bool {
 	return ok
 }
 
-// Order is the newest order about a held leg.
-func (s *State) Order(h Held) (Order, bool) {
-	o, ok := s.orders[h]
-	return o, ok
+// Orders are those about a held leg, the newest first: about a recipient the
+// first counts that names him.
+func (s *State) Orders(h Held) []Order { return s.orders[h] }
+
+// before is what an older order is about beside a newer one; ok is false if
+// that is nothing.
+func (o Order) before(newer Order) (Order, bool) {
+	switch {
+	case len(newer.Recipients) == 0:
+		return o, false
+	case len(o.Recipients) == 0:
+		return o, true
+	}
+	o.Recipients = slices.DeleteFunc(slices.Clone(o.Recipients), newer.Of)
+	return o, len(o.Recipients) > 0
+}
+
+// with are the orders about a leg after a newer one.
+func with(orders []Order, newer Order) []Order {
+	all := []Order{newer}
+	for _, o := range orders {
+		if o, ok := o.before(newer); ok {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // ErrHeld is an order about the quarantine that names no leg, or too many.
@@ -93,7 +115,7 @@ func (c Command) checkHeld() error {
 
 // ordered are the orders after a command: those it makes, and those that are
 // not too old by then.
-func ordered(before map[Held]Order, p *pb.Command, c Command) map[Held]Order {
+func ordered(before map[Held][]Order, p *pb.Command, c Command) map[Held][]Order {
 	var commands []*pb.Command
 	switch p.Verb {
 	case pb.Verb_VERB_RELEASE, pb.Verb_VERB_DELETE:
@@ -105,23 +127,37 @@ func ordered(before map[Held]Order, p *pb.Command, c Command) map[Held]Order {
 			return before
 		}
 	}
-	after := map[Held]Order{}
-	maps.Copy(after, before)
-	for _, p := range commands {
-		if p.Verb == pb.Verb_VERB_SCAN_AGAIN {
-			continue
-		}
-		o := Order{Verb: verbName(p.Verb), Rescan: p.Rescan, At: c.At, Actor: p.Actor, Reason: p.Reason}
-		if p.AtMs > 0 && c.Verb == "" { // of a snapshot
-			o.At = time.UnixMilli(p.AtMs)
-		}
-		for _, h := range p.Held {
-			o.Recipients = h.Recipients
-			after[Held{h.MessageId, h.Leg, h.SinceMs}] = o
+	now := map[Held][]Order{}
+	maps.Copy(now, before)
+	// In a snapshot an order about all of a leg is older than those about some of
+	// its recipients: it would have ended them.
+	for _, some := range []bool{false, true} {
+		for _, p := range commands {
+			if p.Verb == pb.Verb_VERB_SCAN_AGAIN {
+				continue
+			}
+			o := Order{Verb: verbName(p.Verb), Rescan: p.Rescan, At: c.At, Actor: p.Actor, Reason: p.Reason}
+			if p.AtMs > 0 && c.Verb == "" { // of a snapshot
+				o.At = time.UnixMilli(p.AtMs)
+			}
+			for _, h := range p.Held {
+				if o.Recipients = h.Recipients; some == (len(h.Recipients) > 0) {
+					held := Held{h.MessageId, h.Leg, h.SinceMs}
+					now[held] = with(now[held], o)
+				}
+			}
 		}
 	}
-	maps.DeleteFunc(after, func(_ Held, o Order) bool { return c.At.Sub(o.At) > orderKept })
-	return after
+	old := func(o Order) bool { return c.At.Sub(o.At) > orderKept }
+	for h, orders := range now {
+		if !slices.ContainsFunc(orders, old) {
+			continue
+		}
+		if now[h] = slices.DeleteFunc(slices.Clone(orders), old); len(now[h]) == 0 {
+			delete(now, h)
+		}
+	}
+	return now
 }
 
 // commands are the orders of a state as a snapshot keeps them, in an order of
@@ -134,15 +170,17 @@ func (s *State) commands() []*pb.Command {
 	}
 	of := map[kind]*pb.Command{}
 	var all []*pb.Command
-	for h, o := range s.orders {
-		k := kind{o.Verb, o.Actor, o.Reason, o.Rescan, o.At.UnixMilli()}
-		c := of[k]
-		if c == nil {
-			c = &pb.Command{Verb: verbs[o.Verb], Rescan: o.Rescan, AtMs: k.at, Actor: o.Actor, Reason: o.Reason}
-			of[k] = c
-			all = append(all, c)
+	for h, orders := range s.orders {
+		for _, o := range orders {
+			k := kind{o.Verb, o.Actor, o.Reason, o.Rescan, o.At.UnixMilli()}
+			c := of[k]
+			if c == nil {
+				c = &pb.Command{Verb: verbs[o.Verb], Rescan: o.Rescan, AtMs: k.at, Actor: o.Actor, Reason: o.Reason}
+				of[k] = c
+				all = append(all, c)
+			}
+			c.Held = append(c.Held, &pb.HeldLeg{MessageId: h.MessageID, Leg: h.Leg, SinceMs: h.Since, Recipients: o.Recipients})
 		}
-		c.Held = append(c.Held, &pb.HeldLeg{MessageId: h.MessageID, Leg: h.Leg, SinceMs: h.Since, Recipients: o.Recipients})
 	}
 	return all
 }

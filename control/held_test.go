@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 )
 
 // TestOrdersStand: an order about the quarantine is known to whoever starts
-// later, also from a snapshot, the newest counts, and a day later it is gone.
+// later, also from a snapshot, the newest counts about each recipient, and a day
+// later it is gone.
 func TestOrdersStand(t *testing.T) {
 	t.Parallel()
 	b := bustest.New(t)
@@ -25,19 +27,33 @@ func TestOrdersStand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	order(Release, 9)
 	order(Delete)
 	order(Release, 3, 1)
+	order(Release, 4)
+	order(Release, 1)
+	order(Delete, 1)
+	order(Release, 4)
 	check := func(when string) {
 		t.Helper()
 		s, err := Read(t.Context(), b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o, ok := s.Order(h)
-		if !ok || o.Verb != Release || !o.Rescan || !o.Of(3) || o.Of(2) || o.Actor != "op" || time.Since(o.At) > time.Hour {
-			t.Errorf("%s: %+v %v", when, o, ok)
+		all := s.Orders(h)
+		if len(all) != 4 {
+			t.Fatalf("%s: %+v", when, all)
 		}
-		if _, ok := s.Order(Held{MessageID: id, Leg: 2, Since: 6}); ok {
+		o := all[slices.IndexFunc(all, func(o Order) bool { return o.Of(3) })]
+		if o.Verb != Release || !o.Rescan || o.Of(1) || o.Of(2) || o.Actor != "op" || time.Since(o.At) > time.Hour {
+			t.Errorf("%s: %+v", when, o)
+		}
+		for number, verb := range map[uint32]string{1: Delete, 2: Delete, 3: Release, 4: Release} {
+			if o := all[slices.IndexFunc(all, func(o Order) bool { return o.Of(number) })]; o.Verb != verb {
+				t.Errorf("%s: %s of recipient %d, want %s", when, o.Verb, number, verb)
+			}
+		}
+		if len(s.Orders(Held{MessageID: id, Leg: 2, Since: 6})) > 0 {
 			t.Errorf("%s: another stay is meant", when)
 		}
 	}
@@ -46,8 +62,9 @@ func TestOrdersStand(t *testing.T) {
 		send(t, b, Flush, Scope{})
 	}
 	check("after a snapshot")
-	orders := map[Held]Order{h: {At: time.Unix(0, 0)}}
-	if got := ordered(orders, &pb.Command{Verb: pb.Verb_VERB_FLUSH}, Command{At: time.Unix(0, 0).Add(orderKept + 1)}); len(got) != 0 {
+	day := time.Unix(0, 0).Add(orderKept + 1)
+	orders := map[Held][]Order{h: {{At: time.Unix(0, 0)}}, {Leg: 3}: {{At: day}, {At: time.Unix(0, 0)}}}
+	if got := ordered(orders, &pb.Command{Verb: pb.Verb_VERB_FLUSH}, Command{At: day}); len(got) != 1 || len(got[Held{Leg: 3}]) != 1 {
 		t.Errorf("a day later: %v", got)
 	}
 }

@@ -15,7 +15,7 @@ type State struct {
 	resumed  map[Scope]time.Time // when held mail was last let go on
 	webhooks map[string]Webhook  // those about which something stands
 
-	orders map[Held]Order // about the quarantine
+	orders map[Held][]Order // about the quarantine
 	again  agains
 }
 
@@ -28,7 +28,7 @@ type Suspension struct {
 }
 
 // newState makes a state; it keeps standing and orders.
-func newState(number uint64, standing map[Scope]Suspension, orders map[Held]Order) *State {
+func newState(number uint64, standing map[Scope]Suspension, orders map[Held][]Order) *State {
 	s := &State{Number: number, standing: standing, orders: orders}
 	for scope := range standing {
 		if shape := scope.shape(); !slices.Contains(s.shapes, shape) {

@@ -125,7 +125,7 @@ func TestOutstayedAndFoundBad(t *testing.T) {
 	snap := snapshot(t, scannedSite+"\n---\nkind: scan\nname: q\nengines: clam\nquarantine: {keep: 1h, then: release}\n")
 	since := at(0)
 	w := inDirectory(t, scannedSite, 2)
-	w.decide, w.queue, w.scan, w.order = snap.Decide, snap.Queue, snap.Scan, noOrder
+	w.decide, w.queue, w.scan, w.orders = snap.Decide, snap.Queue, snap.Scan, noOrder
 	for _, ordered := range []bool{false, true} {
 		w.again = func(string, []*pb.Recipient) (uint64, bool) { return 7, ordered }
 		l := heldBack(since, time.Hour)

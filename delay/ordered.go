@@ -1,6 +1,7 @@
 package delay
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -16,33 +17,33 @@ func heldOf(l *pb.Leg) control.Held {
 	return control.Held{MessageID: l.MessageId, Leg: l.Number, Since: l.ParkedMs}
 }
 
-// order is what somebody wants done with a leg in quarantine, if it is about
-// any of its recipients.
-func order(l *pb.Leg, orders func(control.Held) (control.Order, bool)) (control.Order, bool) {
-	o, ok := orders(heldOf(l))
-	if !ok {
-		return o, false
-	}
+// order is what somebody wants done with a leg in quarantine, for those of its
+// recipients that are meant; the others remain. ok is false if none is. Of orders
+// about different recipients one is obeyed at a time: what remains is looked at again.
+func order(l *pb.Leg, orders func(control.Held) []control.Order) (o control.Order, meant, rest []*pb.Recipient, ok bool) {
+	all := orders(heldOf(l))
+	obeyed := -1
 	for _, r := range l.Recipients {
-		if o.Of(r.Number) {
-			return o, true
+		i := slices.IndexFunc(all, func(o control.Order) bool { return o.Of(r.Number) })
+		if obeyed < 0 {
+			obeyed = i
 		}
-	}
-	return o, false
-}
-
-// obeyed does with a leg in quarantine what was ordered. Recipients that the
-// order isn't about remain there; the others leave by reinject then, since
-// two legs can't have one number. It changes l, and nothing else.
-func obeyed(l *pb.Leg, o control.Order, w world) []move {
-	var meant, rest []*pb.Recipient
-	for _, r := range l.Recipients {
-		if o.Of(r.Number) {
+		if i >= 0 && i == obeyed {
 			meant = append(meant, r)
 		} else {
 			rest = append(rest, r)
 		}
 	}
+	if obeyed < 0 {
+		return o, nil, l.Recipients, false
+	}
+	return all[obeyed], meant, rest, true
+}
+
+// obeyed does with a leg in quarantine what was ordered. Recipients that the
+// order isn't about remain there; the others leave by reinject then, since
+// two legs can't have one number. It changes l, and nothing else.
+func obeyed(l *pb.Leg, o control.Order, meant, rest []*pb.Recipient, w world) []move {
 	word := map[string]string{control.Release: "released from", control.Delete: "deleted from"}[o.Verb]
 	text := mail.Printable(word + " quarantine by " + control.Because(o.Actor, o.Reason))
 	var moves []move

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"qstream/bus"
 	"qstream/bus/bustest"
 	"qstream/control"
@@ -37,13 +39,20 @@ func TestObeyed(t *testing.T) {
 		order control.Order
 		want  []result
 		state pb.ScanState
+		older []control.Order
 	}{
-		{"release", control.Order{Verb: control.Release}, []result{{fateReleased, schemas.Queue("acme", 1), released, 2}}, pb.ScanState_SCAN_STATE_EXEMPT},
-		{"release, to be scanned", control.Order{Verb: control.Release, Rescan: true}, []result{{fateReleased, schemas.Scan("acme", 1), released, 2}}, pb.ScanState_SCAN_STATE_WANTED},
-		{"delete", control.Order{Verb: control.Delete}, []result{{fateDropped, "", discarded, 2}}, pb.ScanState_SCAN_STATE_DONE},
-		{"release one", control.Order{Verb: control.Release, Recipients: []uint32{1}}, []result{{fateRerouted, "", rerouted, 1}, remains}, pb.ScanState_SCAN_STATE_EXEMPT},
-		{"delete one", control.Order{Verb: control.Delete, Recipients: []uint32{4}}, []result{{fateDropped, "", discarded, 1}, remains}, pb.ScanState_SCAN_STATE_DONE},
-		{"nobody here", control.Order{Verb: control.Delete, Recipients: []uint32{7}}, []result{{fateKept, schemas.Quarantine, 0, 2}}, pb.ScanState_SCAN_STATE_DONE},
+		{"release", control.Order{Verb: control.Release}, []result{{fateReleased, schemas.Queue("acme", 1), released, 2}}, pb.ScanState_SCAN_STATE_EXEMPT, nil},
+		{"release, to be scanned", control.Order{Verb: control.Release, Rescan: true}, []result{{fateReleased, schemas.Scan("acme", 1), released, 2}}, pb.ScanState_SCAN_STATE_WANTED, nil},
+		{"delete", control.Order{Verb: control.Delete}, []result{{fateDropped, "", discarded, 2}}, pb.ScanState_SCAN_STATE_DONE, nil},
+		{"release one", control.Order{Verb: control.Release, Recipients: []uint32{1}}, []result{{fateRerouted, "", rerouted, 1}, remains}, pb.ScanState_SCAN_STATE_EXEMPT, nil},
+		{"delete one", control.Order{Verb: control.Delete, Recipients: []uint32{4}}, []result{{fateDropped, "", discarded, 1}, remains}, pb.ScanState_SCAN_STATE_DONE, nil},
+		{"nobody here", control.Order{Verb: control.Delete, Recipients: []uint32{7}}, []result{{fateKept, schemas.Quarantine, 0, 2}}, pb.ScanState_SCAN_STATE_DONE, nil},
+		{"release one, delete the other before", control.Order{Verb: control.Release, Recipients: []uint32{1}}, []result{{fateRerouted, "", rerouted, 1}, remains}, pb.ScanState_SCAN_STATE_EXEMPT,
+			[]control.Order{{Verb: control.Delete, Recipients: []uint32{4}}}},
+		{"of two about one the newest", control.Order{Verb: control.Release}, []result{{fateReleased, schemas.Queue("acme", 1), released, 2}}, pb.ScanState_SCAN_STATE_EXEMPT,
+			[]control.Order{{Verb: control.Delete, Recipients: []uint32{4}}}},
+		{"one by the newest, the rest by the older", control.Order{Verb: control.Delete, Recipients: []uint32{4}}, []result{{fateRerouted, "", rerouted, 1}, remains}, pb.ScanState_SCAN_STATE_EXEMPT,
+			[]control.Order{{Verb: control.Release}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := heldBack(since, 240*time.Hour)
@@ -52,8 +61,11 @@ func TestObeyed(t *testing.T) {
 			w := world{decide: snap.Decide, queue: snap.Queue, scan: snap.Scan, now: since.Add(time.Hour),
 				suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
 				flushed:   func(*pb.Leg) bool { return false }, again: noneAgain,
-				order: func(h control.Held) (control.Order, bool) {
-					return c.order, h == control.Held{MessageID: "01M", Leg: 2, Since: since.UnixMilli()}
+				orders: func(h control.Held) []control.Order {
+					if h != (control.Held{MessageID: "01M", Leg: 2, Since: since.UnixMilli()}) {
+						return nil
+					}
+					return append([]control.Order{c.order}, c.older...)
 				}}
 			var got []result
 			all := 0
@@ -71,6 +83,39 @@ func TestObeyed(t *testing.T) {
 				t.Errorf("%+v, want %+v; %v", got, c.want, l.Scan)
 			}
 		})
+	}
+}
+
+// TestTwoOrdersAboutALeg: two people each let a recipient have what is held while
+// no delay runs; both orders are obeyed.
+func TestTwoOrdersAboutALeg(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	apply(t, b, scanSite)
+	since := time.Now()
+	l := heldBack(since, 24*time.Hour)
+	l.MessageId = mail.NewID(since)
+	l.Recipients = append(l.Recipients, &pb.Recipient{Number: 4, Address: "c@acme.example"}, &pb.Recipient{Number: 5, Address: "d@acme.example"})
+	bustest.Put(t, b, bus.NewQuarantined(l))
+	for _, number := range []uint32{5, 1} {
+		held := &pb.HeldLeg{MessageId: l.MessageId, Leg: l.Number, SinceMs: l.ParkedMs, Recipients: []uint32{number}}
+		if _, err := control.Send(t.Context(), b, control.Command{Verb: control.Release, Actor: "op", Held: []*pb.HeldLeg{held}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, b, Config{})
+	var released []uint32
+	for _, r := range bustest.Want(t, b, schemas.Reinject, 2) {
+		var p pb.Reinject
+		if err := proto.Unmarshal(r.Value, &p); err != nil {
+			t.Fatal(err)
+		}
+		for _, to := range p.Envelope.Recipients {
+			released = append(released, to.Number)
+		}
+	}
+	if slices.Sort(released); !slices.Equal(released, []uint32{1, 5}) {
+		t.Errorf("released for recipients %v, want 1 and 5", released)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 // about, whose time is up, or that was pulled for something else: the order is
 // obeyed, or it remains, or it ends by the policy that put it there. A policy that is gone discards. It changes l, and nothing else.
 func quarantined(l *pb.Leg, w world) []move {
-	if o, ok := order(l, w.order); ok {
-		return obeyed(l, o, w)
+	if o, meant, rest, ok := order(l, w.orders); ok {
+		return obeyed(l, o, meant, rest, w)
 	}
 	return []move{outstayed(l, w)}
 }

@@ -82,7 +82,7 @@ func TestQuarantined(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l := heldBack(since, c.kept)
 			l.Scan.Policy = c.policy
-			w := world{decide: snap.Decide, queue: snap.Queue, scan: snap.Scan, order: noOrder, again: noneAgain, now: since.Add(c.after),
+			w := world{decide: snap.Decide, queue: snap.Queue, scan: snap.Scan, orders: noOrder, again: noneAgain, now: since.Add(c.after),
 				suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false },
 				flushed:   func(*pb.Leg) bool { return true }}
 			m := quarantined(l, w)[0]
@@ -102,7 +102,7 @@ func TestQuarantined(t *testing.T) {
 		})
 	}
 	again := heldBack(since, day)
-	w := world{decide: snap.Decide, queue: snap.Queue, scan: snap.Scan, order: noOrder, again: noneAgain, now: since.Add(day),
+	w := world{decide: snap.Decide, queue: snap.Queue, scan: snap.Scan, orders: noOrder, again: noneAgain, now: since.Add(day),
 		suspended: func(string, string, string) (time.Time, bool) { return time.Time{}, false }}
 	if m := freeQuarantined(again, true, w); m.topic != schemas.Scan("acme", 1) || m.event.Scan.GetPolicy() != "p" || m.event.Type != pb.EventType_EVENT_TYPE_RELEASED {
 		t.Errorf("to be scanned again: %+v", m)
@@ -148,4 +148,4 @@ func headerIs(r bus.Record, key, value string) bool {
 	return false
 }
 
-func noOrder(control.Held) (control.Order, bool) { return control.Order{}, false }
+func noOrder(control.Held) []control.Order { return nil }

@@ -16,7 +16,7 @@ type world struct {
 	decide    func(directory.Question) directory.Decision
 	queue     func(name string) *directory.Queue // nil: no such queue
 	scan      func(name string) *directory.ScanPolicy
-	order     func(control.Held) (control.Order, bool) // about the quarantine
+	orders    func(control.Held) []control.Order // about the quarantine, the newest first
 	suspended func(tenant, queue, destination string) (since time.Time, ok bool)
 	resumed   func(tenant, queue, destination string, born time.Time) bool // asked of held legs
 	again     func(messageID string, of []*pb.Recipient) (number uint64, ok bool)

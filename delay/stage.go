@@ -192,7 +192,7 @@ func (d *Delay) entry(r bus.Record) (bus.Entry, error) {
 		e.Kind, e.Due = e.Kind|kindRepeated, r.Time
 	}
 	if r.Topic == schemas.Quarantine {
-		if _, ok := order(l, d.control.State().Order); ok {
+		if _, _, _, ok := order(l, d.control.State().Orders); ok {
 			e.Due = r.Time // ordered before it was read here
 		}
 	} else if number, ok := d.control.State().ScanAgain(l.MessageId, l.Recipients); ok && schemas.DueAgain(l, number) {
@@ -263,7 +263,7 @@ func (d *Delay) world() world {
 	flush := d.flush.Load()
 	return world{
 		number: s.Number, decide: s.Decide, queue: s.Queue, scan: s.Scan,
-		suspended: d.control.State().Suspended, resumed: d.control.State().Resumed, order: d.control.State().Order,
+		suspended: d.control.State().Suspended, resumed: d.control.State().Resumed, orders: d.control.State().Orders,
 		again:   d.control.State().ScanAgain,
 		flushed: func(l *pb.Leg) bool { return flushes(flush, l) },
 		now:     d.deps.Now(),

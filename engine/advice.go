@@ -47,13 +47,14 @@ type ChangeKind uint8
 const (
 	AddField     ChangeKind = iota // at the end of the header
 	InsertField                    // before the field at Index, counted from 0 in all of the header
-	ReplaceField                   // the field at Index, counted from 1 among those of its name
+	ReplaceField                   // the field at Index, counted from 1 among those of its name; one more is added beyond them
 	DeleteField                    // likewise; Index 0: all of them
 )
 
 // Change is what an engine wants done to the header. It is kept beside
 // content, which never changes. Fields are counted as they are before any
-// change; several that are inserted at one place stand in their order.
+// change; of two that are inserted at one place the later is in front, as filters
+// know it from smfi_insheader.
 type Change struct {
 	Kind  ChangeKind
 	Index int

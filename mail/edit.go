@@ -17,7 +17,7 @@ type EditKind uint8
 const (
 	EditAdd     EditKind = iota // at the end of the header
 	EditInsert                  // before the field at Index, counted from 0 in all of the header
-	EditReplace                 // the value of the field at Index, counted from 1 among those of its name
+	EditReplace                 // the value of the field at Index, counted from 1 among those of its name; beyond them it is added
 	EditDelete                  // likewise; Index 0: all of that name
 	EditPrefix                  // before the value of the first field of that name, which is added if there is none
 )
@@ -34,7 +34,8 @@ type Edit struct {
 
 // EditHeader makes the edits of a header: fields ended by CRLF, without the
 // empty line. Fields are counted as they are before any edit; what isn't there
-// isn't changed. Of two fields inserted at one place the later is in front. A
+// isn't deleted, and is added where it was to be replaced, as filters know it from
+// smfi_chgheader. Of two fields inserted at one place the later is in front. A
 // prefix that isn't ASCII is encoded (RFC 2047); what begins with it stays. The
 // result has no line that ends otherwise than the header's own.
 func EditHeader(header []byte, edits []Edit) []byte {
@@ -115,6 +116,9 @@ func (h editedHeader) edit(e Edit) {
 			if h[i].gone = e.Kind == EditDelete; !h[i].gone {
 				h[i].text = []byte(written(e.Name, e.Value))
 			}
+		}
+		if e.Kind == EditReplace && name != "" && e.Index > n {
+			end.after = append(end.after, written(e.Name, e.Value))
 		}
 	case EditPrefix:
 		i := slices.IndexFunc(h, func(f field) bool { return f.name == name && name != "" && !f.gone })

@@ -9,6 +9,7 @@
 package quarantine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -39,19 +40,18 @@ func (l Leg) Since() time.Time { return time.UnixMilli(l.ParkedMs) }
 // Until is when its policy ends its stay.
 func (l Leg) Until() time.Time { return time.UnixMilli(l.DueMs) }
 
-// Found is what was found, and by which engine: the first verdict that isn't
-// clean.
+// Found is what was found, and by which engine: the verdict that its finding is
+// called after, else the first that isn't clean.
 func (l Leg) Found() (engine, name string) {
-	for _, v := range l.GetScan().GetVerdicts() {
-		if v.Outcome != "clean" {
-			name := v.Name
-			if name == "" {
-				name = v.Reason
-			}
-			return v.Engine, name
-		}
+	vs := l.GetScan().GetVerdicts()
+	i := slices.IndexFunc(vs, func(v *pb.Verdict) bool { return v.Outcome == l.GetScan().GetFinding() })
+	if i < 0 {
+		i = slices.IndexFunc(vs, func(v *pb.Verdict) bool { return v.Outcome != "clean" })
 	}
-	return "", ""
+	if i < 0 {
+		return "", ""
+	}
+	return vs[i].Engine, cmp.Or(vs[i].Name, vs[i].Reason)
 }
 
 // Selection says which legs, and which of their recipients, are meant; what is

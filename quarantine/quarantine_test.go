@@ -120,9 +120,29 @@ func TestOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, ok := s.Order(control.Held{MessageID: a, Leg: 1, Since: since.UnixMilli()})
-	if !ok || !o.Rescan || o.Of(0) || !o.Of(1) || o.Actor != "op" {
-		t.Errorf("%+v %v", o, ok)
+	all := s.Orders(control.Held{MessageID: a, Leg: 1, Since: since.UnixMilli()})
+	if len(all) != 1 || !all[0].Rescan || all[0].Of(0) || !all[0].Of(1) || all[0].Actor != "op" {
+		t.Errorf("%+v", all)
+	}
+}
+
+// The name that is shown is that of the finding, whoever spoke first.
+func TestFound(t *testing.T) {
+	clean, spam := &pb.Verdict{Engine: "types", Outcome: "clean"}, &pb.Verdict{Engine: "rspamd", Outcome: "spam", Reason: "x"}
+	worm := &pb.Verdict{Engine: "clam", Outcome: "malware", Name: "Worm"}
+	for _, c := range []struct {
+		finding, engine, name string
+		verdicts              []*pb.Verdict
+	}{
+		{"malware", "clam", "Worm", []*pb.Verdict{clean, spam, worm}},
+		{"spam", "rspamd", "x", []*pb.Verdict{clean, spam}},
+		{"poison", "rspamd", "x", []*pb.Verdict{clean, spam, worm}},
+		{"spam", "", "", []*pb.Verdict{clean}},
+	} {
+		l := Leg{Leg: &pb.Leg{Scan: &pb.Scan{Finding: c.finding, Verdicts: c.verdicts}}}
+		if engine, name := l.Found(); engine != c.engine || name != c.name {
+			t.Errorf("%s: %s by %s", c.finding, name, engine)
+		}
 	}
 }
 

@@ -131,5 +131,10 @@ func (m *message) identity() string {
 	if m.origin == pb.Origin_ORIGIN_UNSPECIFIED {
 		return m.id
 	}
-	return fmt.Sprintf("%s %d %s %d %d %d", m.id, m.origin, m.parentID, m.parentLeg, m.reroutes, m.nextLeg)
+	// A leg may be rerouted in parts, one after the other.
+	least := m.envelope.Recipients[0].Number
+	for _, r := range m.envelope.Recipients {
+		least = min(least, r.Number)
+	}
+	return fmt.Sprintf("%s %d %s %d %d %d %d", m.id, m.origin, m.parentID, m.parentLeg, m.reroutes, m.nextLeg, least)
 }

@@ -133,6 +133,27 @@ func TestRouterOnABroker(t *testing.T) {
 	}
 }
 
+// A leg may come back in parts, one after the other, as when its recipients are
+// released from quarantine one by one; the same part again is a repetition.
+func TestLegComesBackInParts(t *testing.T) {
+	b := bustest.New(t)
+	apply(t, b, site)
+	start(t, b, Config{})
+	part := func(number uint32) bus.Record {
+		return bus.NewReinject(&pb.Reinject{
+			Id: "01A", Origin: pb.Origin_ORIGIN_REROUTE, ParentId: "01A", ParentLeg: 0, Reroutes: 1, Tenant: "acme", Content: inline("x"),
+			Envelope: &pb.Envelope{ReversePath: "a@blue.example", Recipients: []*pb.Recipient{{Number: number, Address: "b@acme.example"}}},
+		})
+	}
+	bustest.Put(t, b, part(0), part(2), part(0), part(1))
+	legs := legsOf(t, bustest.Want(t, b, schemas.Queue("acme", 1), 3))
+	for _, id := range []string{"01A.1000000", "01A.1000001", "01A.1000002"} {
+		if legs[id] == nil {
+			t.Errorf("leg %s is missing: %v", id, legs)
+		}
+	}
+}
+
 // The content of a leg can be opened by its reference.
 func TestContentOfALeg(t *testing.T) {
 	b := bustest.New(t)

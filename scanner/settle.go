@@ -1,6 +1,8 @@
 package scanner
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -143,6 +145,15 @@ const (
 	waitLast  = 15 * time.Minute
 )
 
+// spread is up to half of a wait, other for each leg and each time: mail that an
+// engine failed together with what breaks it must not come back beside that again
+// and again, until it is taken for poison itself.
+func spread(l *pb.Leg, wait time.Duration) time.Duration {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", l.MessageId, l.Number, l.Step))
+	share := float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)
+	return time.Duration(share * float64(wait) / 2)
+}
+
 // wait puts a leg off that an engine gave no verdict on. It is due at the end
 // of its lifetime at the latest, where delay ends it.
 func wait(l *pb.Leg, a answer, sc scene) []bus.Record {
@@ -150,9 +161,10 @@ func wait(l *pb.Leg, a answer, sc scene) []bus.Record {
 	next.Step++
 	next.Directory, next.Reason = sc.snap.Number, pb.Reason_REASON_SCAN
 	next.Scan = schemas.Wanted(sc.policy.Name, l.Scan)
-	due := sc.now.Add(min(waitFirst<<min(next.Scan.Waits, 10), waitLast))
+	most := min(waitFirst<<min(next.Scan.Waits, 10), waitLast)
+	due := sc.now.Add(most - spread(l, most))
 	if a.until.After(due) {
-		due = a.until
+		due = a.until.Add(spread(l, 2*waitFirst))
 	}
 	if next.Scan.Waits++; next.Scan.SinceMs == 0 {
 		next.Scan.SinceMs = sc.began.UnixMilli()

@@ -62,10 +62,9 @@ func (f heldFlags) find(ctx context.Context, p *Process, sys *System, everything
 	if err != nil {
 		return nil, nil, err
 	}
-	err = scopeFlags{Tenant: f.Tenant, Queue: f.Queue}.known(ctx, b)
-	var legs []quarantine.Leg
-	if err == nil {
-		legs, err = quarantine.All(ctx, b, s)
+	legs, err := quarantine.All(ctx, b, s)
+	if err == nil && len(legs) == 0 { // mail of tenants and queues that are gone may be held yet
+		err = scopeFlags{Tenant: f.Tenant, Queue: f.Queue}.known(ctx, b)
 	}
 	if err == nil && len(legs) == 0 {
 		err = notFoundf("%w", errNoneHeld)

@@ -19,6 +19,7 @@ type quarantineDigestCmd struct {
 	Recipient string `placeholder:"ADDRESS" help:"This recipient, or all of @domain."`
 	Finding   string `placeholder:"WORD" enum:",malware,spam,refused,unscannable,encrypted,down,poison" default:"" help:"Mail held for this, such as spam."`
 	Since     moment `placeholder:"WHEN" default:"24h" help:"Held back since then; as long ago as the last digest was (default: ${default})."`
+	Until     moment `placeholder:"WHEN" help:"Held back before then; with a time in --since, digests of whole days leave nothing out (default: now)."`
 	From      string `required:"" placeholder:"ADDRESS" help:"Who the digests are from."`
 	Contact   string `placeholder:"TEXT" help:"Whom recipients ask for a release, as the digest says it (default: the address of --from)."`
 	DryRun    bool   `help:"Say who would be told of how much, and send nothing."`
@@ -29,7 +30,7 @@ func (c *quarantineDigestCmd) Run(ctx context.Context, p *Process) error {
 	if err != nil || from.IsNull() {
 		return usagef("--from %s: want an address", mail.Printable(c.From))
 	}
-	which := heldFlags{Tenant: c.Tenant, Queue: c.Queue, Recipient: c.Recipient, Finding: c.Finding, Since: c.Since}
+	which := heldFlags{Tenant: c.Tenant, Queue: c.Queue, Recipient: c.Recipient, Finding: c.Finding, Since: c.Since, Until: c.Until}
 	b, legs, err := which.find(ctx, p, &c.System, false)
 	switch {
 	case errors.Is(err, errNoneHeld):

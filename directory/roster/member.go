@@ -21,7 +21,8 @@ const (
 	breakAfter  = 5                // failures in a row after which an engine is down
 	breakFirst  = 5 * time.Second  // for which it is then left alone, at first
 	breakLast   = time.Minute
-	engineShare = 2 // one lane may take twice of an engine what it leaves free
+	deferFor    = time.Minute // after a verdict, in which mail that it wants to come again is no failure
+	engineShare = 2           // one lane may take twice of an engine what it leaves free
 )
 
 // probe is a message that every engine that works has a verdict on.
@@ -142,7 +143,8 @@ func (m *Member) probe(ctx context.Context) engine.Verdict {
 }
 
 // Note learns from a verdict whether the engine works. Content that couldn't be
-// read says nothing of it.
+// read says nothing of it, and that mail has to come again, as filters say that
+// greylist, only if it is said of all mail for a while.
 func (m *Member) Note(v engine.Verdict) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -152,6 +154,7 @@ func (m *Member) Note(v engine.Verdict) {
 			m.log.Info("engine is back", "stage", m.stage, "engine", m.Name())
 		}
 		m.failed, m.good = 0, m.now()
+	case v.Advice == engine.Defer && m.failed < breakAfter && m.now().Sub(m.good) < deferFor:
 	case v.Reason != engine.Unreadable:
 		if m.failed >= breakAfter && m.now().Before(m.until) {
 			break // it had begun before: many at once fail no more often than one
@@ -167,7 +170,8 @@ func (m *Member) Note(v engine.Verdict) {
 	}
 }
 
-// Proven finds out whether the engine works just now; if not it says why.
+// Proven finds out whether the engine works just now; if not it says why. One
+// that answers that mail has to come again does.
 func (m *Member) Proven(ctx context.Context) (why engine.Verdict, ok bool) {
 	m.mu.Lock()
 	lately := m.now().Sub(m.good) < time.Second
@@ -179,7 +183,7 @@ func (m *Member) Proven(ctx context.Context) (why engine.Verdict, ok bool) {
 	if ctx.Err() == nil {
 		m.Note(v)
 	}
-	return v, v.Outcome != engine.Failed
+	return v, v.Outcome != engine.Failed || v.Advice == engine.Defer
 }
 
 // Blames reports whether a failed scan was the content's fault rather than the

@@ -47,3 +47,32 @@ func TestDown(t *testing.T) {
 		}
 	}
 }
+
+// A filter that greylists has most mail come again, and works. One that says so
+// of all mail for a while is down.
+func TestGreylistingIsNotDown(t *testing.T) {
+	now := time.Now()
+	r := New("test", nil, func() time.Time { return now }, slog.New(slog.DiscardHandler))
+	again := engine.Verdict{Outcome: engine.Failed, Reason: engine.Trouble, Advice: engine.Defer}
+	m := r.member(said{again}, directory.Engine{Concurrency: 1})
+	for range 10 {
+		m.Note(engine.Verdict{Outcome: engine.Clean})
+		for range 10 * breakAfter {
+			now = now.Add(deferFor / (10*breakAfter + 1))
+			m.Note(again)
+		}
+		if _, _, down := m.Down(t.Context()); down {
+			t.Fatal("down while it gives verdicts on other mail")
+		}
+	}
+	if _, ok := m.Proven(t.Context()); !ok {
+		t.Error("it is not taken for an engine that works")
+	}
+	now = now.Add(deferFor)
+	for range breakAfter {
+		m.Note(again)
+	}
+	if _, _, down := m.Down(t.Context()); !down {
+		t.Error("not down though all mail has to come again")
+	}
+}

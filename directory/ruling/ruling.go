@@ -30,9 +30,12 @@ var grave = []string{
 
 func gravity(action string) int { return slices.Index(grave, action) }
 
-// Final reports an action after which nothing an engine says matters to where
-// the mail goes: it isn't delivered.
+// Final reports an action by which the mail isn't delivered to its recipient.
 func Final(action string) bool { return gravity(action) >= gravity(directory.ActForward) }
+
+// held reports an action by which nobody gets the mail for now, so that it need
+// wait for no engine. A copy to somebody else is a delivery.
+func held(action string) bool { return gravity(action) >= gravity(directory.ActQuarantine) }
 
 // Ruling is what becomes of a recipient.
 type Ruling struct {
@@ -65,10 +68,12 @@ func Judge(p *directory.ScanPolicy, verdicts []Said, c Case) []Ruling {
 	for i, domain := range c.Domains {
 		r := Ruling{Action: directory.ActPass, By: -1, Rule: -1}
 		for v := range verdicts {
-			r = r.with(p, find(p, verdicts[v], v, i, domain, c.Waited))
-		}
-		if r.Action == directory.ActReject && !c.Answers {
-			r.Action, r.Status = p.Fallback, mail.Status{}
+			o := find(p, verdicts[v], v, i, domain, c.Waited)
+			// Before it is weighed: a fall-back may be lighter than what else is found.
+			if o.Action == directory.ActReject && !c.Answers {
+				o.Action, o.Status = p.Fallback, mail.Status{}
+			}
+			r = r.with(p, o)
 		}
 		rs[i] = r
 	}
@@ -86,18 +91,24 @@ func (r Ruling) with(p *directory.ScanPolicy, o Ruling) Ruling {
 	}
 	switch {
 	case o.Waits():
-		if !Final(r.Action) && !r.Waits() { // else it can change nothing any more
+		if !held(r.Action) && !r.Waits() {
 			r = o
 		}
 	case r.Waits():
-		if Final(o.Action) {
+		if held(o.Action) {
 			r = o
 		}
-	case r.Finding == "" || gravity(o.Action) > gravity(r.Action):
+	case r.Finding == "" || gravity(o.Action) > gravity(r.Action), r.hides(o):
 		r = o
 	}
 	r.Tags = tags
 	return r
+}
+
+// hides reports malware of which nobody would hear who lets go what was held
+// for something else.
+func (r Ruling) hides(o Ruling) bool {
+	return o.Action == r.Action && held(r.Action) && o.Finding == directory.FindMalware && r.Finding != directory.FindMalware
 }
 
 // find is what a verdict means for a recipient: a ruling without a finding
@@ -110,7 +121,8 @@ func find(p *directory.ScanPolicy, v Said, by, recipient int, domain string, wai
 			on, own = directory.FindRefused, refused.Status
 		}
 	}
-	scored := v.Outcome == engine.Clean || v.Outcome == engine.Spam
+	// An engine that doesn't score has said nothing, rather than 0.
+	scored := (v.Outcome == engine.Clean || v.Outcome == engine.Spam) && (v.Score != 0 || v.Threshold != 0)
 	for i, r := range p.Rules {
 		fits := r.On == on
 		if r.Score != nil {
@@ -192,9 +204,10 @@ func byDefault(on string, advice engine.Advice) string {
 	return directory.ActQuarantine
 }
 
-// Settled reports whether no further engine can change anything.
+// Settled reports whether no further engine can change anything. What is in
+// quarantine may be let go, and what is forwarded is read: of both all is to be known.
 func Settled(rs []Ruling) bool {
-	return !slices.ContainsFunc(rs, func(r Ruling) bool { return !Final(r.Action) })
+	return !slices.ContainsFunc(rs, func(r Ruling) bool { return gravity(r.Action) < gravity(directory.ActReject) })
 }
 
 // Waiting reports whether any recipient waits for an engine.

@@ -90,6 +90,12 @@ rules:
 		{"refused, discard", "", []Said{by("clam", engine.Refused, advises(engine.Discard))}, "", false, 0, "discard", "refused", -1},
 		{"refused, quarantine", "", []Said{by("clam", engine.Refused, advises(engine.Quarantine))}, "", false, 0, "quarantine", "refused", -1},
 		{"refused of a stranger", "", []Said{by("clam", engine.Refused)}, "", true, 0, "quarantine", "refused", -1},
+		{"down for a copy to somebody else", "rules: [{on: spam, action: forward, address: junk@hub.example}]", []Said{by("spam", engine.Spam), by("clam", engine.Failed)}, "", false, 0, "wait", "down", -1},
+		{"malware counts before spam", "rules: [{on: spam, action: quarantine}]", []Said{by("spam", engine.Spam), found}, "", false, 0, "quarantine", "malware", -1},
+		{"spam of a stranger, and malware", "fallback: tag\nrules: [{on: spam, action: reject}]", []Said{by("spam", engine.Spam), found}, "", true, 0, "quarantine", "malware", -1},
+		{"the same of a sender who is known", "fallback: tag\nrules: [{on: spam, action: reject}]", []Said{by("spam", engine.Spam), found}, "", false, 0, "reject", "spam", 0},
+		{"spam of a stranger, and down", "fallback: pass\nrules: [{on: spam, action: reject}]", []Said{by("spam", engine.Spam), by("clam", engine.Failed)}, "", true, 0, "wait", "down", -1},
+		{"down, and spam of a stranger", "fallback: pass\nrules: [{on: spam, action: reject}]", []Said{by("clam", engine.Failed), by("spam", engine.Spam)}, "", true, 0, "wait", "down", -1},
 		{"down", "", []Said{clean, late}, "", false, 100 * time.Hour, "wait", "down", -1},
 		{"down, but malware before", "", []Said{found, late}, "", false, 0, "quarantine", "malware", -1},
 		{"down, spam before", "", []Said{by("clam", engine.Spam), late}, "", false, 0, "wait", "down", -1},
@@ -104,6 +110,8 @@ rules:
 		{"advice", rules, []Said{clean, by("spam", engine.Spam, scores(9), advises(engine.Quarantine))}, "", false, 0, "quarantine", "spam", 3},
 		{"spam below every rule", rules, []Said{clean, by("spam", engine.Spam, scores(3))}, "", false, 0, "tag", "spam", -1},
 		{"not a number", rules, []Said{by("spam", engine.Clean, scores(math.NaN()))}, "", false, 0, "pass", "", -1},
+		{"below nothing", "rules: [{on: spam, score: -5, action: tag}]", []Said{clean}, "", false, 0, "pass", "", -1},
+		{"a score of nothing", "rules: [{on: spam, score: 0, action: tag}]", []Said{clean, by("spam", engine.Clean, scores(0))}, "", false, 0, "tag", "spam", 0},
 		{"too large", rules, []Said{by("clam", engine.Unscannable, because(engine.TooLarge))}, "", false, 0, "pass", "unscannable", 5},
 		{"too deep", rules, []Said{by("clam", engine.Unscannable, because(engine.TooDeep))}, "", false, 0, "quarantine", "unscannable", -1},
 		{"too deep for the other", rules, []Said{clean, by("spam", engine.Unscannable, because(engine.TooDeep))}, "", false, 0, "tag", "unscannable", 6},
@@ -123,6 +131,15 @@ rules:
 				t.Errorf("status %v of %s", rs[0].Status, c.action)
 			}
 		})
+	}
+}
+
+// Only what is neither kept nor handed to anybody needs no further engine.
+func TestSettled(t *testing.T) {
+	for action, want := range map[string]bool{"pass": false, "tag": false, "redirect": false, "forward": false, "quarantine": false, "wait": false, "reject": true, "discard": true} {
+		if got := Settled([]Ruling{{Action: "discard"}, {Action: action}}); got != want {
+			t.Errorf("%s: settled %t", action, got)
+		}
 	}
 }
 

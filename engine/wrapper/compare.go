@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"qstream/engine"
@@ -160,6 +161,15 @@ func changes(a, b []string) ([]engine.Change, error) {
 			}
 			i++
 		}
+	}
+	// Of two that are inserted at one place the later is in front.
+	for from := 0; from < len(all); {
+		to := from + 1
+		for to < len(all) && all[from].Kind == engine.InsertField && all[to].Kind == engine.InsertField && all[to].Index == all[from].Index {
+			to++
+		}
+		slices.Reverse(all[from:to])
+		from = to
 	}
 	return all, nil
 }

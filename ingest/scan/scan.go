@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -202,7 +203,7 @@ func (s *Scanner) engines(ctx context.Context, p *directory.ScanPolicy, q Questi
 		if a.trouble == none {
 			a.trouble = why
 		}
-		if ruling.Waiting(a.rulings) || ruling.Settled(a.rulings) {
+		if ruling.Waiting(a.rulings) || !slices.ContainsFunc(a.rulings, goesOn) {
 			return a
 		}
 		if ctx.Err() != nil && i+1 < len(p.Engines) { // the others were not asked
@@ -214,6 +215,10 @@ func (s *Scanner) engines(ctx context.Context, p *directory.ScanPolicy, q Questi
 	}
 	return a
 }
+
+// goesOn reports a recipient whose mail would be accepted as it is. The others'
+// is refused, or left to the scanners, who ask every engine.
+func goesOn(r ruling.Ruling) bool { return !ruling.Final(r.Action) }
 
 // one is an engine's verdict, and what trouble there is about it.
 func (s *Scanner) one(ctx context.Context, m *roster.Member, q Question) (v ruling.Said, why trouble) {
