@@ -2,6 +2,8 @@ package quarantine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -31,11 +33,40 @@ func (l Leg) held() *pb.HeldLeg {
 	return h
 }
 
+// ErrNobodyScans is an order to scan again what no policy has scanned any more:
+// it would go on as it is.
+var ErrNobodyScans = errors.New("no policy has its mail scanned any more")
+
+// scannable reports whether the leg would be scanned if it was let go for that.
+func (l Leg) scannable(s *directory.Snapshot) bool {
+	if done := l.GetScan(); done.GetOfRule() && s.Scan(done.GetPolicy()) != nil {
+		return true
+	}
+	for _, r := range l.Meant {
+		if d := s.Decide(directory.QuestionOf(l.Leg, r)); d.Refusal == nil && d.Scan == "" {
+			return false
+		}
+	}
+	return true
+}
+
 // Order lets legs be released or deleted (verbs of control), and returns how
 // many are ordered so; after an error those are, and the others are not.
-// Rescan has released ones scanned again first. An order is obeyed within a
+// Rescan has released ones scanned again first; if nobody would scan one of them
+// nothing is ordered, and the error is ErrNobodyScans. An order is obeyed within a
 // second where delay runs, or as soon as it does, for a day.
 func Order(ctx context.Context, b *bus.Bus, verb string, legs []Leg, rescan bool, who Who) (int, error) {
+	if rescan {
+		s, err := directory.Read(ctx, b)
+		if err != nil {
+			return 0, err
+		}
+		for _, l := range legs {
+			if !l.scannable(s) {
+				return 0, fmt.Errorf("%s of tenant %s: %w: name one for its tenant or queue, or release it as it is", l.ID(), mail.Printable(l.Tenant), ErrNobodyScans)
+			}
+		}
+	}
 	n := 0
 	for part := range slices.Chunk(legs, control.MaxHeld) {
 		c := control.Command{Verb: verb, Actor: who.Actor, Reason: who.Reason, Rescan: rescan}

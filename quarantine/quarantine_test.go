@@ -3,6 +3,7 @@ package quarantine
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"mime/quotedprintable"
@@ -105,6 +106,17 @@ func TestList(t *testing.T) {
 	}
 }
 
+func apply(t *testing.T, b *bus.Bus, text string) {
+	t.Helper()
+	docs, err := directory.Parse(directory.File{Name: "x", Data: []byte(text)})
+	if err == nil {
+		_, err = directory.Apply(t.Context(), b, directory.Change{Documents: docs}, directory.Options{Retention: -1})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // An order names the chosen recipients of a leg, and its stay.
 func TestOrder(t *testing.T) {
 	b := bustest.New(t)
@@ -113,7 +125,15 @@ func TestOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Order(t.Context(), b, control.Release, legs, true, Who{Actor: "op", Reason: "asked"}); n != 1 || err != nil {
+	who := Who{Actor: "op", Reason: "asked"}
+	const unscanned = "kind: tenant\nname: acme\ndomains: [acme.example]\n---\nkind: route\nname: all\nmatch: {domain: \"*\"}\nvia: smtp://mx\n"
+	apply(t, b, unscanned)
+	// What nobody would scan is not let go to be scanned.
+	if n, err := Order(t.Context(), b, control.Release, legs, true, who); n != 0 || !errors.Is(err, ErrNobodyScans) {
+		t.Fatal(n, err)
+	}
+	apply(t, b, unscanned+"---\nkind: engine\nname: e\ntype: unpack\n---\nkind: scan\nname: p\nengines: e\n---\nkind: queue\nname: acme\nscan: p\n")
+	if n, err := Order(t.Context(), b, control.Release, legs, true, who); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	s, err := control.Read(t.Context(), b)
