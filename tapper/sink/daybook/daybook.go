@@ -1,7 +1,8 @@
 // Package daybook keeps JSON lines in a file for each day, each line bound to
 // the one before it by that one's hash.
 //
-// Guarantee: Append returns nil when the line is on the disk, and repeats no
+// Guarantee: Append returns nil when the line is on the disk, in the file of the
+// book's name, also where another was there before, and repeats no
 // line whose id is among the last 10,000 of its book.
 // Guarantee: what a crash left of a line is cut off before the next one.
 // Guarantee: a line that is changed, taken out or put in shows to Lines,
@@ -127,8 +128,27 @@ func (k *book) close() {
 	}
 }
 
+var errMoved = errors.New("the book isn't where it was opened any more")
+
 // locked opens the file, waits for it to be ours, and reads what isn't known.
 func (k *book) locked() (unlock func(), err error) {
+	if unlock, err = k.lockedOnce(); errors.Is(err, errMoved) {
+		unlock, err = k.lockedOnce()
+	}
+	return unlock, err
+}
+
+// moved reports whether the file that is open isn't that of the book's name.
+func (k *book) moved() bool {
+	opened, err := k.f.Stat()
+	if err != nil {
+		return true
+	}
+	named, err := os.Stat(k.path)
+	return err != nil || !os.SameFile(opened, named)
+}
+
+func (k *book) lockedOnce() (unlock func(), err error) {
 	if k.f == nil {
 		f, err := os.OpenFile(k.path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
@@ -141,6 +161,14 @@ func (k *book) locked() (unlock func(), err error) {
 	}
 	if unlock, err = lock(k.f); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", k.path, err)
+	}
+	if k.moved() {
+		// Somebody took the file away: what is written to it isn't in the book.
+		// The next one begins anew, without what that one had.
+		unlock()
+		err := k.forget()
+		k.known, k.order, k.next = map[string]bool{}, nil, 0
+		return nil, errors.Join(errMoved, err)
 	}
 	if err := k.current(); err != nil {
 		unlock()

@@ -120,6 +120,70 @@ func TestTwoWriters(t *testing.T) {
 	}
 }
 
+// TestBookTakenAway: a book that somebody moves, removes or puts another in place of
+// while it is open is written to no longer: the line goes where the name says.
+func TestBookTakenAway(t *testing.T) {
+	for name, take := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"moved":   func(path string) error { return os.Rename(path, path+".old") },
+		"another in its place": func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", nil, 0o600), os.Rename(path+".new", path))
+		},
+		"its folder moved": func(path string) error {
+			day := filepath.Dir(path)
+			return errors.Join(os.Rename(day, day+".old"), os.Mkdir(day, 0o700))
+		},
+	} {
+		path := written(t)
+		b := New(filepath.Dir(filepath.Dir(path)))
+		defer b.Close()
+		for _, id := range []string{"10", "11", "11"} {
+			if err := b.Append("day", "book", id, entry(id)); err != nil {
+				t.Fatal(err)
+			}
+			if id == "10" {
+				if err := take(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if n, err := count(path); n != 1 || err != nil {
+			t.Errorf("%s: %d lines, %v", name, n, err)
+		}
+		// What stood in the one that is gone isn't known to be anywhere.
+		if has, err := b.Has("day", "book", "10"); has || err != nil {
+			t.Errorf("%s: knows what it had: %v, %v", name, has, err)
+		}
+	}
+}
+
+// TestEachWrongLine is told, with its number.
+func TestEachWrongLine(t *testing.T) {
+	path := written(t)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")[:10]
+	lines[6] = strings.Replace(lines[6], "text", "test", 1)
+	changed := strings.TrimSuffix(strings.Join(append(lines[:2], lines[3:]...), ""), "\n")
+	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var wrong []string
+	if _, err := Lines(path, func(l Line) {
+		if l.Wrong != nil {
+			wrong = append(wrong, fmt.Sprint(l.Number, " ", l.Wrong))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const broken = " the line doesn't follow the one before it"
+	if got, want := strings.Join(wrong, "; "), "3"+broken+"; 7"+broken+"; 9 the line has no end"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestRefusesWhatIsNoLine(t *testing.T) {
 	path := written(t)
 	b := New(filepath.Dir(filepath.Dir(path)))

@@ -65,8 +65,8 @@ func TestRefusedMidway(t *testing.T) {
 				_, _ = io.CopyN(io.Discard, r.Body, 100<<10)
 				_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 25\r\nConnection: close\r\n\r\n<Code>AccessDenied</Code>")
 			})))
-			for range 10 {
-				err := s.Put(t.Context(), sinktest.Large(1, 50<<20, nil))
+			for range 3 {
+				err := s.Put(t.Context(), sinktest.Large(1, 16<<20, nil))
 				if err == nil || !strings.Contains(err.Error(), "answer 403: <Code>AccessDenied</Code>") {
 					t.Fatal(err)
 				}
@@ -124,7 +124,7 @@ func TestAnswers(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		answer func(c net.Conn)
-		want   string // of the error
+		want   string // of the error; empty: what ends it is its time
 	}{
 		{"a redirect", func(c net.Conn) {
 			fmt.Fprintf(c, "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://%s/\r\nContent-Length: 0\r\n\r\n", elsewhere)
@@ -145,8 +145,8 @@ func TestAnswers(t *testing.T) {
 		{"an answer that stands still", func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: 100\r\n\r\nhalf")
 			_, _ = io.Copy(io.Discard, c)
-		}, "deadline"},
-		{"silence", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "deadline"},
+		}, ""},
+		{"silence", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, ""},
 	} {
 		for name, spec := range posting(t) {
 			t.Run(name+" "+c.name, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestAnswers(t *testing.T) {
 					c.answer(conn)
 				})))
 				limit := time.Minute
-				if c.want == "deadline" {
+				if c.want == "" {
 					limit = 300 * time.Millisecond
 				}
 				ctx, stop := context.WithTimeout(t.Context(), limit)

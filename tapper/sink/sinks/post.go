@@ -70,6 +70,7 @@ func newPoster(cfg *tls.Config) poster {
 			DialContext: dial, TLSClientConfig: cfg, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8,
 			IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 30 * time.Second,
 			ResponseHeaderTimeout: 2 * time.Minute, ExpectContinueTimeout: time.Second,
+			MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
