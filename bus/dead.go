@@ -148,10 +148,8 @@ func placed(d Dead, id string, c *pb.Content) *pb.ContentRef {
 	if ref := c.GetRef(); ref != nil {
 		return ref
 	}
-	return &pb.ContentRef{
-		MessageId: id, Topic: d.Record.Topic, Partition: d.Record.Partition, Offsets: []int64{d.Record.Offset},
-		Inline: true, Size: c.GetSize(), Sha256: c.GetSha256(), StoredMs: d.Record.AppendedMs,
-	}
+	r := Record{Topic: d.Record.Topic, Partition: d.Record.Partition, Offset: d.Record.Offset, Time: time.UnixMilli(d.Record.AppendedMs)}
+	return r.inline(id, c)
 }
 
 func refuseAll(like *pb.Leg, e *pb.Envelope, refusal *pb.Status, fallback Fallback, now time.Time) ([]Record, error) {

@@ -8,12 +8,17 @@ import pb "qstream/schemas/qstream/v1"
 func (r Record) Reference(id string, c *pb.Content) *pb.ContentRef {
 	switch where := c.GetWhere().(type) {
 	case *pb.Content_Inline:
-		return &pb.ContentRef{
-			MessageId: id, Topic: r.Topic, Partition: r.Partition, Offsets: []int64{r.Offset},
-			Inline: true, Size: c.Size, Sha256: c.Sha256, StoredMs: r.Time.UnixMilli(),
-		}
+		return r.inline(id, c)
 	case *pb.Content_Ref:
 		return where.Ref
 	}
 	return nil
+}
+
+// inline refers to content that is in the record itself.
+func (r Record) inline(id string, c *pb.Content) *pb.ContentRef {
+	return &pb.ContentRef{
+		MessageId: id, Topic: r.Topic, Partition: r.Partition, Offsets: []int64{r.Offset},
+		Inline: true, Size: c.GetSize(), Sha256: c.GetSha256(), StoredMs: r.Time.UnixMilli(),
+	}
 }

@@ -17,26 +17,20 @@ func (w world) dueAgain(l *pb.Leg) (number uint64, ok bool) {
 
 // again brings a leg to its scan topic that was ordered to be scanned, also
 // before it is due, and out of a suspended scope: if it is clean it is parked
-// again. One that a policy redirected is routed anew, for its queue needn't have
-// a scan topic. Where there is no policy any more nobody can be asked.
-func again(l *pb.Leg, at resolution, stopped time.Duration, w world) (move, bool) {
+// again.
+func again(l *pb.Leg, first directory.Decision, stopped time.Duration, w world) (move, bool) {
 	number, ok := w.dueAgain(l)
 	if !ok {
 		return move{}, false
 	}
-	policy, redirected := at.first.Scan, l.GetScan().GetQueue() != ""
-	if redirected {
-		q := directory.QuestionOf(l, l.Recipients[0])
-		q.Queue = ""
-		policy = w.decide(q).Scan
-	}
+	policy, anew := directory.OrderedScan(l, first, w.decide)
 	if policy == "" {
 		l.Rescanned = number
 		return move{}, false
 	}
 	schemas.Again(l, number)
 	var m move
-	if redirected {
+	if anew {
 		m = rerouted(l, stopped, w)
 	} else {
 		m = toQueue(l, stopped, schemas.LegTopic(policy, l), w)

@@ -1,13 +1,9 @@
 package delay
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
 	"qstream/schemas"
@@ -26,32 +22,6 @@ const (
 
 // far is when a parked leg would be due: never.
 const far = 100 * 365 * 24 * time.Hour
-
-// decode reads a waiting leg. Its errors wrap bus.ErrPoison.
-func decode(r bus.Record) (*pb.Leg, error) {
-	var l pb.Leg
-	err := proto.Unmarshal(r.Value, &l)
-	switch {
-	case err != nil:
-	case l.MessageId == "":
-		err = errors.New("no message id")
-	case l.Queue == "":
-		err = errors.New("no queue")
-	case len(l.Recipients) == 0:
-		err = errors.New("no recipients")
-	case l.Content == nil:
-		err = errors.New("no content")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s record: %w", bus.ErrPoison, r.Topic, err)
-	}
-	return &l, nil
-}
-
-// identity is the same for two records only if one repeats the other.
-func identity(l *pb.Leg) string {
-	return l.MessageId + " " + strconv.FormatUint(uint64(l.Number), 10) + " " + strconv.FormatUint(l.Step, 10)
-}
 
 // newEntry is what the index remembers of a leg. Its Content is the time at
 // which the content was stored.

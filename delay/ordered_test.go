@@ -155,7 +155,7 @@ func TestQuarantineIsOrdered(t *testing.T) {
 	for range 1000 { // the order about leg 2 may still make leg 3 go round
 		left = nil
 		err := b.Waiting(t.Context(), schemas.DelayGroup, []string{schemas.Quarantine}, bus.Look{}, func(r bus.Record) error {
-			l, err := decode(r)
+			l, err := bus.ReadLeg(r)
 			if err != nil {
 				return err
 			}

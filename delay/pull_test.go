@@ -71,11 +71,11 @@ func TestPoison(t *testing.T) {
 	} {
 		l := waiting()
 		change(l)
-		if _, err := decode(record(schemas.Parked, l, 0)); !errors.Is(err, bus.ErrPoison) {
+		if _, err := bus.ReadLeg(record(schemas.Parked, l, 0)); !errors.Is(err, bus.ErrPoison) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := decode(bus.Record{Value: []byte("\xff")}); !errors.Is(err, bus.ErrPoison) {
+	if _, err := bus.ReadLeg(bus.Record{Value: []byte("\xff")}); !errors.Is(err, bus.ErrPoison) {
 		t.Errorf("garbage: %v", err)
 	}
 }
@@ -88,7 +88,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, value []byte) {
 		r := bus.Record{Topic: "qstream.delay.1m.v1", Value: value}
-		l, err := decode(r)
+		l, err := bus.ReadLeg(r)
 		if err != nil {
 			return
 		}

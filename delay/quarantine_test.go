@@ -122,14 +122,14 @@ func TestQuarantineExpires(t *testing.T) {
 	bustest.Put(t, b, bus.NewQuarantined(young), bus.NewQuarantined(old), bus.NewWaiting(schemas.DelayTopics()[0], waits))
 	start(t, b, Config{})
 	got := bustest.Want(t, b, schemas.Scan("acme", 1), 1)
-	if l, err := decode(got[0]); err != nil || l.Scan.Waits != 3 || l.MessageId != "01O" {
+	if l, err := bus.ReadLeg(got[0]); err != nil || l.Scan.Waits != 3 || l.MessageId != "01O" {
 		t.Errorf("%v, %v", l, err)
 	}
 	bustest.WantMatch(t, b, schemas.Events, 1, func(r bus.Record) bool { return headerIs(r, bus.HeaderEvent, "EVENT_TYPE_DISCARDED") })
 	left := 0
 	err := b.Waiting(t.Context(), schemas.DelayGroup, []string{schemas.Quarantine}, bus.Look{}, func(r bus.Record) error {
 		left++
-		if l, err := decode(r); err != nil || l.MessageId != "01N" {
+		if l, err := bus.ReadLeg(r); err != nil || l.MessageId != "01N" {
 			t.Errorf("%v waits, %v", l, err)
 		}
 		return nil

@@ -18,7 +18,7 @@ type Rehearsal struct {
 
 // Entry is what the stage's index remembers of a record; see bus.HoldConfig.
 func (Rehearsal) Entry(r bus.Record) (bus.Entry, error) {
-	l, err := decode(r)
+	l, err := bus.ReadLeg(r)
 	if err != nil {
 		return bus.Entry{}, err
 	}
@@ -27,7 +27,7 @@ func (Rehearsal) Entry(r bus.Record) (bus.Entry, error) {
 
 // Release is what becomes of a record whose wait is over.
 func (h Rehearsal) Release(r bus.Record) ([]bus.Record, error) {
-	l, err := decode(r)
+	l, err := bus.ReadLeg(r)
 	if err != nil {
 		return nil, err
 	}

@@ -53,8 +53,12 @@ type move struct {
 // release decides what becomes of a leg that is due, or that was pulled. It is
 // pure: it changes l, and nothing else.
 func release(l *pb.Leg, parked bool, w world) move {
-	at := resolve(l, w)
-	since, suspended := w.holds(l, at.tenant, l.Queue, l.Destination)
+	first, same := directory.Resolve(l, w.decide)
+	tenant := l.Tenant
+	if same {
+		tenant = first.Tenant
+	}
+	since, suspended := w.holds(l, tenant, l.Queue, l.Destination)
 	since = stoppedSince(l, parked, since, suspended)
 	stopped := time.Duration(l.StoppedMs) * time.Millisecond
 	if !since.IsZero() {
@@ -69,11 +73,11 @@ func release(l *pb.Leg, parked bool, w world) move {
 		schemas.LetGo(l)
 		return toQueue(l, stopped, "", w)
 	}
-	if !at.same {
-		return rerouted(l, w.movedStop(l, at, since, stopped), w)
+	if !same {
+		return rerouted(l, w.movedStop(l, first, since, stopped), w)
 	}
-	l.Tenant, l.Route = at.tenant, at.route
-	if m, ok := again(l, at, stopped, w); ok {
+	l.Tenant, l.Route = first.Tenant, first.Route
+	if m, ok := again(l, first, stopped, w); ok {
 		return m
 	}
 	if suspended {
@@ -83,7 +87,7 @@ func release(l *pb.Leg, parked bool, w world) move {
 		return round(l, w)
 	}
 	schemas.LetGo(l)
-	return toQueue(l, stopped, schemas.LegTopic(at.first.Scan, l), w)
+	return toQueue(l, stopped, schemas.LegTopic(first.Scan, l), w)
 }
 
 // holds reports whether a leg would be held back in a scope, and since when.
@@ -94,33 +98,6 @@ func (w world) holds(l *pb.Leg, tenant, queue, destination string) (since time.T
 	}
 	return since, ok
 }
-
-// resolution is where the directory would put a leg's recipients now.
-type resolution struct {
-	same   bool // same queue and destination, one tenant, not refused for good
-	tenant string
-	route  string
-	first  directory.Decision
-}
-
-func resolve(l *pb.Leg, w world) resolution {
-	at := resolution{tenant: l.Tenant, route: l.Route}
-	for i, r := range l.Recipients {
-		d := w.decide(directory.QuestionOf(l, r))
-		if i == 0 {
-			at.first = d
-		}
-		if refused(d) || d.Queue.Name != l.Queue || d.Queue.Generation != l.Generation ||
-			d.Destination != l.Destination || d.Tenant != at.first.Tenant {
-			return at
-		}
-	}
-	at.same, at.tenant, at.route = true, at.first.Tenant, at.first.Route
-	return at
-}
-
-// refused reports a refusal for good. One for now is an attempt's outcome.
-func refused(d directory.Decision) bool { return d.Refusal != nil && !d.Refusal.Temporary() }
 
 // stoppedSince is from when on the leg's lifetime stands still, beyond what
 // it already carries; zero: it doesn't.
@@ -134,21 +111,11 @@ func stoppedSince(l *pb.Leg, parked bool, since time.Time, suspended bool) time.
 	return time.Time{}
 }
 
-// live is the leg's queue, nil if its generation is gone: then the queue that
-// takes the leg over decides about its lifetime.
-func (w world) live(l *pb.Leg) *directory.Queue {
-	q := w.queue(l.Queue)
-	if q == nil || q.Generation != l.Generation {
-		return nil
-	}
-	return q
-}
-
 // pastLifetime reports whether the leg is past its lifetime, and whether it is
 // owed one attempt more, because it was never attempted, or was due in time
 // and only we were late. An attempt that is owed is owed once: it is marked.
 func pastLifetime(l *pb.Leg, parked bool, stopped time.Duration, w world) (past, owing bool) {
-	q := w.live(l)
+	q := directory.LiveQueue(l, w.queue)
 	if q == nil {
 		return false, false
 	}
@@ -168,11 +135,11 @@ func pastLifetime(l *pb.Leg, parked bool, stopped time.Duration, w world) (past,
 // movedStop is the stopped time that a rerouted leg carries on. Where its new
 // scope is suspended too, the time from that suspension on is counted when the
 // new leg is released from there.
-func (w world) movedStop(l *pb.Leg, at resolution, since time.Time, stopped time.Duration) time.Duration {
-	if since.IsZero() || at.first.Queue == nil {
+func (w world) movedStop(l *pb.Leg, first directory.Decision, since time.Time, stopped time.Duration) time.Duration {
+	if since.IsZero() || first.Queue == nil {
 		return stopped
 	}
-	next, ok := w.holds(l, at.first.Tenant, at.first.Queue.Name, at.first.Destination)
+	next, ok := w.holds(l, first.Tenant, first.Queue.Name, first.Destination)
 	if !ok {
 		return stopped
 	}

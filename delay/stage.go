@@ -182,13 +182,13 @@ func (d *Delay) clock() error {
 
 // entry is bus.HoldConfig.Entry.
 func (d *Delay) entry(r bus.Record) (bus.Entry, error) {
-	l, err := decode(r)
+	l, err := bus.ReadLeg(r)
 	if err != nil {
 		d.metrics.poison.Inc()
 		return bus.Entry{}, err
 	}
 	e := newEntry(r, l)
-	if d.seen.Repeated(r, identity(l)) {
+	if d.seen.Repeated(r, bus.LegIdentity(l)) {
 		e.Kind, e.Due = e.Kind|kindRepeated, r.Time
 	}
 	if r.Topic == schemas.Quarantine {
@@ -218,7 +218,7 @@ func (d *Delay) overlooked(e bus.Entry, appended time.Time) bool {
 
 // release is bus.HoldConfig.Release.
 func (d *Delay) release(ctx context.Context, e bus.Entry, r bus.Record, pulled bool) ([]bus.Record, error) {
-	l, err := decode(r)
+	l, err := bus.ReadLeg(r)
 	if err != nil {
 		return nil, err
 	}

@@ -9,27 +9,19 @@ import (
 )
 
 // scansAgain reports whether a leg was ordered to be scanned before anything
-// of it is delivered, and remembers by which command. One that a policy
-// redirected is routed anew: its queue needn't have a scan topic. Where there is
-// no policy any more nobody can be asked.
+// of it is delivered, and remembers by which command.
 func (p *plan) scansAgain(l *pb.Leg, v view) bool {
 	number, ok := v.again(l.MessageId, l.Recipients)
 	if !ok || !schemas.DueAgain(l, number) {
 		return false
 	}
-	policy := p.decision.Scan
-	p.action = toScan
-	if l.GetScan().GetQueue() != "" {
-		q := directory.QuestionOf(l, l.Recipients[0])
-		q.Queue = ""
-		policy = v.decide(q).Scan
-		p.action = toReroute
-	}
+	policy, anew := directory.OrderedScan(l, p.decision, v.decide)
 	if policy == "" {
-		p.action = toAttempt
 		return false
 	}
-	p.again = number
+	if p.action, p.again = toScan, number; anew {
+		p.action = toReroute
+	}
 	return true
 }
 

@@ -55,7 +55,7 @@ func (c *courier) turn() (busy bool) {
 
 // take is Deliverer.take and hold.
 func (c *courier) take(job *bus.Job) {
-	l, err := decode(job.Record)
+	l, err := bus.ReadLeg(job.Record)
 	c.life.must(err)
 	t, v := &task{job: job, leg: l}, c.life.view()
 	c.taken[t] = v.now

@@ -48,7 +48,14 @@ type plan struct {
 // planFor decides about a leg as it lies on its queue topic. Refusal and
 // expiry come before everything else.
 func planFor(l *pb.Leg, v view) plan {
-	p, same := resolve(l, v)
+	first, same := directory.Resolve(l, v.decide)
+	p := plan{tenant: l.Tenant, decision: first, queue: first.Queue}
+	if same {
+		p.tenant = first.Tenant
+	}
+	if q := directory.LiveQueue(l, v.queue); q != nil {
+		p.queue = q
+	}
 	since, suspended := v.suspended(p.tenant, l.Queue, l.Destination)
 	if born := time.UnixMilli(l.BornMs); !suspended && schemas.Held(l) && !v.resumed(p.tenant, l.Queue, l.Destination, born) {
 		since, suspended, p.held = born, true, true
@@ -69,41 +76,10 @@ func planFor(l *pb.Leg, v view) plan {
 	return p
 }
 
-// resolve asks the directory again. A leg stays what it is while all its
-// recipients have its queue and destination and one tenant. A refusal for
-// now is an attempt's outcome; one for good is the router's to say.
-func resolve(l *pb.Leg, v view) (p plan, same bool) {
-	p.tenant, same = l.Tenant, len(l.Recipients) > 0
-	for i, r := range l.Recipients {
-		d := v.decide(directory.QuestionOf(l, r))
-		if i == 0 {
-			p.decision, p.queue = d, d.Queue
-		}
-		same = same && d.Queue.Name == l.Queue && d.Queue.Generation == l.Generation &&
-			d.Destination == l.Destination && d.Tenant == p.decision.Tenant && d.Via == p.decision.Via &&
-			(d.Refusal == nil || !d.Refusal.Permanent())
-	}
-	if same {
-		p.tenant = p.decision.Tenant
-	}
-	if q := live(l, v); q != nil {
-		p.queue = q
-	}
-	return p, same
-}
-
-// live is the leg's own queue, nil if its generation is gone.
-func live(l *pb.Leg, v view) *directory.Queue {
-	if q := v.queue(l.Queue); q != nil && q.Generation == l.Generation {
-		return q
-	}
-	return nil
-}
-
 // past reports whether a leg gets no further attempt because of its age. One
 // is owed to a leg that never had any, and where delay says so.
 func past(l *pb.Leg, v view, since time.Time, suspended bool) bool {
-	q := live(l, v)
+	q := directory.LiveQueue(l, v.queue)
 	if q == nil || l.Owed || neverTried(l) {
 		return false
 	}

@@ -1,10 +1,7 @@
 package deliver
 
 import (
-	"errors"
 	"fmt"
-
-	"google.golang.org/protobuf/proto"
 
 	"qstream/bus"
 	"qstream/schemas"
@@ -23,13 +20,13 @@ type task struct {
 
 // take is given each record by the bus; it doesn't block.
 func (d *Deliverer) take(job *bus.Job) {
-	l, err := decode(job.Record)
+	l, err := bus.ReadLeg(job.Record)
 	if err != nil {
 		d.metrics.poison.Inc()
 		job.Deadletter(err)
 		return
 	}
-	if d.seen.Repeated(job.Record, fmt.Sprintf("%s %d %d", l.MessageId, l.Number, l.Step)) {
+	if d.seen.Repeated(job.Record, bus.LegIdentity(l)) {
 		d.metrics.duplicates.Inc()
 		d.deps.Log.Warn("repeated leg dropped", "stage", stageName, "msg_id", l.MessageId,
 			"topic", job.Record.Topic, "partition", job.Record.Partition, "offset", job.Record.Offset)
@@ -37,25 +34,6 @@ func (d *Deliverer) take(job *bus.Job) {
 		return
 	}
 	d.hold(&task{job: job, leg: l})
-}
-
-// decode reads a leg. Its errors wrap bus.ErrPoison.
-func decode(r bus.Record) (*pb.Leg, error) {
-	var l pb.Leg
-	err := proto.Unmarshal(r.Value, &l)
-	switch {
-	case err != nil:
-	case l.MessageId == "":
-		err = errors.New("no message id")
-	case len(l.Recipients) == 0:
-		err = errors.New("no recipients")
-	case l.Content == nil:
-		err = errors.New("no content")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: leg on %s: %w", bus.ErrPoison, r.Topic, err)
-	}
-	return &l, nil
 }
 
 // hold gives a leg to the scheduler.

@@ -2,8 +2,6 @@ package scanner
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -17,13 +15,13 @@ import (
 
 // take is given each record by the bus; it doesn't block.
 func (s *Scanner) take(job *bus.Job) {
-	l, err := decode(job.Record)
+	l, err := bus.ReadLeg(job.Record)
 	if err != nil {
 		s.metrics.poison.Inc()
 		job.Deadletter(err)
 		return
 	}
-	if s.seen.Repeated(job.Record, fmt.Sprintf("%s %d %d", l.MessageId, l.Number, l.Step)) {
+	if s.seen.Repeated(job.Record, bus.LegIdentity(l)) {
 		s.metrics.duplicates.Inc()
 		s.deps.Log.Warn("repeated leg dropped", "stage", stageName, "msg_id", l.MessageId,
 			"topic", job.Record.Topic, "partition", job.Record.Partition, "offset", job.Record.Offset)
@@ -31,27 +29,6 @@ func (s *Scanner) take(job *bus.Job) {
 		return
 	}
 	s.tasks.Go(func() { s.run(job, l) })
-}
-
-// decode reads a leg. Its errors wrap bus.ErrPoison.
-func decode(r bus.Record) (*pb.Leg, error) {
-	var l pb.Leg
-	err := proto.Unmarshal(r.Value, &l)
-	switch {
-	case err != nil:
-	case l.MessageId == "":
-		err = errors.New("no message id")
-	case l.Queue == "":
-		err = errors.New("no queue")
-	case len(l.Recipients) == 0:
-		err = errors.New("no recipients")
-	case l.Content == nil:
-		err = errors.New("no content")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: leg on %s: %w", bus.ErrPoison, r.Topic, err)
-	}
-	return &l, nil
 }
 
 // run takes a leg to its end here.
@@ -162,7 +139,7 @@ func (s *Scanner) snapshot(ctx context.Context, l *pb.Leg) (*directory.Snapshot,
 // end is what becomes of a leg.
 func (s *Scanner) end(ctx context.Context, job *bus.Job, l *pb.Leg, snap *directory.Snapshot) (out []bus.Record, actions []string) {
 	began := s.deps.Now()
-	first, same := resolve(l, snap)
+	first, same := directory.Resolve(l, snap.Decide)
 	switch {
 	case l.Refusal != nil || l.Expired: // to be settled: that needs no verdict
 		return []bus.Record{bus.NewLeg(schemas.Queue(l.Queue, l.Generation), onward(l, snap))}, []string{"settle"}
@@ -205,22 +182,6 @@ func onward(l *pb.Leg, snap *directory.Snapshot) *pb.Leg {
 	next.Step++
 	next.Directory = snap.Number
 	return next
-}
-
-// resolve asks the directory again; the leg stays what it is while all its
-// recipients have its queue and destination and one tenant.
-func resolve(l *pb.Leg, snap *directory.Snapshot) (first directory.Decision, same bool) {
-	for i, r := range l.Recipients {
-		d := snap.Decide(directory.QuestionOf(l, r))
-		if i == 0 {
-			first = d
-		}
-		if d.Refusal != nil && d.Refusal.Permanent() || d.Queue.Name != l.Queue || d.Queue.Generation != l.Generation ||
-			d.Destination != l.Destination || d.Tenant != first.Tenant {
-			return first, false
-		}
-	}
-	return first, true
 }
 
 func (s *Scanner) log(l *pb.Leg, a answer) {

@@ -68,7 +68,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("command: %d arguments, more than %d", len(cfg.Args), maxArgs)
 	case cfg.Code < 0 || cfg.Code > 255:
 		return nil, fmt.Errorf("command: exit code %d is none", cfg.Code)
-	case cfg.MinSize < 0 || cfg.MaxSize < 0 || cfg.Time < 0:
+	case cfg.MinSize < 0 || cfg.MaxSize < 0:
 		return nil, errors.New("command: negative setting")
 	case cfg.MaxSize > 0 && cfg.MinSize > cfg.MaxSize:
 		return nil, errors.New("command: nothing is as large as the smallest and as small as the largest size")
@@ -80,7 +80,7 @@ func New(cfg Config) (*Engine, error) {
 			return nil, errors.New("command: NUL in an argument")
 		}
 	}
-	if err := errors.Join(cfg.Limits.Check(), process.CheckEnv(cfg.Env)); err != nil {
+	if err := process.Check(cfg.Time, cfg.Limits, cfg.Env); err != nil {
 		return nil, fmt.Errorf("command: %w", err)
 	}
 	if cfg.Name == "" {

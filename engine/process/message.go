@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"qstream/engine"
 	"qstream/mail"
@@ -134,8 +135,18 @@ func Env(f *engine.Facts) []string {
 	return env
 }
 
-// CheckEnv refuses what is no "NAME=value".
-func CheckEnv(env []string) error {
+// Check refuses how a program is to be run: for a negative time, by limits that
+// can't be set, with variables that are none.
+func Check(limit time.Duration, l Limits, env []string) error {
+	var err error
+	if limit < 0 {
+		err = errors.New("negative time")
+	}
+	return errors.Join(err, l.Check(), checkEnv(env))
+}
+
+// checkEnv refuses what is no "NAME=value".
+func checkEnv(env []string) error {
 	for _, e := range env {
 		if name, _, ok := strings.Cut(e, "="); !ok || name == "" || strings.ContainsAny(e, "\x00\n") {
 			return fmt.Errorf("%q is no variable with a value", e)

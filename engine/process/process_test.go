@@ -266,8 +266,11 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
+	if Check(-1, Limits{}, nil) == nil || Check(0, Limits{}, []string{"x"}) == nil || Check(time.Second, Limits{CPU: 1}, []string{"A=b"}) != nil {
+		t.Error("Check")
+	}
 	for _, l := range []Limits{{CPU: -1}, {Memory: -1}, {FileSize: -1}, {Files: -1}, {Files: 3}} {
-		if l.Check() == nil {
+		if Check(0, l, nil) == nil {
 			t.Errorf("%+v is taken", l)
 		}
 	}
@@ -422,7 +425,7 @@ func TestEnv(t *testing.T) {
 	if err != nil || r.Output != "somebody.with.a.long.name@acme.example\n" {
 		t.Errorf("many recipients: %+v, %v", r, err)
 	}
-	if CheckEnv([]string{"A=b", "A=", "A=b=c"}) != nil || CheckEnv([]string{"A"}) == nil || CheckEnv([]string{"=b"}) == nil || CheckEnv([]string{"A=\x00"}) == nil {
-		t.Error("CheckEnv")
+	if checkEnv([]string{"A=b", "A=", "A=b=c"}) != nil || checkEnv([]string{"A"}) == nil || checkEnv([]string{"=b"}) == nil || checkEnv([]string{"A=\x00"}) == nil {
+		t.Error("checkEnv")
 	}
 }

@@ -67,10 +67,8 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("wrapper: home %q is no absolute path", cfg.Home)
 	case cfg.Queue != "" && !filepath.IsAbs(cfg.Queue):
 		return nil, fmt.Errorf("wrapper: qmail-queue %q is no absolute path", cfg.Queue)
-	case cfg.Time < 0:
-		return nil, errors.New("wrapper: negative time")
 	}
-	if err := errors.Join(cfg.Limits.Check(), process.CheckEnv(cfg.Env)); err != nil {
+	if err := process.Check(cfg.Time, cfg.Limits, cfg.Env); err != nil {
 		return nil, fmt.Errorf("wrapper: %w", err)
 	}
 	if cfg.Name == "" {
