@@ -62,7 +62,7 @@ func (c *verifyChainCmd) print(p *Process, r *custody.Report) {
 	for _, part := range r.Parts {
 		fmt.Fprintf(p.Stdout, "  %s/%d: %d records in %d intervals are as they were signed", part.Topic, part.Partition, part.Records, part.Intervals)
 		if part.Gone > 0 {
-			fmt.Fprintf(p.Stdout, "; %d intervals are past retention", part.Gone)
+			fmt.Fprintf(p.Stdout, "; %d older intervals are gone from the log", part.Gone)
 		}
 		if part.Unsigned > 0 {
 			fmt.Fprintf(p.Stdout, "; %d newer records are not signed yet", part.Unsigned)

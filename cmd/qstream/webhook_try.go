@@ -31,7 +31,10 @@ func (c *webhookTryCmd) Run(ctx context.Context, p *Process) error {
 		code, err = poster.Test(ctx, mail.NewID(p.Now()))
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil && code == 0:
+		return fmt.Errorf("webhook %s: no answer: %w", h.Name, err)
+	case err != nil:
 		return fmt.Errorf("webhook %s: its endpoint %w", h.Name, err)
 	}
 	fmt.Fprintf(p.Stdout, "webhook %s: its endpoint answered %d\n", h.Name, code)

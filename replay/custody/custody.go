@@ -3,8 +3,8 @@
 // it.
 //
 // Guarantee: a record that was changed, removed or added after its checkpoint
-// is reported, as the interval in which it is. What age has removed is told
-// apart from that.
+// is reported, as the interval in which it is. What the log no longer has at its
+// begin is counted apart: age removes it, and so may who can delete records.
 //
 // Whose key may sign checkpoints is the caller's to say; without one every key
 // will do, and what is proved is only that the log agrees with itself.
@@ -69,7 +69,7 @@ type Part struct {
 	Partition int32  `json:"partition"`
 	Intervals int    `json:"intervals"` // that are as they were signed
 	Records   int64  `json:"records"`   // in these
-	Gone      int    `json:"gone"`      // intervals of which age has removed records
+	Gone      int    `json:"gone"`      // intervals before the log's begin, or across it
 	Unsigned  int64  `json:"unsigned"`  // records behind the newest checkpoint
 
 	links  []*pb.Link // not compared yet

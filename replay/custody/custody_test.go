@@ -202,9 +202,11 @@ func TestAnotherKey(t *testing.T) {
 func TestRepeatedCheckpoint(t *testing.T) {
 	broker, key := bustest.Start(t), newKey(t)
 	b := broker.Dial(t, bus.Config{})
-	put(t, b, 10)
 	stop := keep(t, b, key)
-	signed(t, b, 20)
+	for n := range int64(2) {
+		put(t, b, 10)
+		signed(t, b, 20*(n+1))
+	}
 	stop()
 	later := func() time.Time { return time.Now().Add(2 * time.Hour) }
 	b = broker.Dial(t, bus.Config{Now: later})
@@ -212,7 +214,7 @@ func TestRepeatedCheckpoint(t *testing.T) {
 	bustest.Put(t, b, bus.Record{Topic: schemas.Checkpoint, Partition: 0, Value: old.Value})
 	put(t, b, 10)
 	keepAt(t, b, key, later)
-	if r := signed(t, b, 40); len(r.Wrong) > 0 {
+	if r := signed(t, b, 60); len(r.Wrong) > 0 {
 		t.Fatalf("%v", r.Wrong)
 	}
 	r, err := Verify(t.Context(), b, Options{Since: time.Now().Add(time.Hour)})

@@ -23,10 +23,10 @@ type leg struct {
 	waits   time.Time
 }
 
-// explain goes through the events in the order in which things happened.
+// explain goes through the events in the log's order: a leg's follow each other
+// there, while clocks of hosts may differ. What was decided is told by its time.
 func (h *history) explain() *Message {
 	m := &Message{ID: h.id, ReversePath: h.events[0].ReversePath, Numbers: slices.Sorted(maps.Keys(h.numbers()))}
-	slices.SortStableFunc(h.events, func(a, b *pb.Event) int { return int(a.AtMs - b.AtMs) })
 	legs := map[uint32]*leg{}
 	for _, e := range h.events {
 		l := legs[e.Leg]
@@ -37,6 +37,7 @@ func (h *history) explain() *Message {
 		m.Decisions = append(m.Decisions, h.decisions(e, l)...)
 		l.take(e)
 	}
+	slices.SortStableFunc(m.Decisions, func(a, b Decision) int { return a.At.Compare(b.At) })
 	return m
 }
 

@@ -358,7 +358,8 @@ func TestKeepsWhatWaits(t *testing.T) {
 	}
 	held := bustest.Want(t, b, schemas.Hold, 1)
 	tap := bustest.Records(t, b, schemas.Tap("one"))[0]
-	ref := a.kept.of("one", tap.Partition, tap.Offset)
+	copied := tapped(t, []bus.Record{tap})[0].Content
+	ref := a.kept.of("one", tap.Partition, tap.Offset, copied)
 	if ref.GetTopic() != schemas.Hold || ref.Offsets[0] != held[0].Offset {
 		t.Fatalf("%v", ref)
 	}
@@ -372,6 +373,12 @@ func TestKeepsWhatWaits(t *testing.T) {
 	}
 	if len(bustest.Records(t, b, schemas.Hold)) != 1 {
 		t.Error("it was copied twice")
+	}
+	// A topic that was deleted and made again has another copy at that place.
+	other := proto.CloneOf(copied)
+	other.MessageId = message(2, "a@acme.example").Id
+	if ref := a.kept.of("one", tap.Partition, tap.Offset, other); ref != nil {
+		t.Errorf("another message's content: %v", ref)
 	}
 }
 

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -56,10 +57,16 @@ func (k *kept) take(r bus.Record) error {
 	return nil
 }
 
-func (k *kept) of(archive string, partition int32, offset int64) *pb.ContentRef {
+// of is where the content of a copy went; nil: nowhere. What was told of another
+// content at that place is of an earlier topic of that name.
+func (k *kept) of(archive string, partition int32, offset int64, content *pb.ContentRef) *pb.ContentRef {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.refs[place{archive, partition, offset}]
+	ref := k.refs[place{archive, partition, offset}]
+	if ref == nil || ref.MessageId != content.GetMessageId() || !bytes.Equal(ref.Sha256, content.GetSha256()) {
+		return nil
+	}
+	return ref
 }
 
 // fails reports whether a process told that the partition's sink fails, and
@@ -125,7 +132,7 @@ func (a *Archives) keepOf(ctx context.Context, name string) error {
 // make two copies, of which the later is used.
 func (a *Archives) keepRecord(ctx context.Context, name string, r bus.Record) error {
 	var t pb.Tapped
-	if proto.Unmarshal(r.Value, &t) != nil || !t.Full || t.Content.GetTopic() == schemas.Hold || a.kept.of(name, r.Partition, r.Offset) != nil {
+	if proto.Unmarshal(r.Value, &t) != nil || !t.Full || t.Content.GetTopic() == schemas.Hold || a.kept.of(name, r.Partition, r.Offset, t.Content) != nil {
 		return nil
 	}
 	ref, err := a.deps.Bus.Keep(ctx, t.Content)

@@ -32,7 +32,7 @@ func (r *reader) step(ctx context.Context, state []byte, rec bus.Record) ([]bus.
 		return nil, state, fmt.Errorf("%w: %s record: %w", bus.ErrPoison, rec.Topic, err)
 	}
 	ref := t.Content
-	if kept := r.a.kept.of(r.name, rec.Partition, rec.Offset); kept != nil {
+	if kept := r.a.kept.of(r.name, rec.Partition, rec.Offset, t.Content); kept != nil {
 		ref = kept
 	}
 	c := r.copy(&t, ref, rec.Partition, next)
