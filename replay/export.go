@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"qstream/bus"
@@ -70,7 +71,7 @@ func (m *Message) Info() Info {
 		Edge: s.GetEdge(), Directory: r.Directory,
 	}
 	if p := s.GetProtocol(); p != pb.Protocol_PROTOCOL_UNSPECIFIED {
-		i.Protocol = p.String()[len("PROTOCOL_"):]
+		i.Protocol = strings.TrimPrefix(p.String(), "PROTOCOL_") // a number, if a later version wrote it
 	}
 	for _, to := range m.Recipients {
 		i.Recipients = append(i.Recipients, RecipientInfo{to.Number, to.Address})

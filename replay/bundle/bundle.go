@@ -6,7 +6,7 @@
 // Guarantee: a bundle of which any byte differs from what was written, or
 // that ends early or late, does not verify.
 // Guarantee: Verify needs the file alone, and some hundred bytes of memory for
-// each message.
+// each message, recipient and event.
 //
 // Who holds the key can sign anything: a bundle proves what its maker found in
 // the log, and that nobody has changed it since. A verifier who wasn't told

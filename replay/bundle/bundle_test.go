@@ -284,8 +284,9 @@ func TestWantedCheckpoints(t *testing.T) {
 	id := mail.NewID(time.Now())
 	sum := sha256.Sum256([]byte("x"))
 	bustest.Put(t, b, bus.NewReceived(&pb.Received{
-		Id: id, Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "bob@acme.example"}}},
-		Content: &pb.Content{Where: &pb.Content_Inline{Inline: []byte("x")}, Size: 1, Sha256: sum[:]},
+		Id: id, Session: &pb.Session{Protocol: 99}, // of a later version
+		Envelope: &pb.Envelope{Recipients: []*pb.Recipient{{Address: "bob@acme.example"}}},
+		Content:  &pb.Content{Where: &pb.Content_Inline{Inline: []byte("x")}, Size: 1, Sha256: sum[:]},
 	}))
 	public, key, _ := ed25519.GenerateKey(nil)
 	var out bytes.Buffer
