@@ -105,9 +105,12 @@ type Tick struct {
 	Pieces      []*Piece `protobuf:"bytes,7,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	// The newest key that its writer has. No record is sealed with a key before
 	// one that counts has told of it, sealed with the key before.
-	NewestKey     uint32 `protobuf:"varint,8,opt,name=newest_key,json=newestKey,proto3" json:"newest_key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	NewestKey uint32 `protobuf:"varint,8,opt,name=newest_key,json=newestKey,proto3" json:"newest_key,omitempty"`
+	// The first 8 bytes of that key's SHA-256: who has another key of its number
+	// learns it. Empty: written before there was this field.
+	NewestKeyPrint []byte `protobuf:"bytes,9,opt,name=newest_key_print,json=newestKeyPrint,proto3" json:"newest_key_print,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Tick) Reset() {
@@ -194,6 +197,13 @@ func (x *Tick) GetNewestKey() uint32 {
 		return x.NewestKey
 	}
 	return 0
+}
+
+func (x *Tick) GetNewestKeyPrint() []byte {
+	if x != nil {
+		return x.NewestKeyPrint
+	}
+	return nil
 }
 
 // Piece is an entry of a tick, or a part of one that needs several ticks.
@@ -1105,7 +1115,7 @@ const file_qstream_v1_vault_proto_rawDesc = "" +
 	"\x06Sealed\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\aR\x03key\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x10\n" +
-	"\x03box\x18\x03 \x01(\fR\x03box\"\xff\x01\n" +
+	"\x03box\x18\x03 \x01(\fR\x03box\"\xa9\x02\n" +
 	"\x04Tick\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x18\n" +
 	"\afollows\x18\x02 \x01(\fR\afollows\x12\x16\n" +
@@ -1116,7 +1126,8 @@ const file_qstream_v1_vault_proto_rawDesc = "" +
 	"\fsweep_offset\x18\x06 \x01(\x03R\vsweepOffset\x12)\n" +
 	"\x06pieces\x18\a \x03(\v2\x11.qstream.v1.PieceR\x06pieces\x12\x1d\n" +
 	"\n" +
-	"newest_key\x18\b \x01(\rR\tnewestKey\"M\n" +
+	"newest_key\x18\b \x01(\rR\tnewestKey\x12(\n" +
+	"\x10newest_key_print\x18\t \x01(\fR\x0enewestKeyPrint\"M\n" +
 	"\x05Piece\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1c\n" +
 	"\tcontinued\x18\x02 \x01(\bR\tcontinued\x12\x12\n" +

@@ -25,7 +25,7 @@ const (
 	// number of the key, nonce, tag of the box.
 	sealedFixed = 1 + 4 + 1 + 1 + chacha20poly1305.NonceSizeX + 1
 	// tickFixed are the bytes of a Tick beside its pieces, at most.
-	tickFixed = 2*(2+idSize) + 4*(1+binary.MaxVarintLen64) + 1 + binary.MaxVarintLen32 + 1
+	tickFixed = 2*(2+idSize) + 4*(1+binary.MaxVarintLen64) + 1 + binary.MaxVarintLen32 + 2 + printSize + 1
 	// pieceFixed are the bytes of a piece beside its data, at most.
 	pieceFixed = 1 + 3 + 1 + 3 + 2 + 2
 )
@@ -39,23 +39,23 @@ type codec struct {
 	keys  *Keys
 
 	mu    sync.Mutex
-	aeads map[uint32]cipher.AEAD
+	aeads map[[keySize]byte]cipher.AEAD
 }
 
 func newCodec(topic string, keys *Keys) *codec {
-	return &codec{topic: topic, keys: keys, aeads: map[uint32]cipher.AEAD{}}
+	return &codec{topic: topic, keys: keys, aeads: map[[keySize]byte]cipher.AEAD{}}
 }
 
 // aead is the cipher of a key for this topic.
 func (c *codec) aead(number uint32) (cipher.AEAD, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if a, ok := c.aeads[number]; ok {
-		return a, nil
-	}
 	key, ok := c.keys.key(number)
 	if !ok {
 		return nil, fmt.Errorf("key %d is not there", number)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a, ok := c.aeads[key]; ok {
+		return a, nil
 	}
 	derived, err := hkdf.Key(sha256.New, key[:], nil, "qstream sealed log "+c.topic, chacha20poly1305.KeySize)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *codec) aead(number uint32) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the log's cipher: %w", err)
 	}
-	c.aeads[number] = a
+	c.aeads[key] = a
 	return a, nil
 }
 
@@ -130,7 +130,7 @@ func (c *codec) open(value []byte) (t *pb.Tick, by uint32, err error) {
 	}
 	plain, err := a.Open(nil, s.Nonce, s.Box, c.bound(s.Key))
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", ErrGarbage, err)
+		return nil, 0, fmt.Errorf("%w: key %d doesn't open it: %w", ErrGarbage, s.Key, err)
 	}
 	end := len(plain) - 1
 	for end >= 0 && plain[end] == 0 {

@@ -16,7 +16,7 @@ import (
 func aTick(pieces ...*pb.Piece) *pb.Tick {
 	return &pb.Tick{
 		Number: 7, Follows: bytes.Repeat([]byte{1}, idSize), Writer: bytes.Repeat([]byte{2}, idSize), WrittenMs: 1_763_900_000_000,
-		SweepNumber: 3, SweepOffset: 12, Pieces: pieces, NewestKey: 2,
+		SweepNumber: 3, SweepOffset: 12, Pieces: pieces, NewestKey: 2, NewestKeyPrint: bytes.Repeat([]byte{3}, printSize),
 	}
 }
 

@@ -1,6 +1,7 @@
 package sealed
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"time"
@@ -21,6 +22,7 @@ type Fold struct {
 	follows uint64 // how many counted since the first that was taken as it is
 	opened  bool   // a record of the log was seen
 	newest  uint32 // key that a record that counts told of; 0: none yet
+	print   []byte // of that key, as the newest record that tells says; nil: none does
 
 	part []byte // of an entry that isn't whole yet
 	open bool
@@ -76,13 +78,29 @@ func (f *Fold) Take(r bus.Record) (Taken, error) {
 	}
 	f.number, f.id = t.Number, done.id
 	f.sweepNumber, f.sweepOffset = t.SweepNumber, t.SweepOffset
-	f.newest = max(f.newest, t.NewestKey)
+	f.told(t, by)
 	for _, p := range t.Pieces {
 		if entry, whole := f.join(p); whole {
 			done.Entries = append(done.Entries, entry)
 		}
 	}
 	return done, nil
+}
+
+// told notes the newest key that a record tells of.
+func (f *Fold) told(t *pb.Tick, by uint32) {
+	if t.NewestKey < f.newest {
+		return
+	}
+	f.newest = t.NewestKey
+	switch {
+	case by == t.NewestKey:
+		f.print = f.codec.keys.print(by) // it has opened the record
+	case len(t.NewestKeyPrint) == printSize:
+		f.print = t.NewestKeyPrint
+	default:
+		f.print = nil // written before there were prints
+	}
 }
 
 // join puts a piece to those before it.
@@ -113,6 +131,16 @@ func (f *Fold) Lacks() uint32 {
 		return f.newest
 	}
 	return 0
+}
+
+// Other is a key that the log's writers go on with, of which this process has
+// another one of the same number: what they seal is garbage here, and what it
+// seals is garbage there. 0: none.
+func (f *Fold) Other() (number uint32, print []byte) {
+	if f.newest == 0 || f.newest != f.codec.keys.top() || f.print == nil || bytes.Equal(f.print, f.codec.keys.print(f.newest)) {
+		return 0, nil
+	}
+	return f.newest, f.print
 }
 
 // sealedBy is the key of the next record. A newer one than it is told of first,

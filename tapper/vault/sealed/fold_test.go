@@ -437,3 +437,49 @@ func TestSweepsSayEverything(t *testing.T) {
 		t.Error("no sweep was ever whole")
 	}
 }
+
+// A key is another one if the log's newest word says so, and in no other case:
+// older writers don't tell it, and what our key opened is ours.
+func TestWhoseKeyALogGoesOnWith(t *testing.T) {
+	ours := nKeysOf(t, 2, 7)
+	other := nKeysOf(t, 2, 8) // the same first key
+	for _, c := range []struct {
+		name  string
+		ticks []*pb.Tick // NewestKey and NewestKeyPrint
+		by    []uint32
+		other uint32
+	}{
+		{"nothing is told", []*pb.Tick{{NewestKey: 1}}, []uint32{1}, 0},
+		{"ours", []*pb.Tick{{NewestKey: 2, NewestKeyPrint: ours.print(2)}}, []uint32{1}, 0},
+		{"another", []*pb.Tick{{NewestKey: 2, NewestKeyPrint: other.print(2)}}, []uint32{1}, 2},
+		{"an older writer", []*pb.Tick{{NewestKey: 2}}, []uint32{1}, 0},
+		{"another, then an older writer", []*pb.Tick{{NewestKey: 2, NewestKeyPrint: other.print(2)}, {NewestKey: 2}}, []uint32{1, 1}, 0},
+		{"another, then sealed with ours", []*pb.Tick{{NewestKey: 2, NewestKeyPrint: other.print(2)}, {NewestKey: 2}}, []uint32{1, 2}, 0},
+		{"ours, then another", []*pb.Tick{{NewestKey: 2, NewestKeyPrint: ours.print(2)}, {NewestKey: 2, NewestKeyPrint: other.print(2)}}, []uint32{1, 1}, 2},
+		{"a print of no length", []*pb.Tick{{NewestKey: 2, NewestKeyPrint: []byte("short")}}, []uint32{1}, 0},
+		{"one that isn't here at all", []*pb.Tick{{NewestKey: 3, NewestKeyPrint: other.print(2)}}, []uint32{1}, 0},
+	} {
+		f := NewFold("t", ours)
+		for i := range c.ticks {
+			f.told(c.ticks[i], c.by[i])
+		}
+		if n, print := f.Other(); n != c.other || (n > 0) != (print != nil) {
+			t.Errorf("%s: key %d, fingerprint %x; want key %d", c.name, n, print, c.other)
+		}
+	}
+}
+
+// nKeysOf are n keys, of which all but the last are the same for every seed.
+func nKeysOf(t *testing.T, n int, seed byte) *Keys {
+	t.Helper()
+	keys := map[uint32][keySize]byte{}
+	for i := range n {
+		keys[uint32(i+1)] = [keySize]byte{byte(i)}
+	}
+	keys[uint32(n)] = [keySize]byte{seed}
+	k, err := NewKeys(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}

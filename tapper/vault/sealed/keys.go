@@ -1,7 +1,10 @@
 package sealed
 
 import (
+	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +18,22 @@ import (
 const keySize = 32
 
 const keyPrefix = "key."
+
+// printSize is how much of a key's SHA-256 is its fingerprint.
+const printSize = 8
+
+// Print is the fingerprint of a key, in hexadecimal digits: what sha256sum says of
+// its file begins with it. Empty: there is none of that number.
+func (k *Keys) Print(number uint32) string { return hex.EncodeToString(k.print(number)) }
+
+func (k *Keys) print(number uint32) []byte {
+	key, ok := k.key(number)
+	if !ok {
+		return nil
+	}
+	sum := sha256.Sum256(key[:])
+	return sum[:printSize]
+}
 
 // Keys are the keys of a vault by number, from 1 without a gap. All of them
 // open; the newest seals. None ever changes; Reload adds new ones. Safe for
@@ -67,7 +86,10 @@ func (k *Keys) key(number uint32) (key [keySize]byte, ok bool) {
 }
 
 // Reload reads the folder of the keys again, for new ones.
-func (k *Keys) Reload() error {
+func (k *Keys) Reload() error { return k.reload(0, nil) }
+
+// reload is Reload, and takes another key of a number if it has that print.
+func (k *Keys) reload(number uint32, print []byte) error {
 	if k.dir == "" {
 		return nil
 	}
@@ -78,7 +100,7 @@ func (k *Keys) Reload() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for n, key := range k.keys {
-		if now.keys[n] != key {
+		if now.keys[n] != key && (n != number || !bytes.Equal(now.print(n), print)) {
 			return fmt.Errorf("%s: key %d is another one than before", k.dir, n)
 		}
 	}

@@ -61,6 +61,7 @@ func (l *log) build(nowMs int64) (*bus.Record, error) {
 		Number: l.fold.number + 1, Writer: l.writer, WrittenMs: nowMs,
 		SweepNumber: l.fold.sweepNumber, SweepOffset: l.fold.sweepOffset, NewestKey: l.fold.codec.keys.top(),
 	}
+	t.NewestKeyPrint = l.fold.codec.keys.print(t.NewestKey)
 	if l.fold.number > 0 {
 		t.Follows = l.fold.id[:]
 	}

@@ -29,7 +29,7 @@ func newMetrics(r prometheus.Registerer, s *Set) (*metrics, error) {
 		return 1
 	})
 	lacking := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "qstream_tapper_vault_key_lacking", Help: "1 while the vault's folder here lacks a key that others seal with: alarm at once.",
+		Name: "qstream_tapper_vault_key_lacking", Help: "1 while the vault's folder here lacks a key that others seal with, or has another of its number: alarm at once.",
 	}, func() float64 { return min(float64(s.lacks()), 1) })
 	for _, c := range []prometheus.Collector{m.ticks, m.missed, m.garbage, m.missing, standby, lacking} {
 		if err := r.Register(c); err != nil {

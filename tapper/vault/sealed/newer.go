@@ -1,7 +1,9 @@
 package sealed
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"maps"
 
@@ -19,8 +21,37 @@ func (s *Set) lack(l *log) error {
 	if n == 0 {
 		return nil
 	}
-	s.lacking, s.active = max(s.lacking, n), false
+	s.lacking, s.print, s.active = max(s.lacking, n), nil, false
 	return errNewer
+}
+
+// differ is errNewer where a log's writers have another key of the number of the
+// newest here: what each seals is garbage to the other. While what was there is
+// read, records behind it may still show that ours is the one that counts; of two
+// that write at once the one with the lower name goes on, as for all else.
+func (s *Set) differ(l *log, t Taken) error {
+	n, print := l.fold.Other()
+	if n == 0 || !s.read || s.active && t.Writer > writerName(s.writer) {
+		return nil
+	}
+	if n > s.lacking {
+		s.lacking, s.print = n, print
+	}
+	s.active = false
+	return errNewer
+}
+
+// differs is differ for all logs, once what was there is read.
+func (s *Set) differs() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.read = true
+	for _, l := range s.order {
+		if err := s.differ(l, Taken{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lacks is the key that this process waits for; 0: none.
@@ -33,13 +64,22 @@ func (s *Set) lacks() uint32 {
 // awaitKey waits until the folder of the keys has the one that others have;
 // false: ctx ended.
 func (s *Set) awaitKey(ctx context.Context) bool {
-	n := s.lacks()
-	s.cfg.Log.Error("vault's folder lacks a key that others have, standing by until it is there", "key", n)
-	for {
-		if err := s.cfg.Keys.Reload(); err != nil {
+	s.mu.Lock()
+	n, print := s.lacking, s.print
+	s.mu.Unlock()
+	if print == nil {
+		s.cfg.Log.Error("vault's folder lacks a key that others have, standing by until it is there", "key", n)
+	} else {
+		s.cfg.Log.Error("vault's folder has another key of a number than the tapper that writes, standing by until that one's file is in its place; each is told by the beginning of its file's SHA-256",
+			"key", n, "fingerprint", s.cfg.Keys.Print(n), "theirs", hex.EncodeToString(print))
+	}
+	for told := false; ; {
+		err := s.cfg.Keys.reload(n, print)
+		if err != nil && !told {
+			told = true
 			s.cfg.Log.Warn("vault's folder not read, trying again", "err", err)
 		}
-		if s.cfg.Keys.top() >= n {
+		if s.cfg.Keys.top() >= n && (print == nil || bytes.Equal(s.cfg.Keys.print(n), print)) {
 			break
 		}
 		if !bus.Pause(ctx, s.quiet) {
@@ -48,7 +88,7 @@ func (s *Set) awaitKey(ctx context.Context) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lacking = 0
+	s.lacking, s.print = 0, nil
 	s.cfg.Log.Info("vault's folder has the key, reading on", "key", n)
 	return true
 }

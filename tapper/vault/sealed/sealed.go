@@ -10,7 +10,7 @@
 // is missing between two records is told.
 // Guarantee: who lacks a key that others seal with learns that from a record
 // that it can trust, before any is sealed so, and writes nothing until it has it.
-// Keys are known by their numbers: two of one number in two folders make two logs.
+// So does who has another key of its number, which its fingerprint tells.
 // Guarantee: the number, the times and the sizes of records depend on the
 // clock and on the settings alone.
 //

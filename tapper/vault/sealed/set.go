@@ -19,6 +19,10 @@ import (
 // before this one takes its place.
 const patience = 3
 
+// garbageQuiet is for how long the log isn't told of another record that can't be
+// opened: under a wrong key each is one.
+const garbageQuiet = time.Minute
+
 // Config is what a Set works with. Bus, Keys and Logs are required.
 type Config struct {
 	Bus     *bus.Bus
@@ -46,6 +50,9 @@ type Set struct {
 	other   time.Time // when a record of another process was last read
 	active  bool
 	lacking uint32        // a key that others have; 0: none
+	print   []byte        // of that key, where ours of its number is another; else nil
+	read    bool          // all is read that was there
+	told    time.Time     // when the log was last told of a record that can't be opened
 	changed chan struct{} // closed and made anew whenever something was read
 	metrics *metrics
 }
@@ -165,7 +172,10 @@ func (s *Set) take(r bus.Record) error {
 	switch {
 	case errors.Is(err, ErrGarbage):
 		s.metrics.garbage.Inc()
-		s.cfg.Log.Error("record of the vault can't be opened", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset)
+		if now := s.cfg.Now(); now.Sub(s.told) >= garbageQuiet { // a metric counts them all
+			s.told = now
+			s.cfg.Log.Error("record of the vault can't be opened", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
+		}
 	case err != nil:
 		return nil // lost its race
 	case t.Missing > 0:
@@ -175,7 +185,10 @@ func (s *Set) take(r bus.Record) error {
 	if foreign {
 		s.yield(t)
 	}
-	return s.lack(l)
+	if err := s.lack(l); err != nil || !foreign {
+		return err
+	}
+	return s.differ(l, t)
 }
 
 // yield stands back for another process that writes. Of two that both do, the
@@ -207,6 +220,9 @@ func (s *Set) write(ctx context.Context, caught <-chan struct{}) error {
 	case <-caught:
 	}
 	if err := s.known(); err != nil {
+		return err
+	}
+	if err := s.differs(); err != nil {
 		return err
 	}
 	s.once.Do(func() { close(s.caught) })

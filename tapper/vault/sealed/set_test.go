@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,10 +67,16 @@ const testBeat = 20 * time.Millisecond
 
 func startProcess(t *testing.T, b *bus.Bus, keys *Keys) *process {
 	t.Helper()
+	return startProcessTelling(t, b, keys, io.Discard)
+}
+
+// startProcessTelling is startProcess with a log.
+func startProcessTelling(t *testing.T, b *bus.Bus, keys *Keys, log io.Writer) *process {
+	t.Helper()
 	p := &process{state: &state{}}
 	p.queue = NewQueue(p.state.take, p.state.sweep)
 	var err error
-	p.set, err = New(Config{Bus: b, Keys: keys, Logs: []Topic{
+	p.set, err = New(Config{Bus: b, Keys: keys, Log: slog.New(slog.NewTextHandler(log, nil)), Logs: []Topic{
 		{Name: schemas.VaultOrders, Every: testBeat, Size: 1024, Teller: p.queue},
 		{Name: schemas.VaultLane(0), Every: testBeat, Size: 1024, Teller: NewQueue(func(Place, []byte) {}, nil)},
 	}})
@@ -344,6 +353,92 @@ func TestNewerKey(t *testing.T) {
 	if got := entriesOf(t, b, folderKeys(t, full), raced); !slices.Equal(got, []string{"entry 1", "entry 2", "entry 3", "entry 4"}) {
 		t.Errorf("the log says %v", got)
 	}
+}
+
+// Two folders have different keys of one number: the one whose key the log's
+// writers go on with does; the other stands by, says which key is whose, and goes
+// on once it has theirs.
+func TestAnotherKeyOfItsNumber(t *testing.T) {
+	b := bustest.New(t)
+	ours, others := t.TempDir(), t.TempDir()
+	if _, err := AddKey(ours); err != nil {
+		t.Fatal(err)
+	}
+	copyKey(t, ours, others, "key.1")
+	first := startProcess(t, b, folderKeys(t, others))
+	first.say(t, "entry 1")
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{ours, others} {
+		if n, err := AddKey(dir); err != nil || n != 2 {
+			t.Fatal(n, err)
+		}
+	}
+	if folderKeys(t, ours).Print(2) == folderKeys(t, others).Print(2) {
+		t.Fatal("two keys are one")
+	}
+	writes := startProcess(t, b, folderKeys(t, ours))
+	writes.say(t, "entry 2") // sealed with the old key or the new one
+	writes.say(t, "entry 3")
+	keys := folderKeys(t, others)
+	mine, theirs := keys.Print(2), folderKeys(t, ours).Print(2)
+	var told lockedText
+	stands := startProcessTelling(t, b, keys, &told)
+	eventually(t, "one with another key knows", func() bool { return stands.set.lacks() == 2 })
+	eventually(t, "it says which key is whose", func() bool {
+		text := told.String()
+		return strings.Contains(text, "key=2 fingerprint="+mine+" theirs="+theirs)
+	})
+	if err := writes.stop(); err != nil {
+		t.Fatal(err)
+	}
+	before := len(bustest.Records(t, b, schemas.VaultOrders))
+	for range 2 * patience {
+		if stands.set.Active() {
+			t.Fatal("one with another key writes")
+		}
+		time.Sleep(testBeat)
+	}
+	if after := len(bustest.Records(t, b, schemas.VaultOrders)); after != before {
+		t.Fatalf("one with another key wrote %d records", after-before)
+	}
+	if err := os.Remove(filepath.Join(others, "key.2")); err != nil {
+		t.Fatal(err)
+	}
+	copyKey(t, ours, others, "key.2")
+	eventually(t, "it writes once it has the key", stands.set.Active)
+	stands.say(t, "entry 4")
+	if !slices.Contains(stands.state.entries(), "entry 3") {
+		t.Errorf("what was sealed with the key that it lacked isn't known: %v", stands.state.entries())
+	}
+	if err := stands.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := entriesOf(t, b, folderKeys(t, ours), raced); !slices.Equal(got, []string{"entry 1", "entry 2", "entry 3", "entry 4"}) {
+		t.Errorf("the log says %v", got)
+	}
+	if n := strings.Count(told.String(), "another key of a number"); n != 1 {
+		t.Errorf("it is said %d times", n)
+	}
+}
+
+// lockedText is a log that is read while it is written.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // Records that claim keys that don't exist, before a vault's first start, while
