@@ -87,6 +87,23 @@ func (f *Follower) Run(ctx context.Context) error {
 	return nil
 }
 
+// RunThen is Run that calls caught once CaughtUp is closed, unless it ends
+// before. It returns after caught has.
+func (f *Follower) RunThen(ctx context.Context, caught func()) error {
+	ctx, stop := context.WithCancel(ctx)
+	var settling sync.WaitGroup
+	settling.Go(func() {
+		select {
+		case <-f.caught:
+			caught()
+		case <-ctx.Done():
+		}
+	})
+	defer settling.Wait()
+	defer stop()
+	return f.Run(ctx)
+}
+
 func (f *Follower) run(ctx context.Context) error {
 	r, err := f.open(ctx)
 	if err != nil {

@@ -40,8 +40,6 @@ func (f *Follower) WithLog(log *slog.Logger) *Follower {
 
 // Run follows until ctx ends. Call it once.
 func (f *Follower) Run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	first := newFold()
 	if err := first.seek(ctx, f.bus); err != nil {
 		f.log.Warn("newest state not found, reading all commands", "topic", schemas.Control, "err", err)
@@ -50,19 +48,11 @@ func (f *Follower) Run(ctx context.Context) error {
 	f.mu.Lock()
 	f.fold, f.from = first, from
 	f.mu.Unlock()
-	var settling sync.WaitGroup
-	settling.Go(func() {
-		select {
-		case <-from.CaughtUp():
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			close(f.ready)
-		case <-ctx.Done():
-		}
+	return from.RunThen(ctx, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		close(f.ready)
 	})
-	defer settling.Wait()
-	defer stop()
-	return from.Run(ctx)
 }
 
 // take is called for each record, never concurrently.

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -12,56 +11,20 @@ import (
 	pb "qstream/schemas/qstream/v1"
 )
 
-// lookBack is how many records at the end are looked at for a pointer to the
-// newest snapshot: most of them may be garbage.
-const lookBack = 16
-
-// errEnough ends a reading.
-var errEnough = errors.New("enough is read")
-
 // seek makes f start at the newest snapshot of the state, which every command
-// names; what it names is trusted only if it is one. Without one f starts at
-// the oldest record.
+// names. Without one f starts at the oldest record.
 func (f *fold) seek(ctx context.Context, b *bus.Bus) error {
-	ends, err := b.Ends(ctx, schemas.Control)
-	if err != nil {
-		return fmt.Errorf("find the end of the commands: %w", err)
+	offset, err := b.Whole(ctx, schemas.Control,
+		func(r bus.Record) (int64, error) { p, err := decode(r); return p.GetSnapshotOffset(), err },
+		func(r bus.Record) bool { p, err := decode(r); return err == nil && p.Verb == pb.Verb_VERB_SNAPSHOT })
+	if offset > 0 {
+		f.next, f.resume = offset, true
 	}
-	newest := int64(0)
-	err = b.Read(ctx, []string{schemas.Control}, at(max(ends[0]-lookBack, 0)), func(r bus.Record) error {
-		if p, err := decode(r); err == nil && p.SnapshotOffset < r.Offset {
-			newest = max(newest, p.SnapshotOffset)
-		}
-		return nil
-	})
-	if err != nil || newest == 0 {
-		return err
-	}
-	err = b.Read(ctx, []string{schemas.Control}, at(newest), func(r bus.Record) error {
-		p, err := decode(r)
-		f.resume = err == nil && p.Verb == pb.Verb_VERB_SNAPSHOT && r.Offset == newest
-		if f.resume {
-			f.next = newest
-		}
-		return errEnough
-	})
-	if !errors.Is(err, errEnough) {
-		return err
-	}
-	return nil
+	return err
 }
 
 // start is where f reads on.
-func (f *fold) start() bus.Start {
-	if f.next == 0 {
-		return bus.Start{}
-	}
-	return at(f.next)
-}
-
-func at(offset int64) bus.Start {
-	return bus.Start{Offset: map[string]map[int32]int64{schemas.Control: {0: offset}}}
-}
+func (f *fold) start() bus.Start { return bus.From(schemas.Control, f.next) }
 
 func decode(r bus.Record) (*pb.Command, error) {
 	p := &pb.Command{}

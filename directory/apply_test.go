@@ -277,7 +277,7 @@ func TestAFullRecordNowAndThen(t *testing.T) {
 	}
 	// Readers start there: garbage at the end doesn't hide it, and what is
 	// read so is what reading everything makes.
-	for range lookBack - 1 {
+	for range bus.LookBack - 1 {
 		bustest.Put(t, b, bus.Record{Topic: schemas.Directory, Value: []byte("garbage")})
 	}
 	head := newFold()

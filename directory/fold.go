@@ -22,8 +22,6 @@ var (
 	errGarbage = errors.New("record is no apply")
 	// errLost is an apply whose base isn't the head: another one won.
 	errLost = errors.New("apply is not based on the head")
-	// errEnough ends a reading.
-	errEnough = errors.New("enough is read")
 )
 
 // fold is the directory as the records of the topic make it, one by one. All

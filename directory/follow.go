@@ -49,8 +49,6 @@ func (f *Follower) WithLog(log *slog.Logger) *Follower {
 
 // Run follows the directory topic until ctx ends. Call it once.
 func (f *Follower) Run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	if err := f.fold.seek(ctx, f.bus); err != nil {
 		f.log.Warn("newest full directory not found, reading all", "topic", schemas.Directory, "err", err)
 	}
@@ -58,17 +56,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	f.mu.Lock()
 	f.from = from
 	f.mu.Unlock()
-	var settling sync.WaitGroup
-	settling.Go(func() {
-		select {
-		case <-from.CaughtUp():
-			f.settle()
-		case <-ctx.Done():
-		}
-	})
-	defer settling.Wait()
-	defer stop()
-	return from.Run(ctx)
+	return from.RunThen(ctx, f.settle)
 }
 
 // take is called for each record, never concurrently.

@@ -5,8 +5,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // mounted mounts an image of a file system and gives its place. It isn't
@@ -17,11 +15,7 @@ func mounted(t *testing.T, image string) string {
 	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop,commit=300", image, dir).CombinedOutput(); err != nil {
 		t.Skipf("can't mount an image here: %v: %s", err, out)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
+	t.Cleanup(func() { unmount(t, dir) })
 	return dir
 }
 

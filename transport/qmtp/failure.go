@@ -3,10 +3,6 @@ package qmtp
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
-	"os"
-	"syscall"
 
 	"qstream/mail"
 	"qstream/transport"
@@ -24,29 +20,14 @@ type failure struct {
 // broken is a failure of the connection, in RFC 3463's words: 4.4.1 no answer
 // from host, 4.4.2 bad connection, 4.5.0 protocol.
 func broken(at transport.Phase, err error) *failure {
-	s := mail.Status{Code: 451, Enhanced: "4.4.2", Text: "connection lost: " + reason(err)}
+	s := mail.Status{Code: 451, Enhanced: "4.4.2", Text: "connection lost: " + transport.Reason(err)}
 	switch {
 	case errors.Is(err, wire.ErrAnswer), errors.Is(err, wire.ErrNetstring), errors.Is(err, wire.ErrNetstringSize):
 		s.Enhanced, s.Text = "4.5.0", mail.Printable(err.Error())
 	case at == transport.AtConnect:
-		s.Enhanced, s.Text = "4.4.1", "connection failed: "+reason(err)
+		s.Enhanced, s.Text = "4.4.1", "connection failed: "+transport.Reason(err)
 	}
 	return &failure{at: at, status: s}
-}
-
-// reason is the cause without addresses, which stand beside it.
-func reason(err error) string {
-	var errno syscall.Errno
-	var timeout net.Error
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "closed by the peer"
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "timed out"
-	case errors.As(err, &errno):
-		return errno.Error()
-	}
-	return err.Error()
 }
 
 // unreadable is content that can't be read: our side's trouble.

@@ -2,10 +2,6 @@ package smtp
 
 import (
 	"errors"
-	"io"
-	"net"
-	"os"
-	"syscall"
 
 	"qstream/mail"
 	"qstream/transport"
@@ -33,26 +29,11 @@ func broken(at transport.Phase, err error) *failure {
 	case errors.Is(err, errReply):
 		s.Enhanced, s.Text = "4.5.0", err.Error()
 	case at == transport.AtConnect:
-		s.Enhanced, s.Text = "4.4.1", "connection failed: "+reason(err)
+		s.Enhanced, s.Text = "4.4.1", "connection failed: "+transport.Reason(err)
 	default:
-		s.Text = "connection lost: " + reason(err)
+		s.Text = "connection lost: " + transport.Reason(err)
 	}
 	return &failure{at: at, status: s, err: err}
-}
-
-// reason is the cause without addresses, which stand beside it.
-func reason(err error) string {
-	var errno syscall.Errno
-	var timeout net.Error
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "closed by the peer"
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "timed out"
-	case errors.As(err, &errno):
-		return errno.Error()
-	}
-	return err.Error()
 }
 
 // refused is the peer's reply to a command that speaks for its whole session.
