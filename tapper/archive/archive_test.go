@@ -160,8 +160,8 @@ func TestArchives(t *testing.T) {
 	bustest.Want(t, b, schemas.Deadletter, 1)
 	for folder, want := range map[string]int{"all": 2, "envelopes": 2, "reports": 3} {
 		eventually(t, folder, func() bool {
-			v, err := sinks.Verify(filepath.Join(dir, folder))
-			return err == nil && v.Lines == want && (v.Files == want) == (folder != "envelopes")
+			v, err := sinks.Verify(filepath.Join(dir, folder), nil)
+			return err == nil && len(v.Wrong) == 0 && v.Manifests.Lines == want && (v.Manifests.Files == want) == (folder != "envelopes")
 		})
 	}
 	eventually(t, "a file for acme", func() bool { return len(files(dir+"/acme")) == 1 })
@@ -194,8 +194,8 @@ func TestDeadSink(t *testing.T) {
 	}
 	var ids []string
 	eventually(t, "all of them", func() bool {
-		v, err := sinks.Verify(blocker + "/x")
-		return err == nil && v.Lines == n && v.Files == n
+		v, err := sinks.Verify(blocker+"/x", nil)
+		return err == nil && len(v.Wrong) == 0 && v.Manifests.Lines == n && v.Manifests.Files == n
 	})
 	books, _ := filepath.Glob(blocker + "/x/*/*.jsonl")
 	for _, book := range books {
@@ -293,8 +293,8 @@ func TestNextGoesOn(t *testing.T) {
 			bustest.Put(t, b, bus.NewReceived(message(round*5+i, "a@acme.example")))
 		}
 		eventually(t, "all of the round", func() bool {
-			v, err := sinks.Verify(dir + "/one")
-			return err == nil && v.Lines == (round+1)*5 // without a gap in the sequence
+			v, err := sinks.Verify(dir+"/one", nil)
+			return err == nil && len(v.Wrong) == 0 && v.Manifests.Lines == (round+1)*5 // without a gap in the sequence
 		})
 		stop()
 	}

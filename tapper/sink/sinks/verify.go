@@ -67,7 +67,7 @@ func Verify(path string, noted map[string][]string) (Checked, error) {
 		books = append(books, found...)
 	}
 	if len(books) == 0 && len(noted) == 0 {
-		return v.Checked, fmt.Errorf("%s: no manifest and no book of events: it is no folder of a sink file: or etsi:", path)
+		return v.Checked, fmt.Errorf("%s: no manifest and no book of events: it is no folder of a file or etsi sink", path)
 	}
 	for _, book := range books {
 		name, err := filepath.Rel(path, book)

@@ -55,107 +55,122 @@ func TestVerifyFindsNothing(t *testing.T) {
 	}
 }
 
+type names struct{ open, next, sealed string }
+
 // books are the names of the sinks' books and sealed files of written.
-var books = map[string]struct{ open, next, sealed string }{
+var books = map[string]names{
 	"file": {"2026-03-01/manifest.acme.0.jsonl", "2026-03-02/manifest.acme.0.jsonl", "0001-01-01/manifest.order-1.3.jsonl"},
 	"etsi": {"2026-03-01/events.acme.0.jsonl", "2026-03-02/events.acme.0.jsonl", "0001-01-01/events.order-1.3.jsonl"},
 }
 
-// TestVerifyNames is what is done to a folder, and what Verify says of it: all
-// of it, and nothing else.
+// damage is what is done to a folder, and what Verify says of it: all of it, and
+// nothing else.
+type damage struct {
+	name string
+	do   func(e *edit)
+	want []string
+}
+
+// toRecords is done to lines and books.
+func toRecords(b names) []damage {
+	return []damage{
+		{"an octet changed", func(e *edit) {
+			e.file(b.open, func(s string) string { return strings.Replace(s, "bob@acme.example", "bub@acme.example", 1) })
+		}, []string{b.open + ":2: the line doesn't follow the one before it"}},
+		{"an octet of the newest line changed", func(e *edit) {
+			e.noted()
+			e.lines(b.open, func(l []string) []string { return append(l[:2], strings.Replace(l[2], "ann@", "amm@", 1)) })
+		}, []string{b.open + ": the line that was noted as "}},
+		{"no JSON any more", func(e *edit) {
+			e.file(b.open, func(s string) string { return strings.Replace(s, `"id"`, `"id\`, 1) })
+		}, []string{
+			b.open + ":1: is no line of such a book",
+			b.open + ":2: the line doesn't follow the one before it",
+			"acme, lane 0: number 3 is missing, between ",
+		}},
+		{"a record removed", func(e *edit) {
+			e.lines(b.open, func(l []string) []string { return append(l[:1], l[2]) })
+		}, []string{
+			b.open + ":2: the line doesn't follow the one before it",
+			"acme, lane 0: number 6 is missing, between ",
+		}},
+		{"the first record removed", func(e *edit) {
+			e.lines(b.sealed, func(l []string) []string { return l[1:] })
+		}, []string{
+			b.sealed + ":1: the line doesn't follow the one before it",
+			"0001-01-01/order-1.3.1.age: no line tells of it",
+		}},
+		{"records swapped", func(e *edit) {
+			e.lines(b.open, func(l []string) []string { return []string{l[1], l[0], l[2]} })
+		}, []string{
+			b.open + ":1: the line doesn't follow the one before it",
+			b.open + ":2: the line doesn't follow the one before it",
+			b.open + ":2: acme.01KJM000000000000000000003 has number 3, and stands behind 6",
+			b.open + ":3: the line doesn't follow the one before it",
+		}},
+		{"a record twice", func(e *edit) {
+			e.lines(b.open, func(l []string) []string { return []string{l[0], l[1], l[1], l[2]} })
+		}, []string{
+			b.open + ":3: the line doesn't follow the one before it",
+			b.open + ":3: acme.01KJM000000000000000000006 has number 6, which is there before",
+		}},
+		{"truncated within a record", func(e *edit) {
+			e.file(b.open, func(s string) string { return s[:len(s)-40] })
+		}, []string{b.open + ":3: the line has no end"}},
+		{"truncated between records", func(e *edit) {
+			e.lines(b.next, func(l []string) []string { return l[:1] })
+		}, []string{
+			"acme, lane 0: number 4 is missing, between ",
+			"acme, lane 0: number 7 is missing, between ",
+		}},
+		{"truncated where the newest were", func(e *edit) {
+			e.noted()
+			e.lines(b.open, func(l []string) []string { return l[:2] })
+		}, []string{b.open + ": the line that was noted as "}},
+		{"a book gone", func(e *edit) {
+			e.noted()
+			e.remove(b.open)
+		}, []string{
+			b.open + ": it was noted, and isn't there",
+			"acme, lane 0: number 3 is missing, between ",
+			"acme, lane 0: number 6 is missing, between ",
+		}},
+	}
+}
+
+// toFiles is done to whole files.
+func toFiles(b names) []damage {
+	return []damage{
+		{"a book of another lane", func(e *edit) { e.rename(b.open, strings.Replace(b.open, ".0.", ".1.", 1)) }, []string{
+			": acme.01KJM000000000000000000003 belongs into a book " + filepath.Base(b.open),
+			": acme.01KJM000000000000000000006 belongs into a book " + filepath.Base(b.open),
+			": acme.01KJM000000000000000000009 belongs into a book " + filepath.Base(b.open),
+		}},
+		{"a file gone", func(e *edit) { e.remove("0001-01-01/order-1.3.4.age") }, []string{
+			"0001-01-01/order-1.3.4.age: is missing; " + b.sealed + ":4 tells of it",
+		}},
+		{"a file changed", func(e *edit) {
+			e.file("0001-01-01/order-1.3.4.age", func(s string) string { return "A" + s[1:] })
+		}, []string{"0001-01-01/order-1.3.4.age: is not what was written: another hash"}},
+		{"a file truncated", func(e *edit) {
+			e.file("0001-01-01/order-1.3.4.age", func(s string) string { return s[:len(s)-1] })
+		}, []string{"0001-01-01/order-1.3.4.age: is not what was written: 1221 octets of 1222"}},
+		{"a file put in", func(e *edit) {
+			e.put("2026-03-01/x.eml", "mail")
+		}, []string{"2026-03-01/x.eml: no line tells of it"}},
+		{"a file elsewhere", func(e *edit) {
+			e.file(b.sealed, func(s string) string { return strings.Replace(s, `"order-1.3.1.age"`, `"../order-1.3.1.age"`, 1) })
+		}, []string{
+			b.sealed + `:1: order-1.3.1: "../order-1.3.1.age" is no file's name`,
+			b.sealed + ":2: the line doesn't follow the one before it",
+			"0001-01-01/order-1.3.1.age: no line tells of it",
+		}},
+	}
+}
+
 func TestVerifyNames(t *testing.T) {
 	for typ, b := range books {
-		for _, c := range []struct {
-			name string
-			do   func(e *edit)
-			want []string
-		}{
-			{"an octet changed", func(e *edit) {
-				e.file(b.open, func(s string) string { return strings.Replace(s, "bob@acme.example", "bub@acme.example", 1) })
-			}, []string{b.open + ":2: the line doesn't follow the one before it"}},
-			{"an octet of the newest line changed", func(e *edit) {
-				e.noted()
-				e.lines(b.open, func(l []string) []string { return append(l[:2], strings.Replace(l[2], "ann@", "amm@", 1)) })
-			}, []string{b.open + ": the line that was noted as "}},
-			{"no JSON any more", func(e *edit) {
-				e.file(b.open, func(s string) string { return strings.Replace(s, `"id"`, `"id\`, 1) })
-			}, []string{
-				b.open + ":1: is no line of such a book",
-				b.open + ":2: the line doesn't follow the one before it",
-				"acme, lane 0: number 3 is missing, between ",
-			}},
-			{"a record removed", func(e *edit) {
-				e.lines(b.open, func(l []string) []string { return append(l[:1], l[2]) })
-			}, []string{
-				b.open + ":2: the line doesn't follow the one before it",
-				"acme, lane 0: number 6 is missing, between ",
-			}},
-			{"the first record removed", func(e *edit) {
-				e.lines(b.sealed, func(l []string) []string { return l[1:] })
-			}, []string{
-				b.sealed + ":1: the line doesn't follow the one before it",
-				"0001-01-01/order-1.3.1.age: no line tells of it",
-			}},
-			{"records swapped", func(e *edit) {
-				e.lines(b.open, func(l []string) []string { return []string{l[1], l[0], l[2]} })
-			}, []string{
-				b.open + ":1: the line doesn't follow the one before it",
-				b.open + ":2: the line doesn't follow the one before it",
-				b.open + ":2: acme.01KJM000000000000000000003 has number 3, and stands behind 6",
-				b.open + ":3: the line doesn't follow the one before it",
-			}},
-			{"a record twice", func(e *edit) {
-				e.lines(b.open, func(l []string) []string { return []string{l[0], l[1], l[1], l[2]} })
-			}, []string{
-				b.open + ":3: the line doesn't follow the one before it",
-				b.open + ":3: acme.01KJM000000000000000000006 has number 6, which is there before",
-			}},
-			{"truncated within a record", func(e *edit) {
-				e.file(b.open, func(s string) string { return s[:len(s)-40] })
-			}, []string{b.open + ":3: the line has no end"}},
-			{"truncated between records", func(e *edit) {
-				e.lines(b.next, func(l []string) []string { return l[:1] })
-			}, []string{
-				"acme, lane 0: number 4 is missing, between ",
-				"acme, lane 0: number 7 is missing, between ",
-			}},
-			{"truncated where the newest were", func(e *edit) {
-				e.noted()
-				e.lines(b.open, func(l []string) []string { return l[:2] })
-			}, []string{b.open + ": the line that was noted as "}},
-			{"a book gone", func(e *edit) {
-				e.noted()
-				e.remove(b.open)
-			}, []string{
-				b.open + ": it was noted, and isn't there",
-				"acme, lane 0: number 3 is missing, between ",
-				"acme, lane 0: number 6 is missing, between ",
-			}},
-			{"a book of another lane", func(e *edit) { e.rename(b.open, strings.Replace(b.open, ".0.", ".1.", 1)) }, []string{
-				": acme.01KJM000000000000000000003 belongs into a book " + filepath.Base(b.open),
-				": acme.01KJM000000000000000000006 belongs into a book " + filepath.Base(b.open),
-				": acme.01KJM000000000000000000009 belongs into a book " + filepath.Base(b.open),
-			}},
-			{"a file gone", func(e *edit) { e.remove("0001-01-01/order-1.3.4.age") }, []string{
-				"0001-01-01/order-1.3.4.age: is missing; " + b.sealed + ":4 tells of it",
-			}},
-			{"a file changed", func(e *edit) {
-				e.file("0001-01-01/order-1.3.4.age", func(s string) string { return "A" + s[1:] })
-			}, []string{"0001-01-01/order-1.3.4.age: is not what was written: another hash"}},
-			{"a file truncated", func(e *edit) {
-				e.file("0001-01-01/order-1.3.4.age", func(s string) string { return s[:len(s)-1] })
-			}, []string{"0001-01-01/order-1.3.4.age: is not what was written: 1221 octets of 1222"}},
-			{"a file put in", func(e *edit) {
-				e.put("2026-03-01/x.eml", "mail")
-			}, []string{"2026-03-01/x.eml: no line tells of it"}},
-			{"a file elsewhere", func(e *edit) {
-				e.file(b.sealed, func(s string) string { return strings.Replace(s, `"order-1.3.1.age"`, `"../order-1.3.1.age"`, 1) })
-			}, []string{
-				b.sealed + `:1: order-1.3.1: "../order-1.3.1.age" is no file's name`,
-				b.sealed + ":2: the line doesn't follow the one before it",
-				"0001-01-01/order-1.3.1.age: no line tells of it",
-			}},
-		} {
+		for _, c := range append(toRecords(b), toFiles(b)...) {
 			t.Run(typ+" "+c.name, func(t *testing.T) {
 				e := &edit{t: t, folder: written(t, typ)}
 				c.do(e)
