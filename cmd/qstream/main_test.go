@@ -32,6 +32,7 @@ func TestExitCodes(t *testing.T) {
 		{"nonsense", exitUsage},
 		{"version --nonsense", exitUsage},
 		{"router", exitUsage}, // nobody said where the brokers are
+		{"up --max-data 1000", exitUsage},
 		{"check", exitDone},
 		{"check router --kafka 127.0.0.1:9", exitDone},
 		{"check router", exitUsage},

@@ -27,13 +27,20 @@ type upCmd struct {
 	scanFlags    `embed:""`
 	tapFlags     `embed:""`
 	Data         string   `placeholder:"DIR" type:"path" default:"${data}" help:"Keep everything here (default: ${data} in the working directory)."`
+	MaxData      int64    `placeholder:"OCTETS" default:"2147483648" help:"Refuse new mail, for the time being, while the embedded broker's data take more (default: ${default})."`
 	QMQP         string   `name:"qmqp" placeholder:"ADDR" default:"127.0.0.1:2628" help:"Serve QMQP here, to clients that may relay (default: ${default}); empty: nowhere."`
 	QMTP         string   `name:"qmtp" placeholder:"ADDR" default:"127.0.0.1:2209" help:"Serve QMTP here (default: ${default}); empty: nowhere."`
 	HTTP         string   `name:"http" placeholder:"ADDR" default:"127.0.0.1:8025" help:"Serve health, metrics and, for programs of this host, POST /v1/messages here (default: ${default}); empty: nowhere."`
 	Apply        []string `placeholder:"FILE" type:"existingfile" help:"Directory documents to apply at the start."`
 }
 
+// leastData is room for what the system writes by itself and some large mails.
+const leastData = 256 << 20
+
 func (c *upCmd) Run(ctx context.Context, p *Process) error {
+	if c.MaxData < leastData {
+		return usagef("--max-data %d: at least %d", c.MaxData, leastData)
+	}
 	dir, err := openData(c.Data)
 	if err != nil {
 		return err
@@ -46,7 +53,7 @@ func (c *upCmd) Run(ctx context.Context, p *Process) error {
 		}
 		return c.live(ctx, p, dir, cfg, nil)
 	}
-	b, err := embedded.Start(embedded.Config{Dir: dir.path, SlowSync: p.SlowSync, Log: p.Log, Fail: func(err error) {
+	b, err := embedded.Start(embedded.Config{Dir: dir.path, MaxBytes: c.MaxData, SlowSync: p.SlowSync, Log: p.Log, Fail: func(err error) {
 		p.Log.Error("embedded broker ends the process", "err", err)
 		os.Exit(1)
 	}})
