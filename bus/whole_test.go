@@ -36,7 +36,7 @@ func TestWhole(t *testing.T) {
 		"garbage behind it":       {append([]string{"part 0", "whole 0", "part 1"}, garbage(LookBack-1)...), 1},
 		"nothing but garbage yet": {append([]string{"part 0", "whole 0", "part 1"}, garbage(LookBack)...), 0},
 	} {
-		topic := r.topic("", strings.ReplaceAll(name, " ", "-"), 1)
+		topic := r.topic("", strings.NewReplacer(" ", "-", "'", "").Replace(name), 1)
 		for _, value := range tt.records {
 			r.publish(b, &Record{Topic: topic, Value: []byte(value)})
 		}
