@@ -18,14 +18,16 @@ func (b *Bus) Begin(ctx context.Context, group string, topics []string, since ti
 	if err != nil {
 		return fmt.Errorf("begin %s: %w", group, err)
 	}
+	// In this order a member that goes on meanwhile isn't taken for one that aged out.
+	starts, err := b.listOffsets(ctx, oldest, parts)
+	if err != nil {
+		return fmt.Errorf("begin %s: %w", group, err)
+	}
 	have, err := b.committed(ctx, group, parts)
 	if err != nil {
 		return err
 	}
-	from, err := b.agedOut(ctx, group, parts, have)
-	if err != nil {
-		return fmt.Errorf("begin %s: %w", group, err)
-	}
+	from := b.agedOut(group, starts, have)
 	if without := missing(parts, have); len(without) > 0 {
 		first, err := b.resolve(ctx, Start{Since: since}, without)
 		if err != nil {
@@ -42,11 +44,7 @@ func (b *Bus) Begin(ctx context.Context, group string, topics []string, since ti
 
 // agedOut are the oldest records of partitions of which a group's next record
 // is gone.
-func (b *Bus) agedOut(ctx context.Context, group string, parts map[string][]int32, have offsets) (offsets, error) {
-	starts, err := b.listOffsets(ctx, oldest, parts)
-	if err != nil {
-		return nil, err
-	}
+func (b *Bus) agedOut(group string, starts, have offsets) offsets {
 	from := offsets{}
 	for topic, ps := range have {
 		for p, at := range ps {
@@ -56,7 +54,7 @@ func (b *Bus) agedOut(ctx context.Context, group string, parts map[string][]int3
 			}
 		}
 	}
-	return from, nil
+	return from
 }
 
 // Some reads at most about maxBytes of each partition of a topic, but at least

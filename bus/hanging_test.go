@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,59 +40,109 @@ func TestHangingCommitIsEnded(t *testing.T) {
 	t.Logf("ended and gone on after %s", time.Since(began).Round(time.Millisecond))
 }
 
-// A transaction that its coordinator knows nothing of hangs in a topic of mail:
-// it is ended once it has held up its partition for long, and what it holds comes,
-// with what lies behind. One that is open is left alone.
+// A transaction hangs in a topic of mail: it is ended as its coordinator's log says,
+// once it has held up its partition for long, and what it holds comes, or doesn't, and
+// what lies behind does. One that is open is left alone, and so is one of which
+// nobody knows how it was to end.
 func TestHangingMailIsEnded(t *testing.T) {
 	r := newRig(t)
 	if r.fake != nil {
 		t.Skip("needs Apache Kafka: QSTREAM_TEST_KAFKA")
 	}
 	b := r.bus()
-	topic := schemas.Topic{Name: "qstream." + r.name, Partitions: 2, Retention: time.Hour, MaxMessage: 1 << 20}
+	const committed, aborted, open, doubtful, n = 0, 1, 2, 3, 4
+	topic := schemas.Topic{Name: "qstream." + r.name, Partitions: n, Retention: time.Hour, MaxMessage: 1 << 20}
 	if _, err := b.CreateTopics(t.Context(), []schemas.Topic{topic}, CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r.hangMail(topic.Name)
-	end := openTransaction(t, b, topic.Name, 1, []byte("open"))
-	for i := range int32(6) {
-		if err := b.Publish(t.Context(), &Record{Topic: topic.Name, Partition: i % 2, Value: []byte("behind")}); err != nil {
+	end := openTransaction(t, b, topic.Name, open, []byte("open"))
+	r.hangMail(topic.Name, doubtful)
+	r.decide(topic.Name, committed, kmsg.TransactionStatePrepareCommit)
+	r.decide(topic.Name, aborted, kmsg.TransactionStatePrepareAbort)
+	for i := range int32(3 * n) {
+		if err := b.Publish(t.Context(), &Record{Topic: topic.Name, Partition: i % n, Value: []byte("behind")}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	h, now := b.Hanging(), time.Now()
 	h.now = func() time.Time { return now }
-	look := func(want int) {
+	readable := func() (ends [n]int64) {
 		t.Helper()
-		if ended, err := h.Look(t.Context()); err != nil || ended != want {
-			t.Fatalf("ended %d, want %d, %v", ended, want, err)
-		}
-		now = now.Add(hangsAfter / 2)
-	}
-	readable := func() (n [2]int64) {
-		t.Helper()
-		ends, err := b.listOffsets(t.Context(), newest, map[string][]int32{topic.Name: {0, 1}})
+		of, err := b.listOffsets(t.Context(), newest, map[string][]int32{topic.Name: {0, 1, 2, 3}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return [2]int64{ends[topic.Name][0], ends[topic.Name][1]}
+		for p := range ends {
+			ends[p] = of[topic.Name][int32(p)]
+		}
+		return ends
 	}
-	look(0)
-	look(0)
-	if n := readable(); n != [2]int64{} {
-		t.Fatalf("%d records are readable, want none", n)
+	for range 2 { // too early
+		if ended, err := h.Look(t.Context()); err != nil || ended != 0 {
+			t.Fatalf("ended %d, %v", ended, err)
+		}
+		now = now.Add(hangsAfter / 2)
 	}
-	look(1)
-	look(0)
-	if n := readable(); n != [2]int64{5, 0} { // with the marker
-		t.Errorf("%d are readable, want 5 of the one and none of the other, which is open", n)
+	if ends := readable(); ends != [n]int64{} {
+		t.Fatalf("readable %d, want none", ends)
 	}
-	n := 0
-	if err := b.Read(t.Context(), []string{topic.Name}, Start{}, func(Record) error { n++; return nil }); err != nil || n != 4 {
-		t.Errorf("read %d, want 4, %v", n, err)
+	all := 0
+	eventually(t, time.Minute, "end of two", func() bool {
+		ended, err := h.Look(t.Context())
+		if err != nil {
+			t.Log(err)
+		}
+		all += ended
+		return all == 2
+	})
+	if ended, err := h.Look(t.Context()); err != nil || ended != 0 {
+		t.Errorf("ended %d more, %v", ended, err)
+	}
+	if ends := readable(); ends != [n]int64{5, 5, 0, 0} { // with the markers
+		t.Errorf("readable up to %d", ends)
+	}
+	var got []string
+	err := b.Read(t.Context(), []string{topic.Name}, Start{}, func(r Record) error { got = append(got, string(r.Value)); return nil })
+	slices.Sort(got)
+	if want := []string{"behind", "behind", "behind", "behind", "behind", "behind", "hangs"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("read %q, %v", got, err)
 	}
 	end(kgo.TryCommit)
-	eventually(t, 30*time.Second, "end of the open transaction", func() bool { return readable()[1] == 5 })
+	eventually(t, 30*time.Second, "end of the open transaction", func() bool { return readable()[open] == 5 })
+}
+
+// decide leaves a record in a partition pending, and how its transaction was to end
+// in the coordinator's log.
+func (r *rig) decide(topic string, partition int32, state kmsg.TransactionState) {
+	r.t.Helper()
+	id, who := r.hangMail(topic, partition)
+	v := kmsg.NewTxnMetadataValue()
+	v.Version, v.ProducerID, v.ProducerEpoch, v.TimeoutMillis = 1, who.ProducerID, who.ProducerEpoch+1, 30000
+	v.State, v.ClientTransactionVersion = state, 2
+	v.Topics = []kmsg.TxnMetadataValueTopic{{Topic: topic, Partitions: []int32{partition}}}
+	key := kmsg.NewTxnMetadataKey()
+	key.TransactionalID = id
+	// Brokers let only this client write to topics of their own.
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.seeds...), kgo.ClientID("__admin_client"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer cl.Close()
+	where := int32(-1) // the broker's own record of this id
+	err = r.bus().Read(r.t.Context(), []string{statesTopic}, Start{}, func(rec Record) error {
+		k := kmsg.NewTxnMetadataKey()
+		if k.ReadFrom(rec.Key) == nil && k.TransactionalID == id {
+			where = rec.Partition
+		}
+		return nil
+	})
+	if err != nil || where < 0 {
+		r.t.Fatalf("the broker's record of %s: partition %d, %v", id, where, err)
+	}
+	said := &kgo.Record{Topic: statesTopic, Partition: where, Key: key.AppendTo(nil), Value: v.AppendTo(nil)}
+	if err := cl.ProduceSync(r.t.Context(), said).FirstErr(); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // unknown calls f with a producer that has no transaction, while no broker checks
@@ -137,22 +188,25 @@ func (r *rig) hang(group, topic string) {
 	})
 }
 
-// hangMail leaves a record in the topic's partition 0 pending.
-func (r *rig) hangMail(topic string) {
+// hangMail leaves a record in a partition pending, of which nobody knows how it was
+// to end.
+func (r *rig) hangMail(topic string, partition int32) (owner string, who *kmsg.InitProducerIDResponse) {
 	r.t.Helper()
 	old := kafkaVersions()
 	old.SetMaxKeyVersion(int16(kmsg.Produce), 9) // 12 joins the transaction by itself, 13 has no names
-	r.unknown("qstream.router", old, func(cl *kgo.Client, id string, who *kmsg.InitProducerIDResponse) {
+	r.unknown("qstream.router", old, func(cl *kgo.Client, id string, p *kmsg.InitProducerIDResponse) {
+		owner, who = id, p
 		req := kmsg.NewPtrProduceRequest()
 		req.TransactionID, req.Acks, req.TimeoutMillis = kmsg.StringPtr(id), -1, 10000
-		p := kmsg.NewProduceRequestTopicPartition()
-		p.Records = pending(who, []byte("hangs"))
-		req.Topics = []kmsg.ProduceRequestTopic{{Topic: topic, Partitions: []kmsg.ProduceRequestTopicPartition{p}}}
+		part := kmsg.NewProduceRequestTopicPartition()
+		part.Partition, part.Records = partition, pending(p, []byte("hangs"))
+		req.Topics = []kmsg.ProduceRequestTopic{{Topic: topic, Partitions: []kmsg.ProduceRequestTopicPartition{part}}}
 		eventually(r.t, 20*time.Second, "record without a transaction", func() bool {
 			resp, err := req.RequestWith(r.t.Context(), cl)
 			return err == nil && resp.Topics[0].Partitions[0].ErrorCode == 0
 		})
 	})
+	return owner, who
 }
 
 // pending is a batch of one record of a transaction.
@@ -187,14 +241,14 @@ func (r *rig) brokerSetting(op kadm.IncrementalOp, name string, value *string) {
 
 func TestEndOf(t *testing.T) {
 	const producer, epoch = 4, 819
-	value := func(version int16, id int64, epoch int16, state int8) []byte {
+	value := func(version int16, id int64, epoch int16, state int8) kmsg.TxnMetadataValue {
 		v := kmsg.NewTxnMetadataValue()
 		v.Version, v.ProducerID, v.ProducerEpoch, v.TimeoutMillis, v.State = version, id, epoch, 30000, kmsg.TransactionState(state)
 		v.Topics = []kmsg.TxnMetadataValueTopic{{Topic: "t", Partitions: []int32{0}}}
-		return v.AppendTo(nil)
+		return v
 	}
 	for name, c := range map[string]struct {
-		value      []byte
+		value      kmsg.TxnMetadataValue
 		commit, ok bool
 	}{
 		"prepared to commit, next epoch": {value(1, producer, epoch+1, 2), true, true},
@@ -207,11 +261,53 @@ func TestEndOf(t *testing.T) {
 		"an earlier one":                 {value(1, producer, epoch-1, 4), false, false},
 		"a later one":                    {value(1, producer, epoch+2, 4), false, false},
 		"another producer's":             {value(1, producer+1, epoch, 4), false, false},
-		"nothing":                        {nil, false, false},
-		"garbage":                        {binary.BigEndian.AppendUint64(nil, 1<<60), false, false},
 	} {
 		if commit, ok := endOf(c.value, producer, epoch); commit != c.commit || ok != c.ok {
 			t.Errorf("%s: %v, %v", name, commit, ok)
+		}
+	}
+}
+
+func TestPreparedOf(t *testing.T) {
+	const producer, epoch = 4, 819
+	hung := kadm.DescribedProducer{Topic: "t", Partition: 1, ProducerID: producer, ProducerEpoch: epoch}
+	value := func(state kmsg.TransactionState, epoch int16, change func(*kmsg.TxnMetadataValue)) kmsg.TxnMetadataValue {
+		v := kmsg.NewTxnMetadataValue()
+		v.ProducerID, v.ProducerEpoch, v.State, v.ClientTransactionVersion = producer, epoch, state, 2
+		v.Topics = []kmsg.TxnMetadataValueTopic{{Topic: "s", Partitions: []int32{0}}, {Topic: "t", Partitions: []int32{0, 1}}}
+		if change != nil {
+			change(&v)
+		}
+		return v
+	}
+	commit, abort := kmsg.TransactionStatePrepareCommit, kmsg.TransactionStatePrepareAbort
+	for name, c := range map[string]struct {
+		value      kmsg.TxnMetadataValue
+		commit, ok bool
+	}{
+		"commit":                    {value(commit, epoch+1, nil), true, true},
+		"abort":                     {value(abort, epoch+1, nil), false, true},
+		"abort by a fence":          {value(abort, epoch+2, nil), false, true},
+		"a commit two epochs later": {value(commit, epoch+2, nil), true, false},
+		"the one before":            {value(commit, epoch, nil), true, false},
+		"all share an epoch":        {value(commit, epoch+1, func(v *kmsg.TxnMetadataValue) { v.ClientTransactionVersion = 1 }), true, false},
+		"of another partition":      {value(commit, epoch+1, func(v *kmsg.TxnMetadataValue) { v.Topics[1].Partitions = []int32{0} }), false, false},
+		"of another topic":          {value(commit, epoch+1, func(v *kmsg.TxnMetadataValue) { v.Topics[1].Topic = "u" }), false, false},
+		"of another producer":       {value(commit, epoch+1, func(v *kmsg.TxnMetadataValue) { v.ProducerID++ }), false, false},
+		"under way":                 {value(kmsg.TransactionStateOngoing, epoch+1, nil), false, false},
+		"complete, without places":  {value(kmsg.TransactionStateCompleteCommit, epoch+1, func(v *kmsg.TxnMetadataValue) { v.Topics = nil }), false, false},
+	} {
+		if commit, ok := preparedOf(c.value, hung); ok != c.ok || ok && commit != c.commit {
+			t.Errorf("%s: %v, %v", name, commit, ok)
+		}
+	}
+}
+
+// TestStatesPartition is by Java's hashes: one is below 0, one has no opposite.
+func TestStatesPartition(t *testing.T) {
+	for id, want := range map[string]int32{"hello": 99162322 % 50, "qstream.router": 1239778138 % 50, "polygenelubricants": 0} {
+		if got := statesPartition(id, 50); got != want {
+			t.Errorf("%s: %d, want %d", id, got, want)
 		}
 	}
 }
