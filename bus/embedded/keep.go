@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,7 +57,7 @@ func (b *Broker) Keep(ctx context.Context, k Keeping) error {
 
 func (b *Broker) keepOnce(ctx context.Context, k Keeping) error {
 	topics := k.Topics()
-	n := &needs{bus: k.Bus, from: map[string]map[int32]int64{}}
+	n := &needs{bus: k.Bus, start: map[string]map[int32]int64{}, from: map[string]map[int32]int64{}}
 	if err := n.gather(ctx, topics); err != nil {
 		return err
 	}
@@ -68,10 +69,10 @@ func (b *Broker) keepOnce(ctx context.Context, k Keeping) error {
 	if err != nil {
 		return err
 	}
+	// What can't be trimmed keeps nobody else's.
+	var failed error
 	for _, t := range topics {
-		if err := n.trim(ctx, t, k.Now(), kept(t, tight, mail)); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, n.trim(ctx, t, k.Now(), kept(t, tight, mail)))
 	}
 	for tight && mail > keepAge {
 		mail = max(mail-keepAge, keepAge)
@@ -79,15 +80,13 @@ func (b *Broker) keepOnce(ctx context.Context, k Keeping) error {
 			if !isMail(t) {
 				continue
 			}
-			if err := n.trim(ctx, t, k.Now(), kept(t, tight, mail)); err != nil {
-				return err
-			}
+			failed = errors.Join(failed, n.trim(ctx, t, k.Now(), kept(t, tight, mail)))
 		}
 		if tight, err = b.tight(); err != nil {
 			return err
 		}
 	}
-	return b.Barrier(ctx)
+	return errors.Join(failed, b.Barrier(ctx))
 }
 
 // tight reports whether more than half of the size cap is taken.
@@ -165,11 +164,16 @@ func (n *needs) trim(ctx context.Context, t schemas.Topic, now time.Time, age ti
 
 // needs are the oldest offsets that waiting mail refers to.
 type needs struct {
-	bus  *bus.Bus
-	from map[string]map[int32]int64
+	bus   *bus.Bus
+	start map[string]map[int32]int64 // the oldest offsets that are there
+	from  map[string]map[int32]int64
 }
 
+// at notes an offset. What is gone already needs nothing.
 func (n *needs) at(topic string, partition int32, offset int64) {
+	if offset < n.start[topic][partition] {
+		return
+	}
 	if n.from[topic] == nil {
 		n.from[topic] = map[int32]int64{}
 	}
@@ -185,6 +189,11 @@ func (n *needs) gather(ctx context.Context, topics []schemas.Topic) error {
 	var moving []string
 	ends := map[string]map[int32]int64{}
 	for _, t := range topics {
+		start, err := n.bus.Starts(ctx, t.Name)
+		if err != nil {
+			return err
+		}
+		n.start[t.Name] = start
 		for _, g := range t.Groups {
 			byGroup[g] = append(byGroup[g], t.Name)
 		}
@@ -308,7 +317,7 @@ func (n *needs) below(ctx context.Context, t schemas.Topic, before time.Time) (m
 		}
 	}
 	for p, o := range below {
-		if o <= 0 {
+		if o <= n.start[t.Name][p] {
 			delete(below, p)
 		}
 	}

@@ -289,6 +289,16 @@ func TestKeepForArchive(t *testing.T) {
 			t.Errorf("once three of five were taken %s starts at %d, want 6", topic, got)
 		}
 	}
+	// What is gone although it waits keeps nothing else.
+	if err := b.Trim(t.Context(), schemas.Hold, map[int32]int64{0: 8}); err != nil {
+		t.Fatal(err)
+	}
+	k.later(t, 30*keepAge)
+	for topic, want := range map[string]int64{content: 6, schemas.Hold: 8} {
+		if got := oldest(t, b, topic); got != want {
+			t.Errorf("with a gap %s starts at %d, want %d", topic, got, want)
+		}
+	}
 }
 
 // stored is content of two chunks.
