@@ -49,6 +49,7 @@ type Member struct {
 	until  time.Time
 	probes bool      // one is under way
 	good   time.Time // when it last gave a verdict
+	defers time.Time // since when it has said of all mail to come again; zero: it doesn't
 	why    engine.Verdict
 	old    bool // its signatures are
 }
@@ -153,8 +154,8 @@ func (m *Member) Note(v engine.Verdict) {
 		if m.failed >= breakAfter {
 			m.log.Info("engine is back", "stage", m.stage, "engine", m.Name())
 		}
-		m.failed, m.good = 0, m.now()
-	case v.Advice == engine.Defer && m.failed < breakAfter && m.now().Sub(m.good) < deferFor:
+		m.failed, m.good, m.defers = 0, m.now(), time.Time{}
+	case v.Advice == engine.Defer && m.failed < breakAfter && !m.defersAll():
 	case v.Reason != engine.Unreadable:
 		if m.failed >= breakAfter && m.now().Before(m.until) {
 			break // it had begun before: many at once fail no more often than one
@@ -168,6 +169,15 @@ func (m *Member) Note(v engine.Verdict) {
 		wait := breakFirst << min(m.failed-breakAfter, 10)
 		m.until, m.why = m.now().Add(min(wait, breakLast)), v
 	}
+}
+
+// defersAll reports whether it has said of all mail for a while to come again; it
+// needs m.mu.
+func (m *Member) defersAll() bool {
+	if m.defers.IsZero() {
+		m.defers = m.now()
+	}
+	return m.now().Sub(m.defers) >= deferFor
 }
 
 // Proven finds out whether the engine works just now; if not it says why. One

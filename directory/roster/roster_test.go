@@ -55,8 +55,11 @@ func TestGreylistingIsNotDown(t *testing.T) {
 	r := New("test", nil, func() time.Time { return now }, slog.New(slog.DiscardHandler))
 	again := engine.Verdict{Outcome: engine.Failed, Reason: engine.Trouble, Advice: engine.Defer}
 	m := r.member(said{again}, directory.Engine{Concurrency: 1})
-	for range 10 {
-		m.Note(engine.Verdict{Outcome: engine.Clean})
+	for i := range 10 {
+		if i > 0 { // a process that has just begun has no verdict yet
+			m.Note(engine.Verdict{Outcome: engine.Clean})
+			now = now.Add(10 * deferFor) // nothing comes
+		}
 		for range 10 * breakAfter {
 			now = now.Add(deferFor / (10*breakAfter + 1))
 			m.Note(again)
