@@ -280,8 +280,7 @@ func TestRaceJournalLeaderDown(t *testing.T) {
 
 // The process loses its partitions and gets them back: what it journaled
 // comes back with its records, what finished late is not committed.
-func TestRaceLostAndRegained(t *testing.T) {
-	t.Parallel()
+func TestRaceLostAndRegained(t *testing.T) { // alone: it compares times
 	r := newRig(t)
 	r.needsFake()
 	b := r.bus()

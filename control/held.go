@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -182,5 +183,7 @@ func (s *State) commands() []*pb.Command {
 			c.Held = append(c.Held, &pb.HeldLeg{MessageId: h.MessageID, Leg: h.Leg, SinceMs: h.Since, Recipients: o.Recipients})
 		}
 	}
+	// The newest last: a process of an older version obeys that about a leg, and no other.
+	slices.SortFunc(all, func(a, b *pb.Command) int { return cmp.Compare(a.AtMs, b.AtMs) })
 	return all
 }

@@ -117,17 +117,33 @@ func (h editedHeader) edit(e Edit) {
 				h[i].text = []byte(written(e.Name, e.Value))
 			}
 		}
-		if e.Kind == EditReplace && name != "" && e.Index > n {
+		if e.Kind != EditReplace || name == "" || e.Index <= n {
+			return
+		}
+		if i := added(end.after, name); i >= 0 {
+			end.after[i] = written(e.Name, e.Value)
+		} else {
 			end.after = append(end.after, written(e.Name, e.Value))
 		}
 	case EditPrefix:
 		i := slices.IndexFunc(h, func(f field) bool { return f.name == name && name != "" && !f.gone })
-		if i < 0 {
+		if i >= 0 {
+			h[i].text = prefixed(h[i].text, e.Value)
+		} else if i = added(end.after, name); i >= 0 {
+			end.after[i] = string(prefixed([]byte(end.after[i]), e.Value))
+		} else {
 			end.after = append(end.after, written(e.Name, strings.TrimSpace(encodedPrefix(e.Value))))
-			return
 		}
-		h[i].text = prefixed(h[i].text, e.Value)
 	}
+}
+
+// added finds a field, by its name in lower case, among those that an edit before
+// this one has added; -1: none has.
+func added(fields []string, name string) int {
+	return slices.IndexFunc(fields, func(f string) bool {
+		before, _, _ := strings.Cut(f, ":")
+		return strings.ToLower(before) == name
+	})
 }
 
 func written(name, value string) string { return name + ": " + value + "\r\n" }

@@ -27,6 +27,8 @@ func TestEditHeader(t *testing.T) {
 		{"replace", []Edit{{EditReplace, 2, "X-SPAM", "c"}}, strings.Replace(edited, "x-spam: b", "X-SPAM: c", 1)},
 		{"replace what isn't there", []Edit{{EditReplace, 3, "X-Spam", "c"}}, edited + "X-Spam: c\r\n"},
 		{"replace the subject of none", []Edit{{EditReplace, 1, "Comments", "*** SPAM ***"}}, edited + "Comments: *** SPAM ***\r\n"},
+		{"replace twice what isn't there", []Edit{{EditReplace, 1, "Comments", "a"}, {EditReplace, 1, "comments", "b"}}, edited + "comments: b\r\n"},
+		{"prefix of what was added", []Edit{{EditReplace, 1, "Comments", "a"}, {EditPrefix, 0, "Comments", "[spam]"}}, edited + "Comments: [spam] a\r\n"},
 		{"replace none", []Edit{{EditReplace, 0, "X-Spam", "c"}}, edited},
 		{"delete one", []Edit{{EditDelete, 1, "x-spam", ""}}, strings.Replace(edited, "X-Spam: a\r\n", "", 1)},
 		{"delete all", []Edit{{EditDelete, 0, "X-Spam", ""}}, strings.Replace(edited, "X-Spam: a\r\nx-spam: b\r\n", "", 1)},
