@@ -36,8 +36,8 @@ func (k *Keys) print(number uint32) []byte {
 }
 
 // Keys are the keys of a vault by number, from 1 without a gap. All of them
-// open; the newest seals. None ever changes; Reload adds new ones. Safe for
-// concurrent use.
+// open; the newest seals. None changes, but for one that others have another of and
+// that was put in its place; Reload adds new ones. Safe for concurrent use.
 type Keys struct {
 	dir string // empty: none
 
