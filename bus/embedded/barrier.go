@@ -2,11 +2,14 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"sync"
 	"time"
+
+	"qstream/bus/dirlock"
 )
 
 // Barrier returns once everything that the broker acknowledged before the
@@ -144,23 +147,21 @@ func (g *groupCommit) close() error {
 }
 
 // lockDir takes the directory for this process.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(dir+"/lock", os.O_RDWR|os.O_CREATE, 0o600)
+func lockDir(dir string) (*dirlock.Lock, error) {
+	path := dir + "/lock"
+	lock, err := dirlock.Take(path)
+	if errors.Is(err, dirlock.ErrTaken) {
+		owner, _ := os.ReadFile(path)
+		return nil, fmt.Errorf("%s: %w by process %s", dir, ErrLocked, owner[:min(len(owner), 32)])
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open lock file: %w", err)
+		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	if err := flock(f); err != nil {
-		owner := make([]byte, 32)
-		n, _ := f.Read(owner)
-		f.Close()
-		return nil, fmt.Errorf("%s: %w by process %s", dir, ErrLocked, owner[:n])
-	}
+	f := lock.File()
 	if err := f.Truncate(0); err == nil {
-		_, err = fmt.Fprintf(f, "%d", os.Getpid())
-		if err != nil {
-			f.Close()
-			return nil, fmt.Errorf("write lock file: %w", err)
+		if _, err := fmt.Fprintf(f, "%d", os.Getpid()); err != nil {
+			return nil, errors.Join(fmt.Errorf("write lock file: %w", err), lock.LetGo())
 		}
 	}
-	return f, nil
+	return lock, nil
 }

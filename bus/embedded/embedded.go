@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"qstream/bus/dirlock"
 )
 
 // Config says where the broker keeps its data and listens.
@@ -60,7 +62,7 @@ type Broker struct {
 	cfg      Config
 	cluster  *kfake.Cluster
 	listener *listener
-	lock     *os.File
+	lock     *dirlock.Lock
 	group    *groupCommit
 	room     *room
 	spent    *spent
@@ -92,13 +94,13 @@ func Start(cfg Config) (*Broker, error) {
 	}
 	b, err := start(cfg, lock)
 	if err != nil {
-		_ = letGo(lock)
+		_ = lock.LetGo()
 		return nil, err
 	}
 	return b, nil
 }
 
-func start(cfg Config, lock *os.File) (*Broker, error) {
+func start(cfg Config, lock *dirlock.Lock) (*Broker, error) {
 	dir := dataDir(cfg.Dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
@@ -175,7 +177,7 @@ func (b *Broker) Seeds() []string { return b.cluster.ListenAddrs() }
 func (b *Broker) Close() error {
 	b.cluster.Close()
 	err := b.group.close()
-	return errors.Join(err, letGo(b.lock))
+	return errors.Join(err, b.lock.LetGo())
 }
 
 // logger passes the broker's warnings on, and mends what one is about.

@@ -41,7 +41,7 @@ func TestCloseLetsTheDirectoryGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inherited, err := unix.Dup(int(k.lock.Fd()))
+	inherited, err := unix.Dup(int(k.lock.File().Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"qstream/bus"
+	"qstream/bus/dirlock"
 	"qstream/bus/embedded"
 	"qstream/directory"
 	"qstream/scanner"
@@ -194,7 +194,7 @@ via: %q
 // data is the data directory of this process.
 type data struct {
 	path string
-	lock *os.File
+	lock *dirlock.Lock
 }
 
 // openData makes the directory and takes it for this process alone.
@@ -206,12 +206,11 @@ func openData(path string) (*data, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "up.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	lock, err := dirlock.Take(filepath.Join(path, "up.lock"))
+	if err != nil && !errors.Is(err, dirlock.ErrTaken) {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = lock.Close()
+	if err != nil {
 		if r, err := findByData(path); err == nil {
 			return nil, fmt.Errorf("another qstream (process %d) runs on %s; stop it, or choose another --data", r.PID, path)
 		}
@@ -221,10 +220,7 @@ func openData(path string) (*data, error) {
 }
 
 // close lets the directory go.
-func (d *data) close() {
-	_ = syscall.Flock(int(d.lock.Fd()), syscall.LOCK_UN) // a program just starting may have the file open, too
-	_ = d.lock.Close()
-}
+func (d *data) close() { _ = d.lock.LetGo() }
 
 // announce writes what verbs need to find the system.
 func (d *data) announce(r Running) error {

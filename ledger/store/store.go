@@ -24,10 +24,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"qstream/bus/dirlock"
 )
 
 // ErrDamaged is wrapped when the file can't be trusted any more: it has to be
@@ -48,7 +49,7 @@ const readers = 4
 type Store struct {
 	path     string
 	maxBytes int64
-	lock     *os.File
+	lock     *dirlock.Lock
 	file     os.FileInfo // of what was opened
 	write    *sql.DB     // of one connection
 	read     *sql.DB
@@ -121,13 +122,13 @@ func (s *Store) There() error {
 }
 
 // take makes sure that no other process writes the file.
-func take(dir string) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, "ledger.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+func take(dir string) (*dirlock.Lock, error) {
+	lock, err := dirlock.Take(filepath.Join(dir, "ledger.lock"))
+	switch {
+	case errors.Is(err, dirlock.ErrTaken):
+		return nil, fmt.Errorf("another ledger has %s: %w", dir, err)
+	case err != nil:
 		return nil, fmt.Errorf("lock the ledger's directory: %w", err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another ledger has %s: %w", dir, err), lock.Close())
 	}
 	return lock, nil
 }
@@ -274,8 +275,7 @@ func (s *Store) disconnect() {
 // Close lets the file go. Questions that are being answered fail.
 func (s *Store) Close() {
 	s.disconnect()
-	_ = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN) // a program just starting may have the file open, too
-	_ = s.lock.Close()
+	_ = s.lock.LetGo()
 }
 
 // Scratch is a connection of its own with a schema "scratch" for tables that
