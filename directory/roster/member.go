@@ -21,7 +21,7 @@ const (
 	breakAfter  = 5                // failures in a row after which an engine is down
 	breakFirst  = 5 * time.Second  // for which it is then left alone, at first
 	breakLast   = time.Minute
-	deferFor    = time.Minute // after a verdict, in which mail that it wants to come again is no failure
+	deferFor    = time.Minute // of nothing but that mail has to come again, until when that is no failure
 	engineShare = 2           // one lane may take twice of an engine what it leaves free
 )
 
