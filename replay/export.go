@@ -110,10 +110,7 @@ func (d files) Add(ctx context.Context, m *Message) (err error) {
 		}
 	}()
 	if err := errors.Join(m.writeTo(ctx, f), f.Sync(), f.Close()); err != nil {
-		if errors.Is(err, bus.ErrContent) {
-			err = fmt.Errorf("%w: %w", ErrUnreadable, err)
-		}
-		return fmt.Errorf("export %s: %w", m.ID(), err)
+		return fmt.Errorf("export %s: %w", m.ID(), unreadable(err))
 	}
 	return os.Rename(f.Name(), name)
 }
@@ -145,13 +142,18 @@ func (m *Message) readable(ctx context.Context) error {
 		_, err = io.Copy(io.Discard, body)
 		body.Close()
 	}
-	if errors.Is(err, bus.ErrContent) {
-		err = fmt.Errorf("%w: %w", ErrUnreadable, err)
-	}
 	if err != nil {
-		return fmt.Errorf("export %s: %w", m.ID(), err)
+		return fmt.Errorf("export %s: %w", m.ID(), unreadable(err))
 	}
 	return nil
+}
+
+// unreadable is ErrUnreadable, too, if the error is that of content.
+func unreadable(err error) error {
+	if errors.Is(err, bus.ErrContent) {
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return err
 }
 
 // NewMbox writes a mailbox in the mboxrd form (mail.CopyMbox).

@@ -207,14 +207,14 @@ func openData(path string) (*data, error) {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
 	lock, err := dirlock.Take(filepath.Join(path, "up.lock"))
-	if err != nil && !errors.Is(err, dirlock.ErrTaken) {
-		return nil, fmt.Errorf("--data: %w", err)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, dirlock.ErrTaken):
 		if r, err := findByData(path); err == nil {
 			return nil, fmt.Errorf("another qstream (process %d) runs on %s; stop it, or choose another --data", r.PID, path)
 		}
 		return nil, fmt.Errorf("another qstream runs on %s; stop it, or choose another --data", path)
+	case err != nil:
+		return nil, fmt.Errorf("--data: %w", err)
 	}
 	return &data{path: path, lock: lock}, nil
 }
